@@ -1,1 +1,16 @@
-//! x
+//! Twohop: from a commit in a database to a person's screen, with the policy in between as WebAssembly.
+//!
+//! ```text
+//! database log ─► source ─► log ─► pipeline ─► effects ─► bus ─► gateway ─► screens
+//!                                     ▲
+//!                                  policy (WebAssembly)
+//! ```
+//! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
+//! `bus`) know nobody. Movers (`source`, `effects`, `gateway`) know stores. The judge (`policy`) knows nobody.
+//! `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
+
+pub mod bus;
+pub mod event;
+pub mod log;
+
+pub mod limits;

@@ -1,0 +1,20 @@
+//! The vocabulary: what the rooms say to each other.
+//!
+//! In: nothing. Out: plain types, and the one encoding of a change.
+//!
+//! Invariant: no I/O and no clock here. A change is immutable once built.
+//! Absent on purpose: JSON of the wire (`gateway`), anything of PostgreSQL, WebAssembly or SQLite.
+
+mod change;
+mod codec;
+mod json;
+mod message;
+mod position;
+mod table;
+
+pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
+pub use codec::{DecodeError, Decoder, Header, encode};
+pub use json::{row_to_json, write_json_string};
+pub use message::{Channel, ChannelError, Message, Retention};
+pub use position::{Epoch, Offset, Partition, Position, Sequence};
+pub use table::{Column, Table};

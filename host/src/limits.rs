@@ -1,0 +1,111 @@
+//! Every bound of the program, with its unit in its type or name.
+//!
+//! Invariant: whatever grows, grows up to a number of this file. A bound that users may set has its default here.
+
+use std::time::Duration;
+
+/// A channel's name.
+pub const CHANNEL_BYTES_MAX: usize = 255;
+/// Different table versions that a decoder remembers before it forgets all and begins anew.
+pub const DECODER_TABLES_MAX: usize = 4_096;
+
+// Source.
+
+/// One change, decoded. PostgreSQL's own limit for one value is 1 GiB; nothing that large belongs on a screen.
+pub const CHANGE_BYTES_MAX: usize = 64 << 20;
+/// Changes that a source holds while an append is under way; past it, it stops reading.
+pub const SOURCE_PENDING_BYTES_MAX: usize = 16 << 20;
+/// As a count, so that a batch stays one the pipeline likes.
+pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
+/// Between two tries of what may heal by itself: a full disk, a server that restarts.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+/// The delay doubles up to this.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+
+// Change log.
+
+/// A segment file is closed once it holds this much.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// The whole change log, by default.
+pub const LOG_BYTES_MAX: u64 = 8 << 30;
+/// How long the change log keeps what everybody has committed, by default.
+pub const LOG_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Appends that wait for the writer.
+pub const LOG_QUEUE_COUNT_MAX: usize = 1_024;
+/// Recent records that stay in memory for readers that keep up.
+pub const LOG_TAIL_BYTES_MAX: usize = 8 << 20;
+
+// Pipeline and policy.
+
+/// Changes in one call of a plugin.
+pub const BATCH_COUNT_MAX: usize = 256;
+/// Bytes of changes in one call of a plugin.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// A plugin's component.
+pub const PLUGIN_BYTES_MAX: usize = 8 << 20;
+/// A plugin's linear memory.
+pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Elements of all of a plugin's tables.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// A plugin's stack.
+pub const PLUGIN_STACK_BYTES_MAX: usize = 512 << 10;
+/// One call of a plugin, on the wall clock.
+pub const PLUGIN_CALL_TIME_MAX: Duration = Duration::from_millis(1_000);
+/// How often the clock of running plugins ticks; a call may overrun by one tick.
+pub const PLUGIN_TICK: Duration = Duration::from_millis(10);
+/// What one answer of a plugin may make the host allocate.
+pub const PLUGIN_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Routes of one change.
+pub const ROUTES_PER_CHANGE_MAX: usize = 1_024;
+/// One payload.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// The name of an event.
+pub const EVENT_BYTES_MAX: usize = 128;
+/// Plugins that run at once.
+pub const PLUGINS_COUNT_MAX: usize = 256;
+/// Subscriptions of one plugin.
+pub const SUBSCRIPTIONS_COUNT_MAX: usize = 256;
+/// Columns of one subscription.
+pub const SUBSCRIPTION_COLUMNS_MAX: usize = 256;
+/// One log line of a plugin; the rest is cut off.
+pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1_024;
+/// Log lines of one plugin in one second; further ones are counted only.
+pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
+/// The child process that compiles a plugin: its memory.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// The child process that compiles a plugin: its time.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+
+// Bus.
+
+/// Kept messages, by default.
+pub const HISTORY_COUNT_MAX: u64 = 1_000_000;
+/// How long a message is kept, by default.
+pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Recent messages that stay in memory for followers that keep up.
+pub const HISTORY_TAIL_BYTES_MAX: usize = 16 << 20;
+/// Messages that are not kept and wait for a slow gateway.
+pub const LIVE_QUEUE_COUNT_MAX: usize = 4_096;
+/// Messages in one read of the history.
+pub const HISTORY_READ_COUNT_MAX: usize = 512;
+
+// Gateway.
+
+/// Connections at once.
+pub const CONNECTIONS_COUNT_MAX: usize = 20_000;
+/// Channels of one connection.
+pub const CHANNELS_PER_CONNECTION_MAX: usize = 128;
+/// Frames that wait for a slow client; past it the connection is cut, and the client may resume.
+pub const CONNECTION_QUEUE_COUNT_MAX: usize = 1_024;
+/// Between two signs of life on a quiet connection.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// What a client is told to wait before it connects again.
+pub const RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// From the first byte of a request to the end of its head.
+pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// A resume id.
+pub const RESUME_ID_BYTES_MAX: usize = 512;
+/// Channels in one page of the list of channels.
+pub const CHANNELS_PAGE_COUNT_MAX: usize = 1_000;
+/// From the order to stop until connections are cut.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
