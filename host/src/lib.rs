@@ -13,4 +13,5 @@ pub mod bus;
 pub mod event;
 pub mod log;
 
+pub mod config;
 pub mod limits;

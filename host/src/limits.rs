@@ -22,7 +22,15 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
+// Configuration.
+
+/// The name of a source or a plugin.
+pub const NAME_BYTES_MAX: usize = 48;
+
 // Change log.
+
+/// The smallest segment worth a file.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 /// A segment file is closed once it holds this much.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
