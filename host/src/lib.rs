@@ -11,7 +11,18 @@
 
 pub mod bus;
 pub mod event;
+pub mod source;
 pub mod log;
+pub mod policy;
+pub mod effects;
+pub mod bus;
+pub mod gateway;
 
+pub mod pipeline;
+pub mod state;
+
+pub mod app;
 pub mod config;
 pub mod limits;
+pub mod shutdown;
+pub mod telemetry;

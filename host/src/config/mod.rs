@@ -55,6 +55,23 @@ pub const KEYS: &[(&str, &str, &str)] = &[
 /// Prefix of the variables that override keys: `gateway.listen` is `TWOHOP_GATEWAY_LISTEN`.
 const VARIABLE_PREFIX: &str = "TWOHOP_";
 
+/// The variable that says what is logged, such as `twohop=debug`. It is no key: it counts before the file is read.
+pub const LOG_VARIABLE: &str = "TWOHOP_LOG";
+
+/// What [`LOG_VARIABLE`] says.
+#[must_use]
+pub fn log_filter() -> Option<String> {
+    std::env::var(LOG_VARIABLE).ok()
+}
+
+/// This program's own file.
+///
+/// # Errors
+/// If the system does not know it.
+pub fn program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -146,10 +163,10 @@ pub struct Source {
     pub url: String,
     /// What is captured.
     pub tables: Vec<String>,
-    /// The slot's name.
-    pub slot: String,
-    /// The publication's name.
-    pub publication: String,
+    /// The slot's name, if it is not the usual one.
+    pub slot: Option<String>,
+    /// The publication's name, if it is not the usual one.
+    pub publication: Option<String>,
     /// What happens with the rows that are there at the first start.
     pub snapshot: Snapshot,
 }
@@ -200,7 +217,7 @@ pub struct Overrides {
 pub fn load(file: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
-    let variables = std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
+    let variables = std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) && name != LOG_VARIABLE);
     parse(&text, file, variables, overrides)
 }
 

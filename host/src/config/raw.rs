@@ -127,12 +127,11 @@ impl Source {
         if self.tables.is_empty() {
             return Err(value(&format!("source.{name}.tables"), "names no table".into()));
         }
-        let default = || format!("twohop_{}", name.replace('-', "_"));
         Ok(super::Source {
             url,
             tables: self.tables,
-            slot: self.slot.unwrap_or_else(default),
-            publication: self.publication.unwrap_or_else(default),
+            slot: self.slot,
+            publication: self.publication,
             snapshot: self.snapshot,
         })
     }

@@ -28,7 +28,7 @@ fn what_is_not_said_has_a_default_and_paths_begin_at_the_files_folder() {
     assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.log.bytes_max, limits::LOG_BYTES_MAX);
     let source = &config.sources["shop"];
-    assert_eq!((source.slot.as_str(), source.publication.as_str()), ("twohop_shop", "twohop_shop"));
+    assert_eq!((&source.slot, &source.publication), (&None, &None));
     assert_eq!(source.snapshot, Snapshot::Initial);
     let plugin = &config.plugins["row-router"];
     assert_eq!(plugin.file, Path::new("etc/row-router.wasm"));

@@ -63,7 +63,7 @@ impl fmt::Display for Channel {
 }
 
 /// What travels on a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Its address.
     pub channel: Channel,
@@ -76,7 +76,7 @@ pub struct Message {
 }
 
 /// Whether a message outlives the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retention {
     /// Kept in the history, with a sequence.
     Kept,
