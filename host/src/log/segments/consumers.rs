@@ -33,10 +33,14 @@ struct State {
     saved: Saved,
 }
 
-#[derive(PartialEq)]
+/// How much of the state the file has.
+#[derive(Clone, Copy, PartialEq)]
 enum Saved {
-    Yes,
-    No,
+    All,
+    /// Every consumer, some with an older offset: what is kept for them is too much, so this is safe.
+    OldOffsets,
+    /// A consumer is missing.
+    NotAll,
 }
 
 /// The consumer that is furthest behind in a partition.
@@ -64,17 +68,20 @@ impl Consumers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Committed::new(),
             Err(source) => return Err(failed(&path, source)),
         };
-        Ok(Self { path, disk, state: Mutex::new(State { committed, saved: Saved::Yes }) })
+        Ok(Self { path, disk, state: Mutex::new(State { committed, saved: Saved::All }) })
     }
 
     /// Notes that a consumer needs nothing before `next`; the last word counts. A new consumer is written down.
     pub(super) fn commit(&self, consumer: &str, partition: Partition, next: Offset) {
         let mut state = self.lock();
-        state.saved = Saved::No;
         if let Some(offsets) = state.committed.get_mut(consumer) {
             offsets.insert(partition.0, next.0);
+            if state.saved == Saved::All {
+                state.saved = Saved::OldOffsets;
+            }
             return;
         }
+        state.saved = Saved::NotAll;
         state.committed.insert(consumer.into(), BTreeMap::from([(partition.0, next.0)]));
         if let Err(error) = self.write(&mut state) {
             tracing::warn!(consumer, %error, "cannot write down a new consumer of the change log yet");
@@ -93,14 +100,30 @@ impl Consumers {
     /// Writes down what is not written yet.
     pub(super) fn save(&self) -> Result<(), LogError> {
         let mut state = self.lock();
-        if state.saved == Saved::Yes { Ok(()) } else { self.write(&mut state) }
+        if state.saved == Saved::All { Ok(()) } else { self.write(&mut state) }
+    }
+
+    /// Sees to it that the file has every consumer, so that records may be removed; with the offsets of now if the
+    /// disk lets it, since a full disk must not keep the log from shrinking.
+    pub(super) fn secure(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        match state.saved {
+            Saved::All => Ok(()),
+            Saved::NotAll => self.write(&mut state),
+            Saved::OldOffsets => {
+                if let Err(error) = self.write(&mut state) {
+                    tracing::warn!(%error, "cannot write down what the consumers of the change log have committed");
+                }
+                Ok(())
+            }
+        }
     }
 
     fn write(&self, state: &mut State) -> Result<(), LogError> {
         let bytes =
             serde_json::to_vec_pretty(&state.committed).map_err(|error| failed(&self.path, error.into()))?;
         replace(&*self.disk, &self.path, &bytes)?;
-        state.saved = Saved::Yes;
+        state.saved = Saved::All;
         Ok(())
     }
 

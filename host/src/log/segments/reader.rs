@@ -42,7 +42,7 @@ pub(super) fn read(
         let payload = match step {
             Ok(Some(payload)) => payload,
             // What is whole before the damage is still served: the next read begins at it and says so.
-            Err(LogError::Damaged { .. }) | Ok(None) if !records.is_empty() => break,
+            Ok(None) if !records.is_empty() => break,
             Err(error) => return Err(error),
             Ok(None) => return Err(damaged(segment, frames.at(), place.offset)),
         };

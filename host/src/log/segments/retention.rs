@@ -29,8 +29,7 @@ pub(super) fn remove_due(store: &Store, now: SystemTime) {
         if !old && store.bytes() < store.config.bytes_max {
             return;
         }
-        // After a restart the consumers' records must not be older than what is gone because of them.
-        let removed = store.consumers.save().and_then(|()| partition.remove_oldest(&*store.disk));
+        let removed = store.consumers.secure().and_then(|()| partition.remove_oldest(&*store.disk));
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove an old segment of the change log; trying again later");
             return;
