@@ -42,6 +42,18 @@ pub const LOG_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub const LOG_QUEUE_COUNT_MAX: usize = 1_024;
 /// Recent records that stay in memory for readers that keep up.
 pub const LOG_TAIL_BYTES_MAX: usize = 8 << 20;
+/// Appends that share one flush, unless one alone is larger.
+pub const LOG_GROUP_BYTES_MAX: u64 = 4 << 20;
+/// A segment's header, which holds a position for each source.
+pub const SEGMENT_HEADER_BYTES_MAX: usize = 1 << 20;
+/// Sources whose last position the change log remembers.
+pub const LOG_SOURCES_COUNT_MAX: usize = 256;
+/// Between two places of a segment that the index knows.
+pub const LOG_INDEX_BYTES: u64 = 64 << 10;
+/// One read of a segment file, unless a record is larger.
+pub const LOG_READ_BYTES: usize = 64 << 10;
+/// Between two looks for segments that are too old.
+pub const LOG_RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 // Pipeline and policy.
 
