@@ -21,7 +21,7 @@ mod journal;
 mod open;
 mod readers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
