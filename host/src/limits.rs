@@ -108,6 +108,40 @@ pub const HISTORY_TAIL_BYTES_MAX: usize = 16 << 20;
 pub const LIVE_QUEUE_COUNT_MAX: usize = 4_096;
 /// Messages in one read of the history.
 pub const HISTORY_READ_COUNT_MAX: usize = 512;
+/// Messages that retention removes in one step; so many more than allowed may be there for a moment.
+pub const HISTORY_SWEEP_COUNT_MAX: u64 = 512;
+/// How often retention looks for messages that are too old while nothing new comes.
+pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages in memory that a filtered read looks at before it lets others in.
+pub const HISTORY_SCAN_COUNT_MAX: usize = 1_024;
+/// Set-aside changes that are kept; past it the oldest go.
+pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
+
+// State.
+
+/// Jobs that wait for the committer.
+pub const STATE_QUEUE_COUNT_MAX: usize = 256;
+/// Jobs of one commit.
+pub const STATE_GROUP_COUNT_MAX: usize = 64;
+/// Reads at once; each has a connection.
+pub const STATE_READERS_COUNT_MAX: usize = 4;
+/// A page of the database: small, since a commit of one message writes a handful of them.
+pub const STATE_PAGE_BYTES: u32 = 4_096;
+/// Pages of the journal that are copied into the main file even if a commit must wait for it; half as many when
+/// nobody waits.
+pub const STATE_JOURNAL_PAGES_MAX: u32 = 4_096;
+/// What the journal's file is cut to after it grew beyond it.
+pub const STATE_JOURNAL_BYTES_KEPT_MAX: i64 = 64 << 20;
+/// Pages that the committer keeps in memory.
+pub const STATE_CACHE_BYTES_MAX: i64 = 32 << 20;
+/// Pages that one reader keeps in memory.
+pub const STATE_READER_CACHE_BYTES_MAX: i64 = 2 << 20;
+/// Prepared statements of one connection.
+pub const STATE_STATEMENTS_COUNT_MAX: usize = 64;
+/// The check of the file at the start after an unclean end; it is cut short there.
+pub const STATE_CHECK_TIME_MAX: Duration = Duration::from_secs(2);
+/// Below it a failed flush is taken for a full disk.
+pub const STATE_SPACE_BYTES_MIN: u64 = 1 << 20;
 
 // Gateway.
 
