@@ -91,6 +91,24 @@ pub const SUBSCRIPTION_COLUMNS_MAX: usize = 256;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1_024;
 /// Log lines of one plugin in one second; further ones are counted only.
 pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
+/// Core instances that one component is made of; `wit-component` makes three.
+pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 8;
+/// Tables of all core instances of one component; `wit-component` makes two.
+pub const PLUGIN_TABLES_MAX: u32 = 4;
+/// Component-model handles that one plugin holds. The interface has no resources: this is for its own.
+pub const PLUGIN_HANDLES_MAX: usize = 1_000;
+/// Why a plugin rejects a change, or what it said before it trapped; the rest is cut off.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// Tables for which a plugin's policy remembers which subscription matches, before it forgets all and begins anew.
+pub const MATCHED_TABLES_MAX: usize = 4_096;
+/// Names of channels and of events that are shared instead of copied, each. A power of two.
+pub const NAMES_REMEMBERED_COUNT: usize = 256;
+/// Compiled plugins that are kept on disk; the oldest go first.
+pub const COMPILED_COUNT_MAX: usize = 512;
+/// One compiled plugin.
+pub const COMPILED_BYTES_MAX: u64 = 256 << 20;
+/// What the child process that compiles a plugin may say; the rest is cut off.
+pub const COMPILE_REPORT_BYTES_MAX: u64 = 16 << 10;
 /// The child process that compiles a plugin: its memory.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The child process that compiles a plugin: its time.

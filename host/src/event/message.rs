@@ -12,7 +12,7 @@ use crate::limits::CHANNEL_BYTES_MAX;
 pub struct Channel(Arc<str>);
 
 /// Why a text is not the name of a channel.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum ChannelError {
     /// Nothing was given.
     #[error("a channel's name is empty")]
