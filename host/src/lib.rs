@@ -11,6 +11,7 @@
 
 pub mod bus;
 pub mod event;
+pub mod gateway;
 pub mod log;
 
 pub mod limits;
