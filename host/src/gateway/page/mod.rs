@@ -1,6 +1,6 @@
 //! The page at `/`: lists channels and shows messages as they come.
 //!
-//! In: nothing. Out: three files, part of the program.
+//! In: nothing. Out: a few files, part of the program.
 //!
 //! Invariants: nothing comes from another origin and nothing is inline, and the policy that says so goes with every
 //! file. Payloads are hostile: the script makes text of them, never markup.
@@ -20,6 +20,8 @@ pub(super) fn index() -> Response {
 pub(super) fn file(name: &str) -> Option<Response> {
     match name {
         "page.js" => Some(reply("text/javascript; charset=utf-8", include_str!("page.js"))),
+        "feed.js" => Some(reply("text/javascript; charset=utf-8", include_str!("feed.js"))),
+        "stream.js" => Some(reply("text/javascript; charset=utf-8", include_str!("stream.js"))),
         "page.css" => Some(reply("text/css; charset=utf-8", include_str!("page.css"))),
         "icon.svg" => Some(reply("image/svg+xml", include_str!("icon.svg"))),
         _ => None,

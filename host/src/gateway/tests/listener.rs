@@ -107,6 +107,8 @@ async fn the_page_is_whole_and_forbids_everything_from_elsewhere() {
     for (target, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/page.js", "text/javascript; charset=utf-8"),
+        ("/feed.js", "text/javascript; charset=utf-8"),
+        ("/stream.js", "text/javascript; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
     ] {
