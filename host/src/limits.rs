@@ -167,8 +167,23 @@ pub const STATE_SPACE_BYTES_MIN: u64 = 1 << 20;
 pub const CONNECTIONS_COUNT_MAX: usize = 20_000;
 /// Channels of one connection.
 pub const CHANNELS_PER_CONNECTION_MAX: usize = 128;
-/// Frames that wait for a slow client; past it the connection is cut, and the client may resume.
+/// Frames that wait for one client; past it the client is served from the history, at its own pace.
 pub const CONNECTION_QUEUE_COUNT_MAX: usize = 1_024;
+/// Bytes of frames that wait for one client. Frames are shared: this bounds what a client keeps alive.
+pub const CONNECTION_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Messages that one client's replay holds at once.
+pub const REPLAY_READ_COUNT_MAX: usize = 64;
+/// How long a client may take nothing while something waits for it; past it the connection is cut, and the client
+/// may resume.
+pub const CONNECTION_STALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// What the HTTP layer holds for one connection in one direction; a request's head must fit.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Connections past [`CONNECTIONS_COUNT_MAX`] that are being told so; further ones are closed without a word.
+pub const REFUSALS_COUNT_MAX: usize = 256;
+/// Streams of one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Deliveries that the hub makes before it lets others run.
+pub const HUB_TURN_COUNT_MAX: usize = 1_024;
 /// Between two signs of life on a quiet connection.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// What a client is told to wait before it connects again.
