@@ -12,5 +12,6 @@
 pub mod bus;
 pub mod event;
 pub mod log;
+pub mod source;
 
 pub mod limits;
