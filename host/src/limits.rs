@@ -21,6 +21,22 @@ pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
+pub const SOURCE_BUFFER_COUNT_MAX: usize = 256;
+/// Tables and types that the server may announce on one connection; past it, the source connects anew.
+pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
+/// From the first packet until the server lets us in.
+pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the server waits for a sign of life of ours; after half of it, it asks for one.
+pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
+pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two confirmations to the server, if there is something new to confirm.
+pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a start waits for a slot that a connection just lost may still hold.
+pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an orderly end of the connection may take.
+pub const SOURCE_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
 // Configuration.
 
