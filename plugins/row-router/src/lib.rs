@@ -10,15 +10,16 @@ use twohop_plugin::{Change, Configured, Operation, Plugin, Router, Routes, Setti
 /// The policy.
 #[derive(Debug)]
 pub struct RowRouter {
-    /// The channel of each subscription's table.
-    channels: Vec<String>,
+    /// What the channels of a row begin with, one a subscription: the table's channel and a `:`.
+    prefixes: Vec<String>,
 }
 
 impl Plugin for RowRouter {
     fn configure(settings: &Settings) -> Configured<Self> {
-        let mut tables = settings.list("tables")?;
         // A change comes for the first subscription that it matches: `audit.orders` must stand before `orders`.
-        tables.sort_by_key(|table| !table.contains('.'));
+        let (mut tables, bare) =
+            settings.list("tables")?.into_iter().partition::<Vec<_>, _>(|table| table.contains('.'));
+        tables.extend(bare);
         let channels = tables.iter().map(|table| channel(table)).collect::<Result<Vec<_>, _>>()?;
         for (index, channel) in channels.iter().enumerate() {
             if let Some(first) = channels[..index].iter().position(|earlier| earlier == channel) {
@@ -30,17 +31,18 @@ impl Plugin for RowRouter {
             }
         }
         let subscribe = |table| Subscription::table(table).operations(Operation::ROWS).columns(["$key"]);
-        Ok((Self { channels }, tables.into_iter().map(subscribe).collect()))
+        let prefixes = channels.iter().map(|channel| format!("{channel}:")).collect();
+        Ok((Self { prefixes }, tables.into_iter().map(subscribe).collect()))
     }
 }
 
 impl Router for RowRouter {
     fn direct(&self, change: &Change<'_>, routes: &mut Routes) {
-        let table = self.channels[change.subscription()].as_str();
+        let prefix = self.prefixes[change.subscription()].as_str();
         let operation = change.operation();
-        routes.channel(table).event(operation).row();
+        routes.channel(&prefix[..prefix.len() - 1]).event(operation).row();
         if let Some(key) = change.key() {
-            routes.channel([table, ":", key]).event(operation).row();
+            routes.channel([prefix, key]).event(operation).row();
         }
     }
 }

@@ -39,13 +39,14 @@ macro_rules! __export_plugin {
         impl $crate::bindings::plugin::Guest for Exported {
             fn configure(
                 settings: ::std::vec::Vec<$crate::bindings::Setting>,
-            ) -> ::std::result::Result<::std::vec::Vec<$crate::bindings::Subscription>, ::std::string::String> {
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::bindings::Subscription>, ::std::string::String>
+            {
                 INSTANCE.with(|instance| $crate::export::configure(instance, settings))
             }
         }
 
         #[allow(unsafe_code, reason = "the names of the exports")]
-        const _: () = {
+const _: () = {
             $crate::bindings::base::export!(Exported with_types_in $crate::bindings::base);
         };
     };
@@ -58,12 +59,14 @@ macro_rules! __export_plugin {
 macro_rules! __export_stage {
     ($plugin:ident, router) => {
         impl $crate::bindings::router_stage::Guest for Exported {
-            fn direct(batch: $crate::bindings::router_stage::Changes) -> $crate::bindings::router_stage::Outcome {
+            fn direct(
+                batch: $crate::bindings::router_stage::Changes,
+            ) -> $crate::bindings::router_stage::Outcome {
                 INSTANCE.with(|instance| $crate::export::direct(instance, batch))
             }
         }
 
-        #[allow(unsafe_code, reason = "the names of the exports")]
+#[allow(unsafe_code, reason = "the names of the exports")]
         const _: () = {
             $crate::bindings::router::export!(Exported with_types_in $crate::bindings::router);
         };

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 
 use crate::cells::span_since;
-use crate::{IntoText, Time};
+use crate::{IntoText, Operation, Time};
 
 /// Numbers of `kinds` of an outcome.
 pub(crate) mod kind {
@@ -67,13 +67,15 @@ impl Routes {
         const ROUTES_EXPECTED: usize = 2;
         const BYTES_EXPECTED: usize = 24;
         let routes = changes * ROUTES_EXPECTED;
+        let mut arena = Vec::with_capacity(Operation::NAMES.len() + routes * BYTES_EXPECTED);
+        arena.extend_from_slice(Operation::NAMES.as_bytes());
         let outcome = Outcome {
             changes: Vec::with_capacity(routes),
             kinds: Vec::with_capacity(routes),
             options: Vec::with_capacity(routes),
             spans: Vec::with_capacity(routes * 4),
             numbers: Vec::with_capacity(routes),
-            arena: Vec::with_capacity(routes * BYTES_EXPECTED),
+            arena,
         };
         Self { outcome, change: 0, committed_at: Time::default() }
     }
@@ -159,9 +161,7 @@ impl Routes {
     }
 
     fn span(&mut self, text: impl IntoText) -> u64 {
-        let start = self.outcome.arena.len();
-        text.write_to(&mut self.outcome.arena);
-        span_since(start, &self.outcome.arena)
+        text.span_in(&mut self.outcome.arena)
     }
 
     fn push(&mut self, kind: u8, options: u8, spans: [u64; 4], number: i64) {

@@ -2,15 +2,27 @@
 
 use std::fmt::{self, Write};
 
+use crate::cells::span_since;
 use crate::{Operation, Value};
 
 /// What can name a channel, an event, a key.
 ///
 /// Text, numbers, [`Value`]s and [`Operation`]s; several pieces of text in a row (`["order:", id]`); and anything with
-/// `format_args!("order:{id}")`, which costs some ten nanoseconds more than the pieces.
+/// `format_args!("order:{id}")`, which costs more than the pieces.
 pub trait IntoText {
     /// Appends the text, which is UTF-8, to the arena.
     fn write_to(self, arena: &mut Vec<u8>);
+
+    /// The span of the text in the arena of an outcome, which begins with [`Operation::NAMES`].
+    #[doc(hidden)]
+    fn span_in(self, arena: &mut Vec<u8>) -> u64
+    where
+        Self: Sized,
+    {
+        let start = arena.len();
+        self.write_to(arena);
+        span_since(start, arena)
+    }
 }
 
 impl IntoText for &str {
@@ -42,6 +54,10 @@ impl<const N: usize> IntoText for [&str; N] {
 impl IntoText for Operation {
     fn write_to(self, arena: &mut Vec<u8>) {
         self.name().write_to(arena);
+    }
+
+    fn span_in(self, _: &mut Vec<u8>) -> u64 {
+        self.span()
     }
 }
 
