@@ -1,0 +1,130 @@
+//! The command line of `cargo xtask`: what can be asked, and who does it.
+//!
+//! In: arguments. Out: an exit code; an error is printed with its causes, on stderr.
+//! To add a chore: a variant of [`Chore`], a line in [`run`], a module with a `run`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::plugins::Retry;
+use crate::test::Length;
+
+/// What can be asked of `cargo xtask`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Every chore of the project")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+enum Chore {
+    /// Sets everything up, then shows rows committed in PostgreSQL arriving at a client, live.
+    Demo {
+        /// End after so many seconds of transactions, with one line of figures; exit 1 if anything was lost.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: Option<u64>,
+    },
+    /// Runs the whole suite, every real service started on private ports.
+    Test {
+        /// Also run what is slow: many versions, clusters, hundreds of random schedules.
+        #[arg(long)]
+        long: bool,
+        /// Handed to the test binaries, as after `cargo test --`: names to filter by, or their options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        arguments: Vec<OsString>,
+    },
+    /// Format, lints, docs, tidy, licences: what a person runs before a commit.
+    Check,
+    /// Builds every plugin under plugins/ and examples/ into the target folder's plugins/NAME.wasm.
+    BuildPlugins {
+        /// Try again what failed earlier and is remembered (`rustup target add`).
+        #[arg(long)]
+        retry: bool,
+    },
+    /// Starts a private PostgreSQL, says how to reach it, and stops it at Ctrl-C.
+    Services,
+    /// Runs one bench, and keeps its figures in the target folder's bench/.
+    Bench {
+        /// Which one.
+        name: String,
+    },
+    /// Only the checks of the source's shape: head comments, sizes, who imports whom.
+    Tidy,
+}
+
+/// Reads the command line, does what it asks, and reports how that went.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match chore {
+        Chore::Demo { seconds } => crate::demo::run(seconds.map(Duration::from_secs)),
+        Chore::Test { long, arguments } => {
+            crate::test::run(if long { Length::Long } else { Length::Short }, &arguments)
+        }
+        Chore::Check => crate::check::run().map(done),
+        Chore::BuildPlugins { retry } => {
+            crate::plugins::build_all(if retry { Retry::Everything } else { Retry::WhatMayHelp })
+                .map(|_| ExitCode::SUCCESS)
+        }
+        Chore::Services => crate::services::run().map(done),
+        Chore::Bench { name } => crate::bench::run(&name).map(done),
+        Chore::Tidy => crate::check::tidy().map(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Chore, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.chore)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_demo_without_seconds_has_no_end() {
+        assert_eq!(parse("xtask demo").unwrap(), Chore::Demo { seconds: None });
+        assert_eq!(parse("xtask demo --seconds 30").unwrap(), Chore::Demo { seconds: Some(30) });
+        assert!(parse("xtask demo --seconds 0").is_err());
+    }
+
+    #[test]
+    fn what_follows_test_goes_to_the_test_binaries() {
+        let expected = |long, arguments: &[&str]| Chore::Test {
+            long,
+            arguments: arguments.iter().map(Into::into).collect(),
+        };
+        assert_eq!(parse("xtask test").unwrap(), expected(false, &[]));
+        assert_eq!(parse("xtask test --long slot").unwrap(), expected(true, &["slot"]));
+        assert_eq!(
+            parse("xtask test -- --nocapture slot").unwrap(),
+            expected(false, &["--nocapture", "slot"])
+        );
+        assert_eq!(parse("xtask test slot --exact").unwrap(), expected(false, &["slot", "--exact"]));
+    }
+
+    #[test]
+    fn a_bench_needs_a_name() {
+        assert!(parse("xtask bench").is_err());
+        assert_eq!(parse("xtask bench latency").unwrap(), Chore::Bench { name: "latency".into() });
+    }
+}

@@ -1,0 +1,73 @@
+//! What a chore needs that is not Rust: found where it is, else installed by apt where we may, else named.
+//!
+//! In: what is needed. Out: paths of programs. What is installed is said, with its reason, before it happens.
+//! Always: nothing is downloaded outside the package manager, and no configuration of the user is changed for good.
+//! To add a need: a function here that looks first and calls [`apt::install`] second.
+
+pub mod apt;
+mod postgres;
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::place::{find_program, is_executable};
+
+pub use postgres::binaries as postgres_binaries;
+
+/// Names a Chromium where the one in `PATH` is not wanted.
+const CHROMIUM_VARIABLE: &str = "TWOHOP_CHROMIUM";
+
+/// The folder with `initdb` and `postgres`; installs PostgreSQL if there is none.
+///
+/// # Errors
+/// There is none, and it cannot be installed: the message says what to install.
+pub fn postgres() -> Result<PathBuf> {
+    if let Some(found) = postgres_binaries()? {
+        return Ok(found);
+    }
+    postgres::install()?;
+    postgres_binaries()?
+        .context("PostgreSQL was installed, but neither /usr/lib/postgresql nor PATH has its `initdb`")
+}
+
+/// A Chromium; installs Debian's if there is none.
+///
+/// # Errors
+/// There is none, and it cannot be installed: the message says what to install.
+pub fn chromium() -> Result<PathBuf> {
+    if let Some(found) = find_chromium()? {
+        return Ok(found);
+    }
+    apt::install(&["chromium"], "the test of the page in a real browser")?;
+    find_chromium()?.context("chromium was installed, but PATH has no `chromium`")
+}
+
+/// A Chromium, if there is one: `TWOHOP_CHROMIUM`, else the first of its usual names in `PATH`.
+///
+/// # Errors
+/// The variable names something that cannot be executed.
+pub fn find_chromium() -> Result<Option<PathBuf>> {
+    if let Some(named) = env::var_os(CHROMIUM_VARIABLE).map(PathBuf::from) {
+        if !is_executable(&named) {
+            bail!("{CHROMIUM_VARIABLE} names {}, which cannot be executed", named.display());
+        }
+        return Ok(Some(named));
+    }
+    Ok(["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find_program))
+}
+
+/// Node.js with npm; installs what is missing of them.
+///
+/// # Errors
+/// One is missing and cannot be installed: the message says what to install.
+pub fn node() -> Result<()> {
+    let programs = [("node", "nodejs"), ("npm", "npm")];
+    let missing: Vec<&str> =
+        programs.iter().filter(|(name, _)| find_program(name).is_none()).map(|(_, p)| *p).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&missing, "the test of the page in a real browser")
+}
