@@ -121,7 +121,10 @@ impl Reader<'_> {
     fn ends_segment(&self, at: usize) -> bool {
         match &self.tokens[at].kind {
             Kind::Word(word) => !is_keyword(word),
-            Kind::Mark(mark) => *mark == '>',
+            // Not of `->` or `=>`.
+            Kind::Mark('>') => {
+                !self.tokens[..at].last().is_some_and(|its| its.is_mark('-') || its.is_mark('='))
+            }
             _ => false,
         }
     }
