@@ -5,7 +5,7 @@
 //! Always: a run that measured something else than it should (a floor that fell behind, a message lost) is an error
 //! and leaves no figures. An aim that is missed is no error: it is a figure.
 //!
-//! To add a bench: a file with a `run` that gives a [`Report`], a line in [`BENCHES`].
+//! To add a bench: a file with a `run` that gives a `Report`, a line in `BENCHES`.
 
 mod latency;
 mod percentile;

@@ -5,7 +5,7 @@
 //! Always: what takes a second comes before what takes minutes, and no step changes a file of the repository.
 //! Absent on purpose: the tests, which are `cargo xtask test`.
 //!
-//! To add a step: a line in [`STEPS`]. To add a check of the source's shape: see `tidy/mod.rs`.
+//! To add a step: a line in `STEPS`. To add a check of the source's shape: see `tidy/mod.rs`.
 
 mod licenses;
 mod tidy;

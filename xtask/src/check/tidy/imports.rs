@@ -2,12 +2,13 @@
 //! introduces them, the app composes. No arrow runs back.
 //!
 //! Also: through doors. Another room names `crate::room::Item`, never `crate::room::inner::Item`.
-//! The same holds in tests. To add a room: a row in [`TABLE`], and in ARCHITECTURE.md the reason for each new arrow.
+//! The same holds in tests, but for one door more: tests may name what another room's `tests` or `contract` offers
+//! them. To add a room: a row in [`TABLE`], and in ARCHITECTURE.md the reason for each new arrow.
 
 use std::collections::HashSet;
 
 use super::paths::{self, Path};
-use super::{File, Finding, Tree};
+use super::{File, Finding, Tree, reached};
 
 const SOURCE: &str = "host/src/";
 
@@ -60,7 +61,9 @@ const TABLE: &[(&str, May)] = &[
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
     let inner = inner_modules(tree);
-    let mut findings: Vec<Finding> = files.flat_map(|file| check_file(file, &inner)).collect();
+    let of_tests = reached::test_files(tree);
+    let mut findings: Vec<Finding> =
+        files.flat_map(|file| check_file(file, of_tests.contains(&file.path), &inner)).collect();
     findings.sort();
     findings.dedup();
     findings
@@ -76,7 +79,7 @@ fn inner_modules(tree: &Tree) -> HashSet<String> {
         .collect()
 }
 
-fn check_file(file: &File, inner: &HashSet<String>) -> Vec<Finding> {
+fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Finding> {
     let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
     let module = paths::module_of(inside);
     let who = if module.is_empty() { inside.trim_end_matches(".rs").to_owned() } else { module.join("/") };
@@ -89,7 +92,8 @@ fn check_file(file: &File, inner: &HashSet<String>) -> Vec<Finding> {
     let named = paths::paths(&file.tokens, &module).into_iter().filter_map(from_crate);
     let foreign = named.filter(|path| path.segments[0] != own);
     let refused = foreign.filter_map(|path| {
-        let what = refusal(&path.segments, row, may).or_else(|| through_the_wall(&path.segments, inner))?;
+        let what =
+            refusal(&path.segments, row, may).or_else(|| through_the_wall(&path, is_of_tests, inner))?;
         Some(file.finding(path.line, what))
     });
     refused.collect()
@@ -135,8 +139,11 @@ fn refusal(segments: &[String], row: &str, may: &May) -> Option<String> {
     })
 }
 
-fn through_the_wall(segments: &[String], inner: &HashSet<String>) -> Option<String> {
-    let [room, module, ..] = segments else { return None };
+fn through_the_wall(path: &Path, is_of_tests: bool, inner: &HashSet<String>) -> Option<String> {
+    let [room, module, ..] = path.segments.as_slice() else { return None };
+    if (path.is_test || is_of_tests) && matches!(module.as_str(), "tests" | "contract") {
+        return None;
+    }
     inner.contains(&format!("{room}/{module}")).then(|| {
         format!("`crate::{room}::{module}` is inside of `{room}`; name what {room}/mod.rs exports, or export it there")
     })
@@ -250,6 +257,15 @@ mod tests {
         );
         assert!(of("host/src/log/reader.rs", text).is_empty());
         assert!(of("host/src/app.rs", "use crate::log::{Segment, open};").is_empty());
+    }
+
+    #[test]
+    fn tests_may_use_the_helpers_of_other_rooms_tests() {
+        let text = "use crate::log::tests::sample;";
+        let files = [("host/src/log/tests.rs", ""), ("host/src/app.rs", text)];
+        assert_eq!(found(check, &files).len(), 1);
+        let text = "#[cfg(test)] mod tests { use crate::log::tests::sample; }";
+        assert_eq!(found(check, &[files[0], ("host/src/app.rs", text)]), [""; 0]);
     }
 
     #[test]

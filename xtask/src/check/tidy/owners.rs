@@ -1,9 +1,9 @@
 //! Each outside library is known to one room of the host, so that replacing it touches one folder.
 //!
-//! The same holds in tests. To add a library that one room shall own: a row in [`TABLE`].
+//! The same holds in tests, but for the environment: a test may start itself as a child and tell it what to do. To add a library that one room shall own: a row in [`TABLE`].
 
 use super::paths::{self, Path};
-use super::{File, Finding, Tree};
+use super::{File, Finding, Tree, reached};
 
 const SOURCE: &str = "host/src/";
 
@@ -22,8 +22,9 @@ enum Owner {
 
 use Owner::{AnyRooms, Room};
 
-/// Reading the environment; what else is in `std::env` (the current executable, the temporary folder) is open to all.
-const ENVIRONMENT: &[&str] =
+const ENVIRONMENT: &[&str] = &["std", "env"];
+/// What reads it; what else is there (the current executable, the temporary folder) is open to all.
+const READS_ENVIRONMENT: &[&str] =
     &["*", "var", "vars", "var_os", "vars_os", "set_var", "remove_var", "args", "args_os"];
 
 const TABLE: &[Owned] = &[
@@ -39,19 +40,21 @@ const TABLE: &[Owned] = &[
     Owned { library: &["hyper_util"], owners: &[Room("gateway"), Room("admin")] },
     Owned { library: &["http_body_util"], owners: &[Room("gateway"), Room("admin")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
-    Owned { library: &["std", "env"], owners: &[Room("config"), Room("main")] },
+    Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main")] },
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
-    let mut findings: Vec<Finding> = files.flat_map(check_file).collect();
+    let of_tests = reached::test_files(tree);
+    let mut findings: Vec<Finding> =
+        files.flat_map(|file| check_file(file, of_tests.contains(&file.path))).collect();
     findings.sort();
     findings.dedup();
     findings
 }
 
-fn check_file(file: &File) -> Vec<Finding> {
+fn check_file(file: &File, is_of_tests: bool) -> Vec<Finding> {
     let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
     let module = paths::module_of(inside);
     let who =
@@ -62,8 +65,9 @@ fn check_file(file: &File) -> Vec<Finding> {
         // A module of that name hides the library.
         let is_hidden =
             file.tokens.windows(2).any(|pair| pair[0].is_word("mod") && pair[1].is_word(owned.library[0]));
+        let is_free = owned.library == ENVIRONMENT && (path.is_test || is_of_tests);
         let is_owner = owned.owners.iter().any(|owner| owner.is(&who));
-        (!is_hidden && !is_owner).then(|| {
+        (!is_hidden && !is_free && !is_owner).then(|| {
             let owners: Vec<String> = owned.owners.iter().map(Owner::words).collect();
             let library = owned.library.join("::");
             let what = format!("`{library}` belongs to {}; ask there for what is needed", owners.join(", "));
@@ -74,10 +78,9 @@ fn check_file(file: &File) -> Vec<Finding> {
 }
 
 fn uses(path: &Path, owned: &Owned) -> bool {
-    let is_environment = owned.library == ["std", "env"];
     let item = path.segments.get(owned.library.len()).map(String::as_str);
     path.starts_with(owned.library)
-        && (!is_environment || item.is_some_and(|item| ENVIRONMENT.contains(&item)))
+        && (owned.library != ENVIRONMENT || item.is_some_and(|item| READS_ENVIRONMENT.contains(&item)))
 }
 
 impl Owner {
@@ -155,6 +158,14 @@ mod tests {
             ["host/src/app.rs:3: `std::env` belongs to `config`, `main`; ask there for what is needed"]
         );
         assert!(found(check, &[("host/src/config.rs", text)]).is_empty());
+    }
+
+    #[test]
+    fn a_test_may_read_the_environment() {
+        let text = "#[cfg(test)] mod tests { fn f() { std::env::var(\"X\") } }";
+        assert_eq!(found(check, &[("host/src/policy/compile.rs", text)]), [""; 0]);
+        let text = "#[cfg(test)] mod tests { use wasmtime::Engine; }";
+        assert_eq!(found(check, &[("host/src/app.rs", text)]).len(), 1);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct Path {
     /// From `crate` or the name of a library; the last is `*` for a glob.
     pub(super) segments: Vec<String>,
     pub(super) line: usize,
+    /// In an item that is compiled for tests only.
+    pub(super) is_test: bool,
 }
 
 impl Path {
@@ -73,7 +75,7 @@ impl Reader<'_> {
                 if let Some(bound) = bound.filter(|name| name != "*" && name != "_") {
                     reader.bound.insert(bound, segments.clone());
                 }
-                reader.paths.push(Path { segments, line: leaf.line });
+                reader.paths.push(Path { segments, line: leaf.line, is_test: reader.tokens[at].is_test });
             }
             end
         });
@@ -112,7 +114,7 @@ impl Reader<'_> {
             }
             let mut segments = reader.absolute(segments);
             resolve(&mut segments, &reader.bound);
-            reader.paths.push(Path { segments, line: token.line });
+            reader.paths.push(Path { segments, line: token.line, is_test: token.is_test });
             end
         });
     }
