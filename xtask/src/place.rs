@@ -38,6 +38,8 @@ pub struct Workspace {
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// The oldest Rust that it is for, `1.95` or `1.95.0`.
+    pub rust_version: Option<String>,
     /// Its `Cargo.toml`.
     pub manifest_path: PathBuf,
     /// What it builds.

@@ -62,6 +62,15 @@ impl Arrival {
     }
 }
 
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            Some(id) => write!(f, "the {} of order {id}", self.event),
+            None => write!(f, "a {} without an id", self.event),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     transactions: u64,
@@ -83,13 +92,10 @@ impl Ledger {
 
     fn deliver(&mut self, arrival: &Arrival) {
         let Some(place) = self.expected.iter().position(|(change, _)| arrival.answers(change)) else {
-            return self
-                .fault(|| format!("{} of {:?} answers to no change on its way", arrival.event, arrival.id));
+            return self.fault(|| format!("{arrival} answers to no change on its way"));
         };
         if place > 0 {
-            self.fault(|| {
-                format!("{} of {:?} came before {place} earlier changes", arrival.event, arrival.id)
-            });
+            self.fault(|| format!("{arrival} came before {place} earlier changes"));
         }
         if let Some((_, commit_sent)) = self.expected.remove(place) {
             self.delivered += 1;
@@ -157,12 +163,30 @@ impl Closing {
     }
 }
 
+impl Closing {
+    /// A line for the time in between: what has not arrived is still on its way.
+    pub(super) fn so_far(&self) -> String {
+        let Closing { transactions, changes, delivered, lost, .. } = self;
+        format!(
+            "transactions {transactions}, changes {changes}, delivered {delivered}, on their way {lost}, {}",
+            self.delays()
+        )
+    }
+
+    fn delays(&self) -> String {
+        let milliseconds = |delay: Option<Duration>| delay.unwrap_or_default().as_secs_f64() * 1e3;
+        format!("p50 {:.2} ms, p99 {:.2} ms", milliseconds(self.p50), milliseconds(self.p99))
+    }
+}
+
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Closing { transactions, changes, delivered, lost, .. } = self;
-        write!(f, "transactions {transactions}, changes {changes}, delivered {delivered}, lost {lost}, ")?;
-        let milliseconds = |delay: Option<Duration>| delay.unwrap_or_default().as_secs_f64() * 1e3;
-        write!(f, "p50 {:.2} ms, p99 {:.2} ms", milliseconds(self.p50), milliseconds(self.p99))
+        write!(
+            f,
+            "transactions {transactions}, changes {changes}, delivered {delivered}, lost {lost}, {}",
+            self.delays()
+        )
     }
 }
 
@@ -263,7 +287,7 @@ mod tests {
         ledger.deliver(&arrival(two()[0]));
         let closing = ledger.closing();
         assert_eq!((closing.delivered, closing.lost), (2, 0));
-        assert_eq!(closing.faults, ["update of Some(1) came before 1 earlier changes"]);
+        assert_eq!(closing.faults, ["the update of order 1 came before 1 earlier changes"]);
     }
 
     #[test]

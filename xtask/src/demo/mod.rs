@@ -184,7 +184,7 @@ async fn watch(
                 break;
             }
             broken = &mut reading => return broken?.context("the client's stream broke"),
-            _ = status.tick() => println!("  {:>4} s  {}", started.elapsed().as_secs(), ledger.closing()),
+            _ = status.tick() => println!("  {:>4} s  {}", started.elapsed().as_secs(), ledger.closing().so_far()),
             _ = ticks.tick() => writer.transact(&mut client, ledger).await.context("could not write to PostgreSQL")?,
         }
         if let Some(status) = host.ended() {

@@ -40,7 +40,7 @@ pub fn build_all(retry: Retry) -> Result<Vec<Built>> {
     ensure!(!plugins.is_empty(), "there is no plugin under {}/plugins or examples/*/plugin", root.display());
     let guests = workspace.target_directory.join("guests");
     let toolchain = Toolchain::find(&guests, retry)?;
-    println!("  building {} plugins for wasm32-unknown-unknown with {}", plugins.len(), toolchain.name());
+    println!("  for wasm32-unknown-unknown, with {}", toolchain.name());
     plugins.into_iter().map(|plugin| build(plugin, &toolchain, &workspace.target_directory)).collect()
 }
 
@@ -74,8 +74,10 @@ mod tests {
 
     #[test]
     fn plugins_are_the_members_beside_the_sdk_and_those_of_examples() {
-        let package =
-            |manifest: &str| Package { name: "p".into(), manifest_path: manifest.into(), targets: vec![] };
+        let package = |manifest: &str| {
+            let name = "p".to_owned();
+            Package { name, rust_version: None, manifest_path: manifest.into(), targets: vec![] }
+        };
         let is = |manifest: &str| is_plugin(&package(manifest), Path::new("/repo"));
         assert!(is("/repo/plugins/row-router/Cargo.toml"));
         assert!(is("/repo/examples/orders/plugin/Cargo.toml"));

@@ -145,7 +145,25 @@ fn debian() -> Result<Toolchain> {
         program_among(&files, name)
             .with_context(|| format!("package {package} has no {name} that can be executed"))
     };
-    Ok(Toolchain::Debian { cargo: program("cargo-web", "cargo")?, rustc: program("rustc-web", "rustc")? })
+    let (cargo, rustc) = (program("cargo-web", "cargo")?, program("rustc-web", "rustc")?);
+    // What rustup wants of a program that it runs does not concern this one.
+    let said = process::capture(Command::new(&rustc).arg("--version").env_remove("RUSTUP_TOOLCHAIN"))?;
+    let wanted = place::workspace()?
+        .packages
+        .iter()
+        .filter_map(|package| numbers(package.rust_version.as_deref()?))
+        .max();
+    let version = said.split_whitespace().nth(1).and_then(numbers);
+    if version < wanted {
+        bail!("Debian's rustc-web is too old ({}); its security updates bring newer ones", said.trim_end());
+    }
+    Ok(Toolchain::Debian { cargo, rustc })
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 fn program_among(files: &str, name: &str) -> Option<PathBuf> {
@@ -250,6 +268,13 @@ mod tests {
             process::show(&command)
                 .starts_with("/usr/bin/cargo rustc --package row-router --lib --crate-type cdylib")
         );
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(numbers("1.96.0"), Some((1, 96)));
+        assert!(numbers("1.100") > numbers("1.95"));
+        assert_eq!(numbers("nightly"), None);
     }
 
     #[test]

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_folder_below_a_private_one_is_not_reachable_by_all() {
-        let private = tempfile::tempdir().unwrap();
+        let only_us = fs::Permissions::from_mode(0o700);
+        let private = tempfile::Builder::new().permissions(only_us).tempdir().unwrap();
         let below = private.path().join("below");
         fs::create_dir(&below).unwrap();
         assert_eq!(reachable_by_all(&below), Path::new("/tmp"));
