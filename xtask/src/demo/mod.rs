@@ -203,7 +203,7 @@ async fn watch(
 }
 
 /// Waits until the host streams from its slot: what is committed after that comes as a change, not in a snapshot.
-async fn wait_for_capture(client: &Client) -> Result<()> {
+pub(crate) async fn wait_for_capture(client: &Client) -> Result<()> {
     let streaming = "SELECT count(*) FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid \
                      WHERE state = 'streaming' AND slot_type = 'logical'";
     let mut looks = interval(Duration::from_millis(50));

@@ -31,6 +31,8 @@ const READY: &str = "listening on http://";
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
+    /// The binary, where it is not the one that `cargo build` leaves.
+    pub binary: Option<PathBuf>,
     /// The file that stderr is appended to.
     pub stderr: PathBuf,
     /// Further variables of its environment.
@@ -42,7 +44,7 @@ impl Options {
     #[must_use]
     pub fn new(config: impl Into<PathBuf>) -> Options {
         let config = config.into();
-        Options { stderr: config.with_file_name("host.log"), config, environment: Vec::new() }
+        Options { stderr: config.with_file_name("host.log"), config, binary: None, environment: Vec::new() }
     }
 }
 
@@ -141,7 +143,8 @@ pub fn refusal_within(options: &Options, within: Duration) -> Result<Refusal> {
 fn spawn(options: &Options) -> Result<Service> {
     let stderr = File::options().create(true).append(true).open(&options.stderr);
     let stderr = stderr.with_context(|| format!("could not open {}", options.stderr.display()))?;
-    let mut command: Command = Service::command(&place::host_binary()?, Signal::SIGKILL);
+    let binary = options.binary.clone().map_or_else(place::host_binary, Ok)?;
+    let mut command: Command = Service::command(&binary, Signal::SIGKILL);
     command.arg("serve").arg("--config").arg(&options.config);
     command.envs(options.environment.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::piped()).stderr(stderr);

@@ -1,0 +1,282 @@
+//! Who may import whom in `host/src`: stores know nobody, movers know stores, the judge knows nobody, the pipeline
+//! introduces them, the app composes. No arrow runs back.
+//!
+//! Also: through doors. Another room names `crate::room::Item`, never `crate::room::inner::Item`.
+//! The same holds in tests, but for one door more: tests may name what another room's `tests` or `contract` offers
+//! them. To add a room: a row in [`TABLE`], and in ARCHITECTURE.md the reason for each new arrow.
+
+use std::collections::HashSet;
+
+use super::paths::{self, Path};
+use super::{File, Finding, Tree, reached};
+
+const SOURCE: &str = "host/src/";
+
+enum May {
+    /// These rooms.
+    Import(&'static [&'static str]),
+    /// Those of [`EVERYBODY`], and of any room the types named `Config` or `…Config`.
+    ImportConfigs,
+    /// Every room.
+    ImportAll,
+}
+
+/// The vocabulary, the bounds, the order to stop, and the names of metrics: any room may import them, but for those
+/// whose own row says less.
+const EVERYBODY: &[&str] = &["event", "limits", "shutdown", "telemetry"];
+
+/// A folder's row stands before its room's; everyone may import what is in the own room.
+const TABLE: &[(&str, May)] = &[
+    // The vocabulary.
+    ("limits", May::Import(&[])),
+    ("event", May::Import(&["limits"])),
+    ("shutdown", May::Import(&["limits"])),
+    ("telemetry", May::Import(&["limits"])),
+    // Stores know nobody, but for the database that the embedded ones share.
+    ("state", May::Import(EVERYBODY)),
+    ("log", May::Import(EVERYBODY)),
+    ("bus/local", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    ("bus", May::Import(EVERYBODY)),
+    ("timeline/embedded", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    ("timeline", May::Import(EVERYBODY)),
+    // The judge knows nobody; only its registry is kept.
+    ("policy/registry", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    ("policy", May::Import(EVERYBODY)),
+    // Movers know stores.
+    ("source", May::Import(&["event", "limits", "shutdown", "telemetry", "log"])),
+    ("effects", May::Import(&["event", "limits", "shutdown", "telemetry", "bus", "timeline", "policy"])),
+    ("gateway", May::Import(&["event", "limits", "shutdown", "telemetry", "bus", "timeline"])),
+    // The pipeline introduces them.
+    (
+        "pipeline",
+        May::Import(&["event", "limits", "shutdown", "telemetry", "log", "policy", "effects", "bus"]),
+    ),
+    // The app composes.
+    ("config", May::ImportConfigs),
+    ("app", May::ImportAll),
+    ("lib", May::ImportAll),
+    ("main", May::ImportAll),
+];
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
+    let inner = inner_modules(tree);
+    let of_tests = reached::test_files(tree);
+    let mut findings: Vec<Finding> =
+        files.flat_map(|file| check_file(file, of_tests.contains(&file.path), &inner)).collect();
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// `room/module` for every module of a room that has a file of its own.
+fn inner_modules(tree: &Tree) -> HashSet<String> {
+    let inside = tree.rust_files().filter_map(|file| file.path.strip_prefix(SOURCE));
+    inside
+        .map(paths::module_of)
+        .filter(|module| module.len() > 1)
+        .map(|module| module[..2].join("/"))
+        .collect()
+}
+
+fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Finding> {
+    let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
+    let module = paths::module_of(inside);
+    let who = if module.is_empty() { inside.trim_end_matches(".rs").to_owned() } else { module.join("/") };
+    let Some((row, may)) = TABLE.iter().find(|(row, _)| is_within(&who, row)) else {
+        let what =
+            format!("`{who}` has no row in the import table; add one in xtask/src/check/tidy/imports.rs");
+        return vec![file.finding(1, what)];
+    };
+    let own = module.first().map_or("", String::as_str);
+    let named = paths::paths(&file.tokens, &module).into_iter().filter_map(from_crate);
+    let foreign = named.filter(|path| path.segments[0] != own);
+    let refused = foreign.filter_map(|path| {
+        let what =
+            refusal(&path.segments, row, may).or_else(|| through_the_wall(&path, is_of_tests, inner))?;
+        Some(file.finding(path.line, what))
+    });
+    refused.collect()
+}
+
+/// The segments after `crate`, if there are any. To the binary, the library is `twohop`.
+fn from_crate(mut path: Path) -> Option<Path> {
+    let first = path.segments.first()?;
+    if path.segments.len() < 2 || !matches!(first.as_str(), "crate" | "twohop") {
+        return None;
+    }
+    path.segments.remove(0);
+    Some(path)
+}
+
+fn is_within(module: &str, row: &str) -> bool {
+    module.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn refusal(segments: &[String], row: &str, may: &May) -> Option<String> {
+    let room = segments[0].as_str();
+    let allowed = match may {
+        May::ImportAll => return None,
+        May::ImportConfigs => {
+            let is_config = segments.get(1).is_none_or(|item| item.ends_with("Config"));
+            if EVERYBODY.contains(&room) || is_config {
+                return None;
+            }
+            return Some(format!(
+                "`{row}` may name only the `Config` of `{room}`; let `app` do what needs more"
+            ));
+        }
+        May::Import(allowed) => allowed,
+    };
+    if room == "*" {
+        return Some("this imports everything; name the rooms".to_owned());
+    }
+    let allowed_words = if allowed.is_empty() { "nobody".to_owned() } else { allowed.join(", ") };
+    (!allowed.contains(&room)).then(|| {
+        format!(
+            "`{row}` may not import `{room}` (it may import {allowed_words}); let `pipeline` or `app` bring the two together"
+        )
+    })
+}
+
+fn through_the_wall(path: &Path, is_of_tests: bool, inner: &HashSet<String>) -> Option<String> {
+    let [room, module, ..] = path.segments.as_slice() else { return None };
+    if (path.is_test || is_of_tests) && matches!(module.as_str(), "tests" | "contract") {
+        return None;
+    }
+    inner.contains(&format!("{room}/{module}")).then(|| {
+        format!("`crate::{room}::{module}` is inside of `{room}`; name what {room}/mod.rs exports, or export it there")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::found;
+    use super::*;
+
+    fn of(path: &str, text: &str) -> Vec<String> {
+        let rooms = [
+            ("host/src/log/mod.rs", ""),
+            ("host/src/log/segments/mod.rs", ""),
+            ("host/src/bus/local.rs", ""),
+        ];
+        let files: Vec<_> =
+            rooms.into_iter().filter(|(room, _)| *room != path).chain([(path, text)]).collect();
+        found(check, &files)
+    }
+
+    #[test]
+    fn a_store_that_imports_another_is_found() {
+        assert_eq!(
+            of("host/src/bus/mod.rs", "use std::fmt;\nuse crate::{event::X,\n log::Record};\n"),
+            [
+                "host/src/bus/mod.rs:3: `bus` may not import `log` (it may import event, limits, shutdown, telemetry); let \
+             `pipeline` or `app` bring the two together"
+            ]
+        );
+    }
+
+    #[test]
+    fn arrows_that_run_back_are_found_however_they_are_written() {
+        for text in [
+            "use crate::gateway::Hub;",
+            "fn f() { crate::gateway::serve() }",
+            "use super::gateway;",
+            "mod tests { use super::super::gateway::Hub; }",
+            "#[cfg(test)] mod tests { use crate::{app as a}; }",
+            "use crate::pipeline;",
+            "use crate::*;",
+            "use crate::config::Config;",
+        ] {
+            assert_eq!(of("host/src/effects/mod.rs", text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_imports_gateway_pipeline_or_app_but_the_app() {
+        for (who, may) in TABLE {
+            if let May::Import(allowed) = may {
+                let top = ["gateway", "pipeline", "app", "config", "main", "lib"];
+                assert!(!allowed.iter().any(|room| top.contains(room)), "{who}");
+            }
+        }
+        assert!(
+            of("host/src/app.rs", "use crate::{gateway, pipeline, config::Config, log::Log};").is_empty()
+        );
+        assert!(of("host/src/main.rs", "use twohop::app;").is_empty());
+    }
+
+    #[test]
+    fn the_table_has_no_circle() {
+        // Rows of folders are not followed: what they may import more is a store that knows nobody.
+        let mut below: Vec<&str> = Vec::new();
+        for _ in TABLE {
+            for (who, may) in TABLE {
+                let is_settled = |rooms: &[&str]| rooms.iter().all(|room| below.contains(room));
+                if let May::Import(rooms) = may
+                    && !below.contains(who)
+                    && is_settled(rooms)
+                {
+                    below.push(who);
+                }
+            }
+        }
+        let lost: Vec<_> =
+            TABLE.iter().filter(|(who, may)| matches!(may, May::Import(_)) && !below.contains(who)).collect();
+        assert!(lost.is_empty(), "{:?}", lost.iter().map(|(who, _)| who).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_embedded_folders_may_use_the_database_and_their_rooms_may_not() {
+        assert!(of("host/src/bus/local.rs", "use crate::state::Batch;").is_empty());
+        assert!(of("host/src/bus/local/follow.rs", "use crate::state::Batch;").is_empty());
+        assert_eq!(of("host/src/bus/localized.rs", "use crate::state::Batch;").len(), 1);
+        assert_eq!(of("host/src/bus/mod.rs", "use crate::state::Batch;").len(), 1);
+    }
+
+    #[test]
+    fn config_may_name_configs_only() {
+        let text = "use crate::{limits, gateway::Config, log::{self, RetentionConfig}};\nfn f() -> log::Config { log::open() }";
+        assert_eq!(
+            of("host/src/config.rs", text),
+            [
+                "host/src/config.rs:2: `config` may name only the `Config` of `log`; let `app` do what needs more"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_path_through_the_wall_is_found_and_one_at_home_is_fine() {
+        let text = "use crate::log::segments::Segment;";
+        let what =
+            "`crate::log::segments` is inside of `log`; name what log/mod.rs exports, or export it there";
+        assert_eq!(of("host/src/app.rs", text), [format!("host/src/app.rs:1: {what}")]);
+        assert_eq!(
+            of("host/src/app.rs", "use crate::log; fn f() { log::segments::open() }"),
+            [format!("host/src/app.rs:1: {what}")]
+        );
+        assert!(of("host/src/log/reader.rs", text).is_empty());
+        assert!(of("host/src/app.rs", "use crate::log::{Segment, open};").is_empty());
+    }
+
+    #[test]
+    fn tests_may_use_the_helpers_of_other_rooms_tests() {
+        let text = "use crate::log::tests::sample;";
+        let files = [("host/src/log/tests.rs", ""), ("host/src/app.rs", text)];
+        assert_eq!(found(check, &files).len(), 1);
+        let text = "#[cfg(test)] mod tests { use crate::log::tests::sample; }";
+        assert_eq!(found(check, &[files[0], ("host/src/app.rs", text)]), [""; 0]);
+    }
+
+    #[test]
+    fn a_room_without_a_row_is_found() {
+        let what = "`cache` has no row in the import table; add one in xtask/src/check/tidy/imports.rs";
+        assert_eq!(of("host/src/cache.rs", ""), [format!("host/src/cache.rs:1: {what}")]);
+    }
+
+    #[test]
+    fn comments_and_strings_import_nothing() {
+        let text = "//! [`crate::gateway::Hub`]\n// use crate::app;\nconst X: &str = \"crate::app::x\";";
+        assert!(of("host/src/bus/mod.rs", text).is_empty());
+    }
+}
