@@ -99,7 +99,8 @@ async fn rows_that_are_there_at_the_first_start_come_as_a_snapshot_once() -> Res
     let last = client.last_event_id().expect("events have ids").to_owned();
     stand.host.restart()?;
     stand.postgres.psql("INSERT INTO notes VALUES (1001, 1, 1, 'new')")?;
-    let mut client = xtask::sse::SseClient::connect(stand.address(), "/v1/events?channel=notes", Some(&last)).await?;
+    let mut client =
+        xtask::sse::SseClient::connect(stand.address(), "/v1/events?channel=notes", Some(&last)).await?;
     let event = tokio::time::timeout(WITHIN, client.next()).await??.expect("the stream goes on");
     assert_eq!((event.event.as_str(), data(&event)["number"].as_i64()), ("insert", Some(1001)));
     Ok(())
@@ -108,7 +109,9 @@ async fn rows_that_are_there_at_the_first_start_come_as_a_snapshot_once() -> Res
 /// The epoch of the history, from the id that every stream begins with.
 async fn first_id(stand: &Stand) -> Result<String> {
     let mut follower = Follower::connect(stand.address(), &["notes"]).await?;
-    stand.postgres.psql("INSERT INTO notes VALUES (-1, 0, 1, 'probe'); DELETE FROM notes WHERE number = -1")?;
+    stand
+        .postgres
+        .psql("INSERT INTO notes VALUES (-1, 0, 1, 'probe'); DELETE FROM notes WHERE number = -1")?;
     let events = follower.wait_until("the probe", WITHIN, |events| events.iter().any(is_probe)).await?;
     let id = events.last().and_then(|event| event.id.clone()).expect("events have ids");
     Ok(id.split_once('.').expect("an id is EPOCH.SEQUENCE").0.to_owned())

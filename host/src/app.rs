@@ -14,12 +14,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::bus::{Bus, BusError, LocalBus, LocalConfig};
+use crate::bus::local::{self, LocalBus};
+use crate::bus::{Bus, BusError};
 use crate::config::{Config, Snapshot};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway, GatewayError};
 use crate::limits::SHUTDOWN_TIME_MAX;
-use crate::log::{ChangeLog, LogError, Segments, SegmentsConfig};
+use crate::log::segments::{self, Segments};
+use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::policy::{self, PluginSource, Policy, PolicyError};
 use crate::shutdown;
@@ -33,7 +35,9 @@ pub enum AppError {
     #[error("{0}: docs/configuration.md has an example")]
     Incomplete(&'static str),
     /// The data folder cannot be made.
-    #[error("cannot make the data folder {path}: make it, or set `data` to a folder that this user may write to")]
+    #[error(
+        "cannot make the data folder {path}: make it, or set `data` to a folder that this user may write to"
+    )]
     Data {
         /// The folder.
         path: PathBuf,
@@ -94,8 +98,10 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
     let pipeline = Pipeline::new(Partition(0), log.clone(), bus.clone(), policy)?;
-    let gateway_config =
-        gateway::Config { heartbeat_interval: config.gateway.heartbeat, ..gateway::Config::new(config.gateway.listen) };
+    let gateway_config = gateway::Config {
+        heartbeat_interval: config.gateway.heartbeat,
+        ..gateway::Config::new(config.gateway.listen)
+    };
     let gateway = Gateway::start(gateway_config, bus, stop.clone()).await?;
     let sources = prepare_sources(&config, &log).await?;
 
@@ -123,7 +129,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
                 error!(error = %failed, "failed while stopping");
             }
         }
-        gateway.ended().await;
+        gateway.stopped().await;
     };
     if tokio::time::timeout(SHUTDOWN_TIME_MAX * 2, rest).await.is_err() {
         warn!("stopped without waiting any longer; nothing is lost");
@@ -154,12 +160,12 @@ async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppErr
 async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<dyn Bus>), AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
-    let history = LocalConfig { count_max: config.history.count_max, age_max: config.history.age_max };
+    let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
     let bus = LocalBus::open(state, history).await?;
-    let segments = SegmentsConfig {
+    let segments = segments::Config {
         bytes_max: config.log.bytes_max,
         age_max: config.log.age_max,
-        ..SegmentsConfig::new(config.data.join("log"))
+        ..segments::Config::new(config.data.join("log"))
     };
     let log = tokio::task::spawn_blocking(move || Segments::open(segments)).await??;
     Ok((Arc::new(log), Arc::new(bus)))
@@ -183,7 +189,8 @@ async fn prepare_sources(
             },
         };
         let prepared = Postgres::prepare(source, log.clone()).await;
-        let prepared = prepared.map_err(|source| AppError::Source { name: name.clone(), source: Box::new(source) })?;
+        let prepared =
+            prepared.map_err(|source| AppError::Source { name: name.clone(), source: Box::new(source) })?;
         sources.push((name.clone(), prepared));
     }
     Ok(sources)

@@ -9,7 +9,6 @@
 //! `bus`) know nobody. Movers (`source`, `effects`, `gateway`) know stores. The judge (`policy`) knows nobody.
 //! `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
 
-pub mod bus;
 pub mod event;
 pub mod source;
 pub mod log;

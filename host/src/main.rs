@@ -54,7 +54,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve { config, data, listen } => {
             let filter = config::log_filter();
-            telemetry::start(filter.as_deref()).with_context(|| format!("{} is not a filter", config::LOG_VARIABLE))?;
+            telemetry::start(filter.as_deref())
+                .with_context(|| format!("{} is not a filter", config::LOG_VARIABLE))?;
             let config = config::load(&config, &config::Overrides { data, listen })?;
             let program = config::program().context("cannot find this program's own file")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;

@@ -112,8 +112,10 @@ impl Pipeline {
     fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
         let changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
         let evaluation = self.policy.evaluate(&changes);
-        let dead_letters = evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
-        let first = records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
+        let dead_letters =
+            evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
+        let first =
+            records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
         Ok(Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),

@@ -58,8 +58,12 @@ impl Writer {
         self.stop.send_replace(true);
         self.task.await.context("the writer panicked")??;
         let client = connect(url).await?;
-        let rows = client.query("SELECT number, transaction, row_count FROM notes ORDER BY number", &[]).await?;
-        Ok(rows.iter().map(|row| Row { number: row.get(0), transaction: row.get(1), count: row.get(2) }).collect())
+        let rows =
+            client.query("SELECT number, transaction, row_count FROM notes ORDER BY number", &[]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| Row { number: row.get(0), transaction: row.get(1), count: row.get(2) })
+            .collect())
     }
 }
 

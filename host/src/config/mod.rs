@@ -198,7 +198,7 @@ pub struct Plugin {
     /// Its component.
     pub file: PathBuf,
     /// Its settings.
-    pub settings: Vec<(String, String)>,
+    pub settings: BTreeMap<String, String>,
 }
 
 /// What flags say; they override everything.
@@ -217,7 +217,8 @@ pub struct Overrides {
 pub fn load(file: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
-    let variables = std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) && name != LOG_VARIABLE);
+    let variables =
+        std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) && name != LOG_VARIABLE);
     parse(&text, file, variables, overrides)
 }
 

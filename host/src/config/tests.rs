@@ -32,7 +32,8 @@ fn what_is_not_said_has_a_default_and_paths_begin_at_the_files_folder() {
     assert_eq!(source.snapshot, Snapshot::Initial);
     let plugin = &config.plugins["row-router"];
     assert_eq!(plugin.file, Path::new("etc/row-router.wasm"));
-    assert_eq!(plugin.settings, [("tables".into(), "orders".into()), ("wide".into(), "true".into())]);
+    let settings = [("tables".to_owned(), "orders".to_owned()), ("wide".to_owned(), "true".to_owned())];
+    assert_eq!(plugin.settings, settings.into());
 }
 
 #[test]

@@ -50,7 +50,11 @@ impl Cache {
     /// # Errors
     /// If it does not compile, or the folder cannot be written.
     pub(super) fn component(
-        &self, engine: &Engine, program: &Path, wasm: &[u8], digest: Digest,
+        &self,
+        engine: &Engine,
+        program: &Path,
+        wasm: &[u8],
+        digest: Digest,
     ) -> Result<Component, PluginError> {
         let path = self.path(engine, digest);
         if let Some(component) = self.load(engine, &path) {
@@ -124,7 +128,10 @@ impl Cache {
     }
 }
 
-#[allow(unsafe_code, reason = "loads machine code that this program compiled itself, after a check of its sum")]
+#[allow(
+    unsafe_code,
+    reason = "loads machine code that this program compiled itself, after a check of its sum"
+)]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes came from `Engine::precompile_component` in a child of this program. They were read from a
     // folder that only this program's user may enter and into which nothing else is written, and agree with the
@@ -149,8 +156,7 @@ fn tempfile_beside(path: &Path) -> io::Result<PathBuf> {
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)
@@ -233,7 +239,12 @@ mod tests {
             fs::write(&path, "").expect("the folder is writable");
             fs::write(checksum_path(&path), "").expect("the folder is writable");
             let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
-            fs::File::options().write(true).open(&path).expect("it is there").set_modified(old).expect("it is ours");
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .expect("it is there")
+                .set_modified(old)
+                .expect("it is ours");
         }
         cache.prune().expect("it is ours");
         assert!(!cache.folder.join("0.cwasm").exists());

@@ -95,7 +95,8 @@ mod judging {
         let mut policy = load(&[("first", &wasm), ("b", &only_b), ("last", &wasm)]).expect("all are plugins");
         let (a, b) = (table("s", "a", &[("name", true)]), table("s", "b", &[("name", true)]));
         let evaluation = policy.evaluate(&[named(&a, "x"), named(&b, "R no"), named(&b, "y")]);
-        let order: Vec<_> = evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
+        let order: Vec<_> =
+            evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
         assert_eq!(order, [(0, 0), (0, 2), (2, 0), (2, 1), (2, 2)]);
         let rejected: Vec<_> =
             evaluation.rejected.iter().map(|rejection| (rejection.change, &*rejection.name)).collect();
@@ -141,8 +142,12 @@ mod faults {
             let name = |number| if number == hurting { "T".to_owned() } else { format!("c{number}") };
             let names: Vec<_> = (0..256).map(name).collect();
             let evaluation = Guest::default().policy().evaluate(&inserts(&names));
-            let expected: Vec<_> =
-                names.iter().map(String::as_str).enumerate().filter(|(number, _)| *number != hurting).collect();
+            let expected: Vec<_> = names
+                .iter()
+                .map(String::as_str)
+                .enumerate()
+                .filter(|(number, _)| *number != hurting)
+                .collect();
             assert_eq!(channels(&evaluation), expected);
             let trap = "wasm trap: wasm `unreachable` instruction executed";
             assert_eq!(causes(&evaluation), [(hurting, trap.to_owned())]);
@@ -169,7 +174,10 @@ mod faults {
     fn a_hungry_plugin_is_stopped() {
         let cause = cause_of("M");
         assert!(cause.starts_with("asked for "), "{cause}");
-        assert!(cause.ends_with(&format!(" bytes of memory, at most {PLUGIN_MEMORY_BYTES_MAX} are allowed")), "{cause}");
+        assert!(
+            cause.ends_with(&format!(" bytes of memory, at most {PLUGIN_MEMORY_BYTES_MAX} are allowed")),
+            "{cause}"
+        );
     }
 
     #[test]
@@ -296,8 +304,14 @@ mod loading {
     #[test]
     fn a_component_without_a_stage_or_without_the_plugin_is_refused() {
         let log = "import twohop:policy/log@1.0.0;";
-        let no_stage = Guest { world: "import twohop:policy/log@1.0.0; export twohop:policy/plugin@1.0.0;", ..Guest::default() };
-        let no_plugin = Guest { world: "import twohop:policy/log@1.0.0; export twohop:policy/router@1.0.0;", ..Guest::default() };
+        let no_stage = Guest {
+            world: "import twohop:policy/log@1.0.0; export twohop:policy/plugin@1.0.0;",
+            ..Guest::default()
+        };
+        let no_plugin = Guest {
+            world: "import twohop:policy/log@1.0.0; export twohop:policy/router@1.0.0;",
+            ..Guest::default()
+        };
         let nothing = Guest { world: log, ..Guest::default() };
         insta::assert_snapshot!(no_stage.refusal(), @"");
         insta::assert_snapshot!(no_plugin.refusal(), @"");
@@ -318,13 +332,15 @@ mod loading {
 
     #[test]
     fn a_component_with_other_types_is_refused() {
-        let guest = Guest { replaced: &[("    numbers: list<s64>,", "    figures: list<s64>,")], ..Guest::default() };
+        let guest =
+            Guest { replaced: &[("    numbers: list<s64>,", "    figures: list<s64>,")], ..Guest::default() };
         insta::assert_snapshot!(guest.refusal(), @"");
     }
 
     #[test]
     fn a_plugin_that_refuses_its_settings_or_fails_says_so() {
-        let refusing = Guest { configured: Err("the setting `tables`\nis missing".into()), ..Guest::default() };
+        let refusing =
+            Guest { configured: Err("the setting `tables`\nis missing".into()), ..Guest::default() };
         insta::assert_snapshot!(refusing.refusal(), @"");
         let trapping = Guest { configuring: "unreachable", ..Guest::default() };
         insta::assert_snapshot!(trapping.refusal(), @"");
@@ -334,7 +350,10 @@ mod loading {
 
     #[test]
     fn a_plugin_that_is_too_large_from_the_start_is_refused() {
-        let guest = Guest { replaced: &[("(memory (export \"memory\") 100)", "(memory (export \"memory\") 2000)")], ..Guest::default() };
+        let guest = Guest {
+            replaced: &[("(memory (export \"memory\") 100)", "(memory (export \"memory\") 2000)")],
+            ..Guest::default()
+        };
         insta::assert_snapshot!(guest.refusal(), @"");
     }
 

@@ -46,8 +46,8 @@ macro_rules! __export_plugin {
         }
 
         #[allow(unsafe_code, reason = "the names of the exports")]
-const _: () = {
-            $crate::bindings::base::export!(Exported with_types_in $crate::bindings::base);
+        const _: () = {
+    $crate::bindings::base::export!(Exported with_types_in $crate::bindings::base);
         };
     };
 }
@@ -66,9 +66,9 @@ macro_rules! __export_stage {
             }
         }
 
-#[allow(unsafe_code, reason = "the names of the exports")]
+        #[allow(unsafe_code, reason = "the names of the exports")]
         const _: () = {
-            $crate::bindings::router::export!(Exported with_types_in $crate::bindings::router);
+    $crate::bindings::router::export!(Exported with_types_in $crate::bindings::router);
         };
     };
 }
