@@ -3,11 +3,14 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xtask::place;
 use xtask::services::host::{Host, Options};
 use xtask::services::{port, postgres};
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a [`Stand`] is made of, where it is not the usual.
 pub struct Setup<'a> {
@@ -43,6 +46,8 @@ pub struct Stand {
     pub postgres: postgres::Postgres,
     /// The host's data folder.
     pub data: PathBuf,
+    /// How the host is started.
+    pub options: Options,
     _folder: tempfile::TempDir,
 }
 
@@ -59,8 +64,23 @@ impl Stand {
         let config = configuration(&postgres.url(), setup, &data, port::free()?)?;
         let file = folder.path().join("twohop.toml");
         fs::write(&file, config)?;
-        let host = Host::start(Options::new(&file))?;
-        Ok(Self { host, postgres, data, _folder: folder })
+        let options = Options::new(&file);
+        let host = Host::start(options.clone())?;
+        Ok(Self { host, postgres, data, options, _folder: folder })
+    }
+
+    /// Waits until the host has said this on its standard error.
+    ///
+    /// # Errors
+    /// If it does not within the time; with all that it said.
+    pub async fn wait_for_log(&self, part: &str, within: Duration) -> Result<()> {
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        let seen = async {
+            while !self.host.stderr().contains(part) {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(within, seen).await.with_context(|| format!("no `{part}` in:\n{}", self.host.stderr()))
     }
 
     /// Where clients connect.
