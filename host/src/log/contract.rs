@@ -1,8 +1,7 @@
 //! What every change log must do, as tests over any of them.
 //!
-//! [`change_log_contract!`] makes the tests for one implementation from an async function that opens a new, empty
-//! log of two partitions: `fn(Fixture) -> Arc<dyn ChangeLog>`, where the fixture is whatever the log lives in. It is
-//! called again to open the same log again, after the one before was dropped.
+//! `change_log_contract!` makes the tests of one implementation from a [`Fixture`], whatever the log lives in. It
+//! opens a new, empty log of two partitions; and the same log again, after the one before was dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +36,7 @@ macro_rules! change_log_contract {
             a_read_stops_at_its_bounds_but_has_one_record
             what_was_appended_is_there_after_opening_again
             appends_from_many_tasks_stay_whole_and_in_order
+            old_records_are_read_as_well_as_recent_ones
             an_append_of_nothing_changes_nothing
             the_last_position_of_each_source_is_known
         }
@@ -161,6 +161,28 @@ pub(crate) async fn appends_from_many_tasks_stay_whole_and_in_order(fixture: imp
         let expected: Vec<_> = (0..3).map(|part| vec![task, next[usize::from(task)], part]).collect();
         assert_eq!(payloads(append), expected);
         next[usize::from(task)] += 1;
+    }
+}
+
+pub(crate) async fn old_records_are_read_as_well_as_recent_ones(fixture: impl Fixture) {
+    const COUNT: u64 = 30_000;
+    let payload = |number: u64| Bytes::from(number.to_le_bytes().repeat(1 + (number % 97) as usize));
+    let fixture = &fixture;
+    for again in [false, true] {
+        let log = fixture.open().await;
+        if !again {
+            for start in (0..COUNT).step_by(10_000) {
+                log.append(P, (start..start + 10_000).map(payload).collect()).await.expect("appended");
+            }
+        }
+        // Steps forward and back, of many sizes.
+        for from in (0..500).map(|nth| nth * nth * 7_919 % COUNT) {
+            let read = log.read(P, Offset(from), 20, 1 << 20).await.expect("it is there");
+            for (record, number) in read.iter().zip(from..) {
+                assert_eq!((record.offset, &record.payload), (Offset(number), &payload(number)));
+            }
+        }
+        assert_eq!(read_all(&*log, P, Offset(0)).await.len() as u64, COUNT);
     }
 }
 

@@ -21,6 +21,8 @@ struct Faults {
     /// A write leaves so many bytes, and fails with this.
     write: Option<(usize, i32)>,
     sync: Option<i32>,
+    /// The next flush fails, and the one after it succeeds: the kernel has called the lost pages clean.
+    sync_once: Option<i32>,
     truncate: Option<i32>,
 }
 
@@ -51,6 +53,7 @@ impl Disk for FaultyDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         result(self.now().sync)?;
+        result(self.0.lock().expect("no panic").sync_once.take())?;
         file.sync_data()
     }
 
@@ -110,6 +113,9 @@ async fn a_file_whose_flush_failed_is_never_written_to_again() {
     let (error, segments) = fail_once(Faults { sync: Some(EIO), ..Faults::default() }, LARGE).await;
     assert!(matches!(error, LogError::Io { .. }), "{error}");
     assert_eq!(segments, 2);
+    let (error, segments) = fail_once(Faults { sync_once: Some(EIO), ..Faults::default() }, LARGE).await;
+    assert!(matches!(error, LogError::Io { .. }), "{error}");
+    assert_eq!(segments, 2, "that the next flush would succeed proves nothing");
     let (error, segments) = fail_once(Faults { sync: Some(ENOSPC), ..Faults::default() }, LARGE).await;
     assert!(matches!(error, LogError::DiskFull { .. }), "{error}");
     assert_eq!(segments, 2);

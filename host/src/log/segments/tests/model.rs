@@ -1,5 +1,10 @@
 //! Random schedules against a list of payloads.
 
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -9,9 +14,6 @@ use crate::log::contract::P;
 use crate::log::segments::retention::remove_due;
 use crate::log::segments::{Config, Segments};
 use crate::log::{ChangeLog, LogError};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::time::{Duration, SystemTime};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -48,7 +50,7 @@ async fn run(steps: Vec<Step>) {
     let open = || Segments::open(config.clone()).expect("the log opens");
     let mut log = Some(open());
     let mut model: Vec<Bytes> = Vec::new();
-    let mut committed: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    let mut committed: BTreeMap<String, u64> = BTreeMap::new();
     for step in steps {
         let now = log.as_ref().expect("it is open");
         let first = now.bounds(P).start;
@@ -79,14 +81,14 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Read(..) => {}
             Step::Reopen => {
-                log = None;
-                log = log.or_else(|| Some(open()));
+                drop(log.take());
+                log = Some(open());
             }
             Step::Crash(torn) => {
-                log = None;
+                drop(log.take());
                 let file = OpenOptions::new().append(true).open(folder.last_file());
                 file.expect("it is there").write_all(&torn).expect("written");
-                log = log.or_else(|| Some(open()));
+                log = Some(open());
             }
             Step::Commit(consumer, share) => {
                 let next = part(model.len(), share);
