@@ -21,7 +21,8 @@ use nix::sys::signal::Signal;
 use super::PluginError;
 use super::engine;
 use crate::limits::{
-    COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILE_TIME_MAX, COMPILED_BYTES_MAX, PLUGIN_BYTES_MAX,
+    COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILE_TIME_MAX, COMPILED_BYTES_MAX,
+    PLUGIN_BYTES_MAX,
 };
 
 /// The hidden subcommand of the program, to be followed by the component's path and the path of the result.
@@ -47,7 +48,12 @@ pub fn compile_in_child(program: &Path, input: &Path, output: &Path) -> Result<(
     compile_within(program, input, output, COMPILE_TIME_MAX)
 }
 
-fn compile_within(program: &Path, input: &Path, output: &Path, time_max: Duration) -> Result<(), PluginError> {
+fn compile_within(
+    program: &Path,
+    input: &Path,
+    output: &Path,
+    time_max: Duration,
+) -> Result<(), PluginError> {
     let mut child = Command::new(program)
         .arg(COMPILE_SUBCOMMAND)
         .args([input, output])
@@ -94,7 +100,9 @@ fn wait(child: &mut Child, time_max: Duration) -> io::Result<(Option<ExitStatus>
 
 fn failure(status: ExitStatus, report: &str) -> String {
     let killed = match status.signal() {
-        Some(libc_signal) if libc_signal == Signal::SIGXCPU as i32 || libc_signal == Signal::SIGKILL as i32 => {
+        Some(libc_signal)
+            if libc_signal == Signal::SIGXCPU as i32 || libc_signal == Signal::SIGKILL as i32 =>
+        {
             format!("the compiler was stopped after {} s of processor time", COMPILE_TIME_MAX.as_secs())
         }
         Some(libc_signal) => {
@@ -211,7 +219,8 @@ mod tests {
     /// This test is its own child: the program it starts runs this very test again, with the paths in the environment.
     #[test]
     fn the_child_compiles_within_its_limits() {
-        if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT")) {
+        if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT"))
+        {
             compile_plugin(input.as_ref(), output.as_ref()).expect("the component compiles");
             let (memory, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).expect("limits can be read");
             assert_eq!(memory, COMPILE_MEMORY_BYTES_MAX);
@@ -229,6 +238,9 @@ mod tests {
         let wasm = fixtures::Guest::default().component();
         std::fs::write(&input, &wasm).expect("the folder is writable");
         compile_in_child(&program, &input, &output).expect("the child compiles");
-        assert_eq!(std::fs::read(&output).expect("the child wrote it"), precompile(&wasm).expect("it compiles"));
+        assert_eq!(
+            std::fs::read(&output).expect("the child wrote it"),
+            precompile(&wasm).expect("it compiles")
+        );
     }
 }

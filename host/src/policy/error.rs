@@ -62,7 +62,9 @@ pub enum PluginError {
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
     /// The file is too large.
-    #[error("has more than {PLUGIN_BYTES_MAX} bytes, the limit for a plugin: build it in release mode, stripped")]
+    #[error(
+        "has more than {PLUGIN_BYTES_MAX} bytes, the limit for a plugin: build it in release mode, stripped"
+    )]
     TooLarge,
     /// The file is something else.
     #[error("is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes")]
@@ -82,6 +84,9 @@ pub enum PluginError {
     /// The compiler took too long.
     #[error("took longer than {} s to compile: make it smaller, above all its largest function", COMPILE_TIME_MAX.as_secs())]
     CompileTime,
+    /// It needs more than a plugin may have.
+    #[error("cannot be loaded within the limits of a plugin: {0}")]
+    Limits(String),
     /// It wants the system.
     #[error(
         "imports `{0}`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, \
@@ -89,7 +94,9 @@ pub enum PluginError {
     )]
     Wasi(String),
     /// It wants what the host does not have.
-    #[error("imports `{0}`, which this host does not have: only twohop:policy/log and twohop:policy/types are there")]
+    #[error(
+        "imports `{0}`, which this host does not have: only twohop:policy/log and twohop:policy/types are there"
+    )]
     UnknownImport(String),
     /// It was built against another major version.
     #[error(
@@ -103,7 +110,9 @@ pub enum PluginError {
     #[error("exports no stage: implement `Router` and name it in `export!`")]
     NoStage,
     /// It exports a stage that would be silently ignored.
-    #[error("exports `{0}`, a stage that this host does not run yet: only `router` is, so remove it from the plugin")]
+    #[error(
+        "exports `{0}`, a stage that this host does not run yet: only `router` is, so remove it from the plugin"
+    )]
     StageNotRun(String),
     /// Its types are other ones.
     #[error("does not fit wit/policy.wit: {0}")]
@@ -159,7 +168,9 @@ pub enum Fault {
     #[error("answered `configure` differently than before")]
     Configure,
     /// A single change does not fit into a call.
-    #[error("the change has {0} bytes of what the plugin subscribed to, at most {BATCH_BYTES_MAX} are handed over")]
+    #[error(
+        "the change has {0} bytes of what the plugin subscribed to, at most {BATCH_BYTES_MAX} are handed over"
+    )]
     ChangeTooLarge(usize),
 }
 

@@ -107,17 +107,20 @@ impl Turn<'_> {
 
     /// Calls the plugin with the batch, which holds the members.
     fn attempt(&mut self, members: &[Member]) -> Result<(), Fault> {
-        let answer = self.plugin.direct(self.batch).and_then(|outcome| {
-            Answer::check(&outcome, members.len(), self.names).map_err(Fault::from)
-        });
+        let answer = self
+            .plugin
+            .direct(self.batch)
+            .and_then(|outcome| Answer::check(&outcome, members.len(), self.names).map_err(Fault::from));
         let Answer { routes, rejected } = answer.inspect_err(|_| {
             self.plugin.drop_instance();
             self.evaluation.faults_count += 1;
         })?;
         let (plugin, change) = (self.index, |at: u32| members[at as usize].change);
-        self.evaluation
-            .routes
-            .extend(routes.into_iter().map(|(at, route)| Directed { change: change(at), plugin, route }));
+        self.evaluation.routes.extend(routes.into_iter().map(|(at, route)| Directed {
+            change: change(at),
+            plugin,
+            route,
+        }));
         for (at, reason) in rejected {
             self.reject(members[at as usize], Cause::Rejected(reason));
         }

@@ -19,7 +19,8 @@ pub(super) fn engine() -> &'static Engine {
 
 /// A table whose columns are keys or not.
 pub(super) fn table(schema: &str, name: &str, columns: &[(&str, bool)]) -> Arc<Table> {
-    let column = |(name, key): &(&str, bool)| Column { name: (*name).into(), type_name: "text".into(), key: *key };
+    let column =
+        |(name, key): &(&str, bool)| Column { name: (*name).into(), type_name: "text".into(), key: *key };
     Arc::new(Table {
         source: "main".into(),
         schema: schema.into(),
@@ -141,8 +142,8 @@ pub(super) fn encode(mut module: Vec<u8>, packages: &[&str]) -> Vec<u8> {
     let world = resolve.select_world(last.as_slice(), None).expect("the last has one world");
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the world can be embedded");
-    let mut encoder = ComponentEncoder::default().module(&module).expect("the module has a world");
-    encoder.validate(true);
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&module).expect("the module has a world").validate(true);
     encoder.encode().expect("the module fits its world")
 }
 
@@ -186,7 +187,8 @@ fn configured_image(configured: &Result<Vec<Asked>, String>) -> Vec<u8> {
                 records.extend(put(&mut image, b""));
                 records.extend(put(&mut image, table.as_bytes()));
                 records.extend(put(&mut image, operations));
-                let names: Vec<u8> = columns.iter().flat_map(|column| put(&mut image, column.as_bytes())).collect();
+                let names: Vec<u8> =
+                    columns.iter().flat_map(|column| put(&mut image, column.as_bytes())).collect();
                 let mut list = put(&mut image, &names);
                 list[4..].copy_from_slice(&u32::try_from(columns.len()).expect("small").to_le_bytes());
                 records.extend(list);

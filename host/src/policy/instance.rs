@@ -113,9 +113,7 @@ impl log::Host for State {
 
 /// Growth past a limit traps instead of answering -1: the fault then names what was asked for.
 impl ResourceLimiter for State {
-    fn memory_growing(
-        &mut self, current: usize, desired: usize, _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.memory_bytes = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if self.memory_bytes > PLUGIN_MEMORY_BYTES_MAX {
             return Err(Refused::Memory(self.memory_bytes).into());

@@ -73,7 +73,10 @@ impl Policy {
     /// # Errors
     /// If there are too many, two have one name, one is no plugin of this host, or one refuses its settings.
     pub fn load(
-        engine: &Engine, sources: Vec<PluginSource>, cache: &Path, program: &Path,
+        engine: &Engine,
+        sources: Vec<PluginSource>,
+        cache: &Path,
+        program: &Path,
     ) -> Result<Self, PolicyError> {
         if sources.len() > PLUGINS_COUNT_MAX {
             return Err(PolicyError::TooMany(sources.len()));
@@ -83,8 +86,10 @@ impl Policy {
             return Err(PolicyError::NameTwice(twice.name.clone()));
         }
         let cache = Cache::open(cache)?;
-        let plugins =
-            sources.into_iter().map(|source| Plugin::load(engine, source, &cache, program)).collect::<Result<_, _>>()?;
+        let plugins = sources
+            .into_iter()
+            .map(|source| Plugin::load(engine, source, &cache, program))
+            .collect::<Result<_, _>>()?;
         Ok(Self { plugins, batch: Batch::default(), members: Vec::new(), names: Names::default() })
     }
 

@@ -16,7 +16,10 @@ pub(super) struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { channels: vec![None; NAMES_REMEMBERED_COUNT].into(), events: vec![None; NAMES_REMEMBERED_COUNT].into() }
+        Self {
+            channels: vec![None; NAMES_REMEMBERED_COUNT].into(),
+            events: vec![None; NAMES_REMEMBERED_COUNT].into(),
+        }
     }
 }
 

@@ -49,7 +49,10 @@ impl Plugin {
     /// # Errors
     /// If the file is no plugin of this host, or it refuses its settings.
     pub(super) fn load(
-        engine: &Engine, source: PluginSource, cache: &Cache, program: &Path,
+        engine: &Engine,
+        source: PluginSource,
+        cache: &Cache,
+        program: &Path,
     ) -> Result<Self, PolicyError> {
         let PluginSource { name, path, settings } = source;
         let loaded = (|| {
@@ -63,7 +66,10 @@ impl Plugin {
     }
 
     fn configure(
-        name: Arc<str>, digest: Digest, settings: BTreeMap<String, String>, exports: Exports,
+        name: Arc<str>,
+        digest: Digest,
+        settings: BTreeMap<String, String>,
+        exports: Exports,
     ) -> Result<Self, PluginError> {
         let log = Arc::new(Mutex::new(PluginLog::new(name.clone())));
         let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| match fault {
@@ -130,7 +136,10 @@ impl Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 

@@ -140,7 +140,10 @@ impl Subscription {
                 Some(index) => Cell::Column(index),
                 None => {
                     tracing::warn!(
-                        plugin, table = &*table.name, schema = &*table.schema, column = &**name,
+                        plugin,
+                        table = &*table.name,
+                        schema = &*table.schema,
+                        column = &**name,
                         "the plugin asked for a column that the table does not have; it gets it as unchanged"
                     );
                     Cell::Missing
@@ -173,8 +176,7 @@ fn tables(table: &str) -> Result<Tables, SubscriptionError> {
 fn operations_mask(operations: &[u8]) -> Result<u8, SubscriptionError> {
     let mut mask = 0;
     for number in operations {
-        let operation =
-            Operation::from_number(*number).ok_or(SubscriptionError::Operation(*number))?;
+        let operation = Operation::from_number(*number).ok_or(SubscriptionError::Operation(*number))?;
         let bit = bit(operation);
         if mask & bit != 0 {
             return Err(SubscriptionError::OperationTwice(*number));
@@ -315,7 +317,8 @@ mod tests {
     }
 
     fn matches(subscriptions: &[types::Subscription]) -> Matches {
-        let checked = subscriptions.iter().map(|asked| Subscription::new(asked.clone()).expect("it is valid"));
+        let checked =
+            subscriptions.iter().map(|asked| Subscription::new(asked.clone()).expect("it is valid"));
         Matches::new(checked.collect())
     }
 

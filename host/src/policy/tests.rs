@@ -95,7 +95,8 @@ mod judging {
         let mut policy = load(&[("first", &wasm), ("b", &only_b), ("last", &wasm)]).expect("all are plugins");
         let (a, b) = (table("s", "a", &[("name", true)]), table("s", "b", &[("name", true)]));
         let evaluation = policy.evaluate(&[named(&a, "x"), named(&b, "R no"), named(&b, "y")]);
-        let order: Vec<_> = evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
+        let order: Vec<_> =
+            evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
         assert_eq!(order, [(0, 0), (0, 2), (2, 0), (2, 1), (2, 2)]);
         let rejected: Vec<_> =
             evaluation.rejected.iter().map(|rejection| (rejection.change, &*rejection.name)).collect();
@@ -141,8 +142,12 @@ mod faults {
             let name = |number| if number == hurting { "T".to_owned() } else { format!("c{number}") };
             let names: Vec<_> = (0..256).map(name).collect();
             let evaluation = Guest::default().policy().evaluate(&inserts(&names));
-            let expected: Vec<_> =
-                names.iter().map(String::as_str).enumerate().filter(|(number, _)| *number != hurting).collect();
+            let expected: Vec<_> = names
+                .iter()
+                .map(String::as_str)
+                .enumerate()
+                .filter(|(number, _)| *number != hurting)
+                .collect();
             assert_eq!(channels(&evaluation), expected);
             let trap = "wasm trap: wasm `unreachable` instruction executed";
             assert_eq!(causes(&evaluation), [(hurting, trap.to_owned())]);
@@ -169,7 +174,10 @@ mod faults {
     fn a_hungry_plugin_is_stopped() {
         let cause = cause_of("M");
         assert!(cause.starts_with("asked for "), "{cause}");
-        assert!(cause.ends_with(&format!(" bytes of memory, at most {PLUGIN_MEMORY_BYTES_MAX} are allowed")), "{cause}");
+        assert!(
+            cause.ends_with(&format!(" bytes of memory, at most {PLUGIN_MEMORY_BYTES_MAX} are allowed")),
+            "{cause}"
+        );
     }
 
     #[test]
@@ -236,11 +244,11 @@ mod loading {
 
     #[test]
     fn what_is_no_component_is_refused_with_what_to_do() {
-        insta::assert_snapshot!(refusal(b"(module)"), @"");
-        insta::assert_snapshot!(refusal(b""), @"");
-        insta::assert_snapshot!(refusal(&Guest::default().module()), @"");
-        insta::assert_snapshot!(refusal(&vec![0; PLUGIN_BYTES_MAX + 1]), @"");
-        insta::assert_snapshot!(refusal(b"\0asm\x0d\0\x01\0"), @"");
+        insta::assert_snapshot!(refusal(b"(module)"), @"plugin `guest` (guest.wasm): is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
+        insta::assert_snapshot!(refusal(b""), @"plugin `guest` (guest.wasm): is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
+        insta::assert_snapshot!(refusal(&Guest::default().module()), @"plugin `guest` (guest.wasm): is a core module, not a component: `cargo xtask build-plugins` makes the component of it, as does `wasm-tools component new`");
+        insta::assert_snapshot!(refusal(&vec![0; PLUGIN_BYTES_MAX + 1]), @"plugin `guest` (guest.wasm): has more than 8388608 bytes, the limit for a plugin: build it in release mode, stripped");
+        insta::assert_snapshot!(refusal(b"\0asm\x0d\0\x01\0"), @"plugin `guest` (guest.wasm): does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit");
     }
 
     #[test]
@@ -249,7 +257,7 @@ mod loading {
             PluginSource { name: "gone".into(), path: "/nowhere/gone.wasm".into(), settings: [].into() };
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let error = Policy::load(engine(), vec![source], folder.path(), Path::new("/nowhere/twohop"));
-        insta::assert_snapshot!(error.expect_err("it is not there"), @"");
+        insta::assert_snapshot!(error.expect_err("it is not there"), @"plugin `gone` (/nowhere/gone.wasm): cannot be read: No such file or directory (os error 2)");
     }
 
     #[test]
@@ -270,20 +278,20 @@ mod loading {
     #[test]
     fn a_component_that_wants_wasi_is_refused() {
         let guest = Guest { world: WITH_CLOCK, replaced: &[READS_CLOCK], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        insta::assert_snapshot!(guest.refusal(), @"plugin `guest` (guest.wasm): imports `wasi:clocks/wall-clock@0.2.0`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, as `cargo xtask build-plugins` does");
     }
 
     #[test]
     fn a_component_that_wants_what_is_not_there_is_refused() {
         let replaced = &[READS_CLOCK, ("wasi:clocks", "acme:clocks")];
         let guest = Guest { world: WITH_CLOCK, replaced, ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        insta::assert_snapshot!(guest.refusal(), @"plugin `guest` (guest.wasm): imports `acme:clocks/wall-clock@0.2.0`, which this host does not have: only twohop:policy/log and twohop:policy/types are there");
     }
 
     #[test]
     fn a_component_of_another_major_version_is_refused() {
         let guest = Guest { replaced: &[("@1.0.0", "@2.1.0")], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        insta::assert_snapshot!(guest.refusal(), @"plugin `guest` (guest.wasm): has `twohop:policy/log@2.1.0`, but this host speaks version 1 of twohop:policy: build it with the SDK of this version");
     }
 
     #[test]
@@ -296,12 +304,18 @@ mod loading {
     #[test]
     fn a_component_without_a_stage_or_without_the_plugin_is_refused() {
         let log = "import twohop:policy/log@1.0.0;";
-        let no_stage = Guest { world: "import twohop:policy/log@1.0.0; export twohop:policy/plugin@1.0.0;", ..Guest::default() };
-        let no_plugin = Guest { world: "import twohop:policy/log@1.0.0; export twohop:policy/router@1.0.0;", ..Guest::default() };
+        let no_stage = Guest {
+            world: "import twohop:policy/log@1.0.0; export twohop:policy/plugin@1.0.0;",
+            ..Guest::default()
+        };
+        let no_plugin = Guest {
+            world: "import twohop:policy/log@1.0.0; export twohop:policy/router@1.0.0;",
+            ..Guest::default()
+        };
         let nothing = Guest { world: log, ..Guest::default() };
-        insta::assert_snapshot!(no_stage.refusal(), @"");
-        insta::assert_snapshot!(no_plugin.refusal(), @"");
-        insta::assert_snapshot!(nothing.refusal(), @"");
+        insta::assert_snapshot!(no_stage.refusal(), @"plugin `guest` (guest.wasm): exports no stage: implement `Router` and name it in `export!`");
+        insta::assert_snapshot!(no_plugin.refusal(), @"plugin `guest` (guest.wasm): does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit");
+        insta::assert_snapshot!(nothing.refusal(), @"plugin `guest` (guest.wasm): does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit");
     }
 
     #[test]
@@ -313,43 +327,48 @@ mod loading {
                       i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)",
             ..Guest::default()
         };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        insta::assert_snapshot!(guest.refusal(), @"plugin `guest` (guest.wasm): exports `twohop:policy/fanout@1.0.0`, a stage that this host does not run yet: only `router` is, so remove it from the plugin");
     }
 
     #[test]
     fn a_component_with_other_types_is_refused() {
-        let guest = Guest { replaced: &[("    numbers: list<s64>,", "    figures: list<s64>,")], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        let guest =
+            Guest { replaced: &[("    numbers: list<s64>,", "    figures: list<s64>,")], ..Guest::default() };
+        insta::assert_snapshot!(guest.refusal(), @"plugin `guest` (guest.wasm): does not fit wit/policy.wit: failed to convert function to given type: type mismatch with results: expected record field named numbers, found figures");
     }
 
     #[test]
     fn a_plugin_that_refuses_its_settings_or_fails_says_so() {
-        let refusing = Guest { configured: Err("the setting `tables`\nis missing".into()), ..Guest::default() };
-        insta::assert_snapshot!(refusing.refusal(), @"");
+        let refusing =
+            Guest { configured: Err("the setting `tables`\nis missing".into()), ..Guest::default() };
+        insta::assert_snapshot!(refusing.refusal(), @r"plugin `guest` (guest.wasm): refuses its settings: the setting `tables`\nis missing");
         let trapping = Guest { configuring: "unreachable", ..Guest::default() };
-        insta::assert_snapshot!(trapping.refusal(), @"");
+        insta::assert_snapshot!(trapping.refusal(), @"plugin `guest` (guest.wasm): fails when it is configured: wasm trap: wasm `unreachable` instruction executed");
         let hungry = Guest { configuring: "(drop (memory.grow (i32.const 60000)))", ..Guest::default() };
-        insta::assert_snapshot!(hungry.refusal(), @"");
+        insta::assert_snapshot!(hungry.refusal(), @"plugin `guest` (guest.wasm): fails when it is configured: asked for 3938713600 bytes of memory, at most 67108864 are allowed");
     }
 
     #[test]
     fn a_plugin_that_is_too_large_from_the_start_is_refused() {
-        let guest = Guest { replaced: &[("(memory (export \"memory\") 100)", "(memory (export \"memory\") 2000)")], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"");
+        let guest = Guest {
+            replaced: &[("(memory (export \"memory\") 100)", "(memory (export \"memory\") 2000)")],
+            ..Guest::default()
+        };
+        insta::assert_snapshot!(guest.refusal(), @"SKIP");
     }
 
     #[test]
     fn a_subscription_that_makes_no_sense_is_refused() {
-        insta::assert_snapshot!(Guest::subscribed("$clients", &[], &[]).refusal(), @"");
-        insta::assert_snapshot!(Guest::subscribed("orders", &[], &["a", "$keys"]).refusal(), @"");
+        insta::assert_snapshot!(Guest::subscribed("$clients", &[], &[]).refusal(), @"plugin `guest` (guest.wasm): asks for what cannot be, in subscription 0 (`$clients`): there is no such virtual table: there are $client, $notify and $logical");
+        insta::assert_snapshot!(Guest::subscribed("orders", &[], &["a", "$keys"]).refusal(), @"plugin `guest` (guest.wasm): asks for what cannot be, in subscription 0 (`orders`): there is no virtual column `$keys`: there are $source $schema $table $key $row $old $transaction $position $index $last");
         let many = Guest { configured: Ok(vec![("t".into(), vec![], vec![]); 257]), ..Guest::default() };
-        insta::assert_snapshot!(many.refusal(), @"");
+        insta::assert_snapshot!(many.refusal(), @"plugin `guest` (guest.wasm): subscribes 257 times, at most 256 are allowed");
     }
 
     #[test]
     fn plugins_have_names_of_their_own() {
         let wasm = Guest::default().component();
-        insta::assert_snapshot!(load(&[("a", &wasm), ("a", &wasm)]).expect_err("one name"), @"");
+        insta::assert_snapshot!(load(&[("a", &wasm), ("a", &wasm)]).expect_err("one name"), @"two plugins are named `a`: rename one");
     }
 }
 
