@@ -78,6 +78,9 @@ pub enum PluginError {
     /// It is not valid, or uses features of WebAssembly that are off.
     #[error("does not compile: {0}")]
     Compile(String),
+    /// What the child process that compiles says; one of the errors above, as a rule.
+    #[error("{0}")]
+    Child(String),
     /// The compiler cannot be started or its result not be read.
     #[error("the compiler cannot run: {0}")]
     Compiler(std::io::Error),
