@@ -344,3 +344,208 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| AnswerError::Text { route, what })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::names::Names;
+
+    /// One route for the first of two changes, which each test spoils.
+    fn outcome() -> Outcome {
+        let arena = b"orders:1insert{\"a\":1}\xFF".to_vec();
+        let span = |start: u64, length: u64| start | length << 32;
+        Outcome {
+            changes: vec![0],
+            kinds: vec![0],
+            options: vec![3],
+            spans: vec![span(0, 8), span(8, 6), span(14, 7), 0],
+            numbers: vec![0],
+            attributed_routes: vec![],
+            attributes: vec![],
+            arena,
+        }
+    }
+
+    fn check(outcome: &Outcome) -> Result<Answer, AnswerError> {
+        Answer::check(outcome, 2, &mut Names::default())
+    }
+
+    fn spoiled(spoil: impl FnOnce(&mut Outcome)) -> AnswerError {
+        let mut outcome = outcome();
+        spoil(&mut outcome);
+        check(&outcome).expect_err("it is spoiled")
+    }
+
+    #[test]
+    fn every_part_of_a_route_is_read() {
+        let answer = check(&outcome()).expect("it is right");
+        let route = Route::Channel {
+            channel: Channel::new("orders:1").expect("it is one"),
+            event: "insert".into(),
+            payload: Payload::Json("{\"a\":1}".into()),
+            retention: Retention::Kept,
+        };
+        assert_eq!(answer.routes, [(0, route)]);
+        for (options, payload, retention) in [
+            (0, Payload::Row, Retention::Kept),
+            (2, Payload::Nothing, Retention::Kept),
+            (4 | 1 << 3, Payload::Text("{\"a\":1}".into()), Retention::LiveOnly),
+            (5, Payload::Bytes("{\"a\":1}".into()), Retention::Kept),
+        ] {
+            let mut outcome = outcome();
+            outcome.options = vec![options];
+            if options < 3 {
+                outcome.spans[2] = 0;
+            }
+            let answer = check(&outcome).expect("it is right");
+            let Route::Channel { payload: read, retention: kept, .. } = &answer.routes[0].1;
+            assert_eq!((read, *kept), (&payload, retention));
+        }
+    }
+
+    #[test]
+    fn lists_that_do_not_fit_each_other_are_refused() {
+        let length = |list, length, expected| AnswerError::Length { list, length, expected };
+        assert_eq!(spoiled(|o| o.kinds.push(0)), length("kinds", 2, 1));
+        assert_eq!(spoiled(|o| o.options.clear()), length("options", 0, 1));
+        assert_eq!(spoiled(|o| o.spans.truncate(3)), length("spans", 3, 4));
+        assert_eq!(spoiled(|o| o.numbers.push(0)), length("numbers", 2, 1));
+        assert_eq!(spoiled(|o| o.changes.clear()), length("kinds", 1, 0));
+        assert_eq!(spoiled(|o| o.attributed_routes.push(0)), AnswerError::Attributes(1));
+        assert_eq!(spoiled(|o| o.attributes.push(0)), AnswerError::Attributes(1));
+    }
+
+    #[test]
+    fn routes_for_changes_that_are_not_there_or_out_of_order_are_refused() {
+        assert_eq!(spoiled(|o| o.changes[0] = 2), AnswerError::Change { route: 0, change: 2, changes: 2 });
+        let twice = |first, second| {
+            spoiled(|o| {
+                o.changes = vec![first, second];
+                o.kinds.push(0);
+                o.options.push(3);
+                o.spans.extend_from_within(..);
+                o.numbers.push(0);
+            })
+        };
+        assert_eq!(twice(1, 0), AnswerError::Descending(1));
+    }
+
+    #[test]
+    fn a_change_has_a_bounded_number_of_routes() {
+        let many = |count: usize| {
+            let mut outcome = outcome();
+            outcome.changes = vec![1; count];
+            outcome.kinds = vec![0; count];
+            outcome.options = vec![3; count];
+            outcome.spans = outcome.spans.repeat(count);
+            outcome.numbers = vec![0; count];
+            check(&outcome)
+        };
+        assert!(many(ROUTES_PER_CHANGE_MAX).is_ok());
+        assert_eq!(many(ROUTES_PER_CHANGE_MAX + 1), Err(AnswerError::TooMany(1)));
+    }
+
+    #[test]
+    fn spans_stay_in_the_arena_and_text_is_text() {
+        let span = |what| AnswerError::Span { route: 0, what };
+        assert_eq!(spoiled(|o| o.spans[0] = 22 | 1 << 32), span("channel"));
+        assert_eq!(spoiled(|o| o.spans[0] = 23), span("channel"));
+        assert_eq!(spoiled(|o| o.spans[1] = u64::MAX), span("event"));
+        assert_eq!(spoiled(|o| o.spans[2] = 0xFFFF_FFFF | 1 << 32), span("payload"));
+        assert_eq!(spoiled(|o| o.spans[1] = 21 | 1 << 32), AnswerError::Text { route: 0, what: "event" });
+        assert_eq!(spoiled(|o| o.spans[3] = 1), AnswerError::NotZero { route: 0, what: "unused spans" });
+        assert_eq!(spoiled(|o| o.options[0] = 0), AnswerError::NotZero { route: 0, what: "payload's span" });
+        assert_eq!(spoiled(|o| o.numbers[0] = 1), AnswerError::NotZero { route: 0, what: "number" });
+        let half = |o: &mut Outcome| {
+            o.arena = "äö".repeat(8).into_bytes();
+            o.spans[0] = 1 | 4 << 32;
+        };
+        assert_eq!(spoiled(half), AnswerError::Text { route: 0, what: "channel" });
+    }
+
+    #[test]
+    fn names_and_payloads_keep_to_their_rules() {
+        let problem = ChannelError::Empty;
+        assert_eq!(spoiled(|o| o.spans[0] = 0), AnswerError::Channel { route: 0, problem });
+        assert_eq!(spoiled(|o| o.arena[9] = b'\n'), AnswerError::Event(0));
+        assert_eq!(spoiled(|o| o.arena[15] = b'a'), AnswerError::Json(0));
+        assert_eq!(spoiled(|o| o.spans[2] = 0), AnswerError::Json(0));
+        let large = |o: &mut Outcome| {
+            o.options[0] = 5;
+            o.arena.resize(14 + PAYLOAD_BYTES_MAX + 1, 0);
+            o.spans[2] = 14 | (PAYLOAD_BYTES_MAX as u64 + 1) << 32;
+        };
+        let bytes = PAYLOAD_BYTES_MAX + 1;
+        assert_eq!(spoiled(large), AnswerError::PayloadTooLarge { route: 0, bytes });
+    }
+
+    #[test]
+    fn what_this_host_does_not_do_is_refused_by_name() {
+        let not_yet = |what| AnswerError::NotYet { route: 0, what };
+        assert_eq!(spoiled(|o| o.kinds[0] = 1), not_yet("an audience"));
+        assert_eq!(spoiled(|o| o.kinds[0] = 7), not_yet("a topic"));
+        assert_eq!(spoiled(|o| o.kinds[0] = 9), AnswerError::Kind { route: 0, kind: 9 });
+        assert_eq!(spoiled(|o| o.options[0] = 3 | 2 << 3), not_yet("a channel's value"));
+        assert_eq!(spoiled(|o| o.options[0] = 3 | 3 << 3), not_yet("to forget a channel's value"));
+        assert_eq!(spoiled(|o| o.options[0] = 3 | 1 << 5), AnswerError::Options { route: 0, options: 35 });
+        assert_eq!(spoiled(|o| o.options[0] = 6), AnswerError::Options { route: 0, options: 6 });
+        let envelope = |o: &mut Outcome| {
+            o.options[0] = 1;
+            o.spans[2] = 0;
+        };
+        assert_eq!(spoiled(envelope), not_yet("Debezium's envelope"));
+    }
+
+    #[test]
+    fn a_rejected_change_has_no_routes_before_or_after() {
+        let mut outcome = outcome();
+        outcome.changes = vec![0, 1, 1, 1];
+        outcome.kinds = vec![0, 0, 8, 0];
+        outcome.options = vec![3, 3, 0, 3];
+        outcome.spans = outcome.spans.repeat(4);
+        outcome.spans[8..12].copy_from_slice(&[8 | 6 << 32, 0, 0, 0]);
+        outcome.numbers = vec![0; 4];
+        let answer = check(&outcome).expect("it is right");
+        let of: Vec<_> = answer.routes.iter().map(|(change, _)| *change).collect();
+        assert_eq!(of, [0]);
+        assert_eq!(answer.rejected, [(1, Arc::from("insert"))]);
+        outcome.spans[8] = 0;
+        assert_eq!(check(&outcome), Err(AnswerError::Reason(2)));
+    }
+
+    prop_compose! {
+        fn lies()(routes in 0..6_usize)(
+            changes in prop::collection::vec(0..4_u32, routes),
+            kinds in prop::collection::vec(prop_oneof![Just(0), Just(8), any::<u8>()], routes),
+            options in prop::collection::vec(prop_oneof![0..6_u8, any::<u8>()], routes),
+            spans in prop::collection::vec(
+                prop_oneof![Just(0), (0..40_u64, 0..40_u64).prop_map(|(s, l)| s | l << 32), any::<u64>()],
+                routes * 4,
+            ),
+            numbers in prop::collection::vec(prop_oneof![9 => Just(0), 1 => any::<i64>()], routes),
+            attributed_routes in prop_oneof![9 => Just(vec![]), 1 => Just(vec![0])],
+            arena in prop_oneof![".{0,40}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..40)],
+        ) -> Outcome {
+            Outcome { changes, kinds, options, spans, numbers, attributed_routes, attributes: vec![], arena }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_answers_are_errors_or_routes_but_never_panics(outcome in lies(), extra in any::<Option<bool>>()) {
+            let mut outcome = outcome;
+            match extra {
+                Some(true) => outcome.spans.push(0),
+                Some(false) => drop(outcome.kinds.pop()),
+                None => {}
+            }
+            if let Ok(answer) = check(&outcome) {
+                prop_assert!(answer.routes.len() <= outcome.kinds.len());
+                prop_assert!(answer.routes.is_sorted_by_key(|(change, _)| *change));
+                prop_assert!(answer.routes.iter().all(|(change, _)| *change < 2));
+            }
+        }
+    }
+}

@@ -209,3 +209,245 @@ pub(super) enum Filled {
 fn span(start: usize, length: usize) -> u64 {
     start as u64 | (length as u64) << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Position, Rows, Table, Value};
+    use crate::policy::bindings::twohop::policy::types;
+    use crate::policy::fixtures::{change, table};
+    use crate::policy::subscription::Subscription;
+
+    const VIRTUAL: [&str; 10] = [
+        "$source",
+        "$schema",
+        "$table",
+        "$key",
+        "$row",
+        "$old",
+        "$transaction",
+        "$position",
+        "$index",
+        "$last",
+    ];
+
+    /// A cell as a plugin reads it.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Read {
+        Null,
+        Unchanged,
+        Masked,
+        Boolean(bool),
+        Integer(i64),
+        /// By its bits: a NaN is one too.
+        Float(u64),
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    impl From<Value<'_>> for Read {
+        fn from(value: Value<'_>) -> Self {
+            match value {
+                Value::Null => Self::Null,
+                Value::Unchanged => Self::Unchanged,
+                Value::Masked => Self::Masked,
+                Value::Boolean(value) => Self::Boolean(value),
+                Value::Integer(value) => Self::Integer(value),
+                Value::Float(value) => Self::Float(value.to_bits()),
+                Value::Text(text) => Self::Text(text.into()),
+                Value::Bytes(bytes) => Self::Bytes(bytes.into()),
+            }
+        }
+    }
+
+    impl Read {
+        fn value(&self) -> Value<'_> {
+            match self {
+                Self::Null => Value::Null,
+                Self::Unchanged => Value::Unchanged,
+                Self::Masked => Value::Masked,
+                Self::Boolean(value) => Value::Boolean(*value),
+                Self::Integer(value) => Value::Integer(*value),
+                Self::Float(bits) => Value::Float(f64::from_bits(*bits)),
+                Self::Text(text) => Value::Text(text),
+                Self::Bytes(bytes) => Value::Bytes(bytes),
+            }
+        }
+    }
+
+    fn matches(columns: &[&str]) -> Matches {
+        let asked = types::Subscription {
+            source: String::new(),
+            table: "*".into(),
+            operations: vec![],
+            columns: columns.iter().map(|column| (*column).into()).collect(),
+        };
+        Matches::new([Subscription::new(asked).expect("it is valid")].into())
+    }
+
+    fn filled(changes: &[Change], matches: &mut Matches) -> Batch {
+        let members: Vec<_> = (0..changes.len())
+            .map(|change| Member { change, found: matches.find(&changes[change], "p").expect("all match") })
+            .collect();
+        let mut batch = Batch::default();
+        assert_eq!(batch.fill(changes, &members, matches), Filled::Changes(changes.len()));
+        batch
+    }
+
+    /// As a plugin reads it: nothing for no row.
+    fn read(lists: &Changes<'_>, first: u32, width: usize) -> Option<Vec<Read>> {
+        let cell = |at: usize| {
+            let value = lists.values[at];
+            let (start, length) = ((value & 0xFFFF_FFFF) as usize, (value >> 32) as usize);
+            let bytes = || lists.arena[start..start + length].to_vec();
+            match lists.kinds[at] {
+                0 => Read::Null,
+                1 => Read::Unchanged,
+                2 => Read::Masked,
+                3 => Read::Boolean(value == 1),
+                4 => Read::Integer(value.cast_signed()),
+                5 => Read::Float(value),
+                6 => Read::Text(String::from_utf8(bytes()).expect("text is UTF-8")),
+                7 => Read::Bytes(bytes()),
+                kind => panic!("{kind} is no kind"),
+            }
+        };
+        (first != NONE).then(|| (first as usize..first as usize + width).map(cell).collect())
+    }
+
+    /// The rows of a change and of the batch.
+    fn rows(change: Change, columns: &[&str]) -> (Option<Vec<Read>>, Option<Vec<Read>>) {
+        let batch = filled(&[change], &mut matches(columns));
+        let lists = batch.changes();
+        (read(&lists, lists.rows[0], columns.len()), read(&lists, lists.old_rows[0], columns.len()))
+    }
+
+    fn text(text: &str) -> Read {
+        Read::Text(text.into())
+    }
+
+    fn two_columns() -> Arc<Table> {
+        table("public", "orders", &[("id", true), ("note", false)])
+    }
+
+    #[test]
+    fn virtual_columns_say_what_the_interface_says_and_the_same_in_both_rows() {
+        let values = [Value::Integer(7), Value::Text("new"), Value::Integer(7), Value::Text("old")];
+        let update = change(&two_columns(), Operation::Update, Rows::NewThenOld, &values);
+        let (row, old) = rows(update, &VIRTUAL);
+        let expected = [
+            text("main"),
+            text("public"),
+            text("orders"),
+            text("7"),
+            text(r#"{"id":7,"note":"new"}"#),
+            text(r#"{"id":7,"note":"old"}"#),
+            text("77"),
+            text("16/B3748000#2"),
+            Read::Integer(2),
+            Read::Boolean(true),
+        ];
+        assert_eq!(row.as_deref(), Some(&expected[..]));
+        assert_eq!(old, row);
+    }
+
+    #[test]
+    fn what_is_not_there_is_null() {
+        let keyless = table("", "notes", &[("note", false)]);
+        let mut insert = change(&keyless, Operation::Snapshot, Rows::New, &[Value::Text("n")]);
+        insert.transaction = 0;
+        let (row, old) = rows(insert, &["$key", "$old", "$transaction", "$schema"]);
+        assert_eq!(row, Some(vec![Read::Null, Read::Null, Read::Null, text("")]));
+        assert_eq!(old, None);
+    }
+
+    #[test]
+    fn a_delete_has_its_old_row_alone_and_its_key() {
+        let values = [Value::Integer(7), Value::Unchanged];
+        let delete = change(&two_columns(), Operation::Delete, Rows::Old, &values);
+        let (row, old) = rows(delete, &["$key", "note", "id", "$row"]);
+        assert_eq!(row, None);
+        assert_eq!(old, Some(vec![text("7"), Read::Unchanged, Read::Integer(7), Read::Null]));
+    }
+
+    #[test]
+    fn a_truncate_has_a_row_of_virtual_columns() {
+        for operation in [Operation::Truncate, Operation::Schema] {
+            let truncate = change(&two_columns(), operation, Rows::Neither, &[]);
+            let (row, old) = rows(truncate, &["id", "$table", "$key"]);
+            assert_eq!((row, old), (Some(vec![Read::Unchanged, text("orders"), Read::Null]), None));
+        }
+    }
+
+    #[test]
+    fn a_column_that_the_table_does_not_have_is_unchanged() {
+        let insert = change(&two_columns(), Operation::Insert, Rows::New, &[Value::Integer(7), Value::Null]);
+        assert_eq!(rows(insert, &["nota", "note"]).0, Some(vec![Read::Unchanged, Read::Null]));
+    }
+
+    #[test]
+    fn a_subscription_without_columns_has_no_rows() {
+        let insert = change(&two_columns(), Operation::Insert, Rows::New, &[Value::Integer(7), Value::Null]);
+        assert_eq!(rows(insert, &[]), (None, None));
+    }
+
+    fn reads() -> impl Strategy<Value = Read> {
+        prop_oneof![
+            Just(Read::Null),
+            Just(Read::Unchanged),
+            Just(Read::Masked),
+            any::<bool>().prop_map(Read::Boolean),
+            any::<i64>().prop_map(Read::Integer),
+            any::<u64>().prop_map(Read::Float),
+            ".{0,20}".prop_map(Read::Text),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Read::Bytes),
+        ]
+    }
+
+    fn any_changes() -> impl Strategy<Value = Vec<(Operation, Vec<Read>, Vec<Read>)>> {
+        let operation = prop::sample::select(&Operation::ALL[..4]);
+        let row = || prop::collection::vec(reads(), 3);
+        prop::collection::vec((operation, row(), row()), 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_plugin_reads_is_what_the_changes_hold(
+            changes in any_changes(), order in Just(vec!["a", "b", "c"]).prop_shuffle(), width in 1..4_usize,
+        ) {
+            let columns = &order[..width];
+            let table = table("s", "t", &[("a", true), ("b", false), ("c", false)]);
+            let build = |(operation, new, old): &(Operation, Vec<Read>, Vec<Read>)| {
+                let (rows, cells): (_, Vec<&Read>) = match operation {
+                    Operation::Delete => (Rows::Old, old.iter().collect()),
+                    Operation::Update => (Rows::NewThenOld, new.iter().chain(old).collect()),
+                    _ => (Rows::New, new.iter().collect()),
+                };
+                let values: Vec<_> = cells.into_iter().map(Read::value).collect();
+                let mut change = change(&table, *operation, rows, &values);
+                change.position = Position { commit: 1, index: 0 };
+                change
+            };
+            let built: Vec<_> = changes.iter().map(build).collect();
+            let mut matches = matches(columns);
+            let batch = filled(&built, &mut matches);
+            let lists = batch.changes();
+            for (at, (operation, new, old)) in changes.iter().enumerate() {
+                prop_assert_eq!(lists.operations[at], *operation as u8);
+                prop_assert_eq!(lists.subscriptions[at], 0);
+                prop_assert_eq!(lists.committed_at[at], 1_700_000_000_000_000);
+                let pick = |row: &[Read]| -> Vec<Read> {
+                    columns.iter().map(|column| row[table.column(column).unwrap_or(9)].clone()).collect()
+                };
+                let expected_new = (*operation != Operation::Delete).then(|| pick(new));
+                let has_old = matches!(operation, Operation::Delete | Operation::Update);
+                prop_assert_eq!(read(&lists, lists.rows[at], width), expected_new);
+                prop_assert_eq!(read(&lists, lists.old_rows[at], width), has_old.then(|| pick(old)));
+            }
+        }
+    }
+}

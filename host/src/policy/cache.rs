@@ -57,8 +57,8 @@ impl Cache {
         digest: Digest,
     ) -> Result<Component, PluginError> {
         let path = self.path(engine, digest);
-        if let Some(component) = self.load(engine, &path) {
-            return Ok(component);
+        if let Some(code) = load(&path) {
+            return deserialize(engine, &code);
         }
         let work = tempfile_beside(&path).map_err(PluginError::Compiler)?;
         let compiled = (|| {
@@ -75,25 +75,12 @@ impl Cache {
         self.store(&path, &code).map_err(PluginError::Compiler)?;
         self.prune().map_err(PluginError::Compiler)?;
         deserialize(engine, &code)
-            .map_err(|error| PluginError::Compile(format!("its code cannot be loaded: {error:#}")))
     }
 
     fn path(&self, engine: &Engine, digest: Digest) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
         self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
-    }
-
-    /// Nothing, if it is not there or does not check.
-    fn load(&self, engine: &Engine, path: &Path) -> Option<Component> {
-        let expected = fs::read_to_string(checksum_path(path)).ok()?;
-        let code = read_bounded(path, COMPILED_BYTES_MAX).ok()?;
-        if Digest::of(&code).to_string() != expected.trim() {
-            tracing::warn!(path = %path.display(), "a compiled plugin is damaged and is compiled again");
-            return None;
-        }
-        // Code of another build of the engine is refused by the engine, which is as if it were not there.
-        deserialize(engine, &code).ok()
     }
 
     fn store(&self, path: &Path, code: &[u8]) -> io::Result<()> {
@@ -128,15 +115,29 @@ impl Cache {
     }
 }
 
+/// Nothing, if it is not there or does not check.
+fn load(path: &Path) -> Option<Vec<u8>> {
+    let expected = fs::read_to_string(checksum_path(path)).ok()?;
+    let code = read_bounded(path, COMPILED_BYTES_MAX).ok()?;
+    if Digest::of(&code).to_string() == expected.trim() {
+        Some(code)
+    } else {
+        tracing::warn!(path = %path.display(), "a compiled plugin is damaged and is compiled again");
+        None
+    }
+}
+
+/// Code of the right engine, which the file's name says, fails to load only if it would exceed a limit.
 #[allow(
     unsafe_code,
     reason = "loads machine code that this program compiled itself, after a check of its sum"
 )]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, PluginError> {
     // SAFETY: the bytes came from `Engine::precompile_component` in a child of this program. They were read from a
     // folder that only this program's user may enter and into which nothing else is written, and agree with the
     // checksum that was written with them. The engine refuses code of another version or configuration of itself.
-    unsafe { Component::deserialize(engine.wasmtime(), code) }
+    let component = unsafe { Component::deserialize(engine.wasmtime(), code) };
+    component.map_err(|error| PluginError::Limits(format!("{error:#}")))
 }
 
 fn checksum_path(path: &Path) -> PathBuf {

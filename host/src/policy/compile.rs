@@ -67,7 +67,7 @@ fn compile_within(
     match status {
         None => Err(PluginError::CompileTime),
         Some(status) if status.success() => Ok(()),
-        Some(status) => Err(PluginError::Compile(failure(status, &report))),
+        Some(status) => Err(failure(status, &report)),
     }
 }
 
@@ -98,23 +98,25 @@ fn wait(child: &mut Child, time_max: Duration) -> io::Result<(Option<ExitStatus>
     Ok((Some(status), String::from_utf8_lossy(&report).trim().to_owned()))
 }
 
-fn failure(status: ExitStatus, report: &str) -> String {
-    let killed = match status.signal() {
-        Some(libc_signal)
-            if libc_signal == Signal::SIGXCPU as i32 || libc_signal == Signal::SIGKILL as i32 =>
-        {
-            format!("the compiler was stopped after {} s of processor time", COMPILE_TIME_MAX.as_secs())
-        }
-        Some(libc_signal) => {
-            let name = Signal::try_from(libc_signal).map_or("a signal", Signal::as_str);
-            format!(
-                "the compiler died of {name}, likely for want of memory (it may have {COMPILE_MEMORY_BYTES_MAX} bytes)"
-            )
-        }
-        None if report.is_empty() => return format!("the compiler failed with {status} and said nothing"),
-        None => return report.to_owned(),
+/// The report is the child's own error, as a `main` that returns it prints it.
+fn failure(status: ExitStatus, report: &str) -> PluginError {
+    let report = report.strip_prefix("Error: ").unwrap_or(report);
+    let Some(number) = status.signal() else {
+        return match report {
+            "" => PluginError::Compile(format!("the compiler failed with {status} and said nothing")),
+            report => PluginError::Child(report.to_owned()),
+        };
     };
-    if report.is_empty() { killed } else { format!("{killed}; it said: {report}") }
+    let signal = Signal::try_from(number).map_or("a signal", Signal::as_str);
+    let why = match signal {
+        "SIGKILL" | "SIGXCPU" => {
+            let seconds = COMPILE_TIME_MAX.as_secs();
+            format!("it needs more than {seconds} s of processor time, or more memory than there is")
+        }
+        _ => format!("it likely needs more than {COMPILE_MEMORY_BYTES_MAX} bytes of memory"),
+    };
+    let said = if report.is_empty() { String::new() } else { format!("; it said: {report}") };
+    PluginError::Compile(format!("the compiler died of {signal}: {why}{said}"))
 }
 
 fn limit_this_process() -> nix::Result<()> {
@@ -193,7 +195,9 @@ mod tests {
     #[test]
     fn what_the_child_says_is_in_the_error() {
         let error = run("echo \"$1 $2 $3: no\" >&2; exit 3", LONG).expect_err("it fails");
-        assert_eq!(error.to_string(), "does not compile: compile-plugin in.wasm out.cwasm: no");
+        assert_eq!(error.to_string(), "compile-plugin in.wasm out.cwasm: no");
+        let error = run("echo Error: does not compile: no >&2; exit 1", LONG).expect_err("it fails");
+        assert_eq!(error.to_string(), "does not compile: no");
         let error = run("exit 3", LONG).expect_err("it fails");
         assert_eq!(
             error.to_string(),
@@ -206,7 +210,7 @@ mod tests {
     #[test]
     fn a_child_that_says_too_much_is_heard_in_part_and_does_not_hang() {
         let error = run("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1", LONG).expect_err("it fails");
-        let PluginError::Compile(report) = error else { panic!("{error}") };
+        let PluginError::Child(report) = error else { panic!("{error}") };
         assert_eq!(report.len() as u64, COMPILE_REPORT_BYTES_MAX);
     }
 

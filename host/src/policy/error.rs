@@ -78,12 +78,18 @@ pub enum PluginError {
     /// It is not valid, or uses features of WebAssembly that are off.
     #[error("does not compile: {0}")]
     Compile(String),
+    /// What the child process that compiles says; one of the errors above, as a rule.
+    #[error("{0}")]
+    Child(String),
     /// The compiler cannot be started or its result not be read.
     #[error("the compiler cannot run: {0}")]
     Compiler(std::io::Error),
     /// The compiler took too long.
     #[error("took longer than {} s to compile: make it smaller, above all its largest function", COMPILE_TIME_MAX.as_secs())]
     CompileTime,
+    /// It needs more than a plugin may have.
+    #[error("cannot be loaded within the limits of a plugin: {0}")]
+    Limits(String),
     /// It wants the system.
     #[error(
         "imports `{0}`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, \

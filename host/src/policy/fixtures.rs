@@ -142,8 +142,8 @@ pub(super) fn encode(mut module: Vec<u8>, packages: &[&str]) -> Vec<u8> {
     let world = resolve.select_world(last.as_slice(), None).expect("the last has one world");
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the world can be embedded");
-    let mut encoder = ComponentEncoder::default().module(&module).expect("the module has a world");
-    encoder.validate(true);
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&module).expect("the module has a world").validate(true);
     encoder.encode().expect("the module fits its world")
 }
 
