@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::plugins::{self, Retry};
 use crate::process::{self, pid_of};
+use crate::services::Folder;
 use crate::{interrupt, place, setup};
 
 /// Tells the tests that what is slow is to run too.
@@ -50,8 +51,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
         install_node_packages(&browser_tests)?;
     }
     println!("[4/4] the suite");
-    let folder =
-        tempfile::Builder::new().prefix("twohop-test-").tempdir().context("could not make a folder")?;
+    let folder = Folder::new("test")?;
     // A test's PostgreSQL runs under another account, which must reach its own folder in this one.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let mut command = place::cargo();

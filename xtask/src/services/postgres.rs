@@ -264,6 +264,8 @@ fn configuration(options: &Options, port: u16) -> String {
         ("max_replication_slots", "20"),
         ("max_connections", "100"),
         ("shared_buffers", "32MB"),
+        // Needs no /dev/shm, which a container may lack or keep small.
+        ("dynamic_shared_memory_type", "mmap"),
         ("lc_messages", "C"),
         ("log_timezone", "UTC"),
         ("timezone", "UTC"),
