@@ -58,28 +58,27 @@ const TABLE: &[(&str, May)] = &[
     ("main", May::ImportAll),
 ];
 
+/// Folders that are doors of their own: a room of one folder a database has no door that knows them all.
+const DOORS: &[&str] = &["source/postgres"];
+
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
-    let inner = inner_modules(tree);
+    let modules = modules(tree);
     let of_tests = reached::test_files(tree);
     let mut findings: Vec<Finding> =
-        files.flat_map(|file| check_file(file, of_tests.contains(&file.path), &inner)).collect();
+        files.flat_map(|file| check_file(file, of_tests.contains(&file.path), &modules)).collect();
     findings.sort();
     findings.dedup();
     findings
 }
 
-/// `room/module` for every module of a room that has a file of its own.
-fn inner_modules(tree: &Tree) -> HashSet<String> {
+/// Every module that has a file of its own, as `room/module`.
+fn modules(tree: &Tree) -> HashSet<String> {
     let inside = tree.rust_files().filter_map(|file| file.path.strip_prefix(SOURCE));
-    inside
-        .map(paths::module_of)
-        .filter(|module| module.len() > 1)
-        .map(|module| module[..2].join("/"))
-        .collect()
+    inside.map(|path| paths::module_of(path).join("/")).collect()
 }
 
-fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Finding> {
+fn check_file(file: &File, is_of_tests: bool, modules: &HashSet<String>) -> Vec<Finding> {
     let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
     let module = paths::module_of(inside);
     let who = if module.is_empty() { inside.trim_end_matches(".rs").to_owned() } else { module.join("/") };
@@ -93,7 +92,7 @@ fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Fi
     let foreign = named.filter(|path| path.segments[0] != own);
     let refused = foreign.filter_map(|path| {
         let what =
-            refusal(&path.segments, row, may).or_else(|| through_the_wall(&path, is_of_tests, inner))?;
+            refusal(&path.segments, row, may).or_else(|| through_the_wall(&path, is_of_tests, modules))?;
         Some(file.finding(path.line, what))
     });
     refused.collect()
@@ -139,14 +138,21 @@ fn refusal(segments: &[String], row: &str, may: &May) -> Option<String> {
     })
 }
 
-fn through_the_wall(path: &Path, is_of_tests: bool, inner: &HashSet<String>) -> Option<String> {
-    let [room, module, ..] = path.segments.as_slice() else { return None };
-    if (path.is_test || is_of_tests) && matches!(module.as_str(), "tests" | "contract") {
+fn through_the_wall(path: &Path, is_of_tests: bool, modules: &HashSet<String>) -> Option<String> {
+    let is_open = |module: &[String]| DOORS.contains(&module.join("/").as_str());
+    let door = if path.segments.get(..2).is_some_and(is_open) { 2 } else { 1 };
+    let inside = path.segments.get(..=door)?;
+    let is_for_tests = matches!(inside[door].as_str(), "tests" | "contract");
+    if !modules.contains(&inside.join("/"))
+        || is_open(inside)
+        || (is_for_tests && (path.is_test || is_of_tests))
+    {
         return None;
     }
-    inner.contains(&format!("{room}/{module}")).then(|| {
-        format!("`crate::{room}::{module}` is inside of `{room}`; name what {room}/mod.rs exports, or export it there")
-    })
+    let (room, wall) = (inside[..door].join("/"), inside.join("::"));
+    Some(format!(
+        "`crate::{wall}` is inside of `{room}`; name what {room}/mod.rs exports, or export it there"
+    ))
 }
 
 #[cfg(test)]
@@ -257,6 +263,18 @@ mod tests {
         );
         assert!(of("host/src/log/reader.rs", text).is_empty());
         assert!(of("host/src/app.rs", "use crate::log::{Segment, open};").is_empty());
+    }
+
+    #[test]
+    fn a_databases_folder_is_a_door_of_its_own() {
+        let folder = [("host/src/source/postgres/mod.rs", ""), ("host/src/source/postgres/slot.rs", "")];
+        let of = |text| found(check, &[folder[0], folder[1], ("host/src/app.rs", text)]);
+        assert_eq!(of("use crate::source::postgres::{self, Postgres};"), [""; 0]);
+        assert_eq!(
+            of("use crate::source::postgres::slot::Slot;"),
+            ["host/src/app.rs:1: `crate::source::postgres::slot` \
+            is inside of `source/postgres`; name what source/postgres/mod.rs exports, or export it there"]
+        );
     }
 
     #[test]
