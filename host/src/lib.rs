@@ -9,8 +9,19 @@
 //! `bus`) know nobody. Movers (`source`, `effects`, `gateway`) know stores. The judge (`policy`) knows nobody.
 //! `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
 
-pub mod bus;
 pub mod event;
+pub mod source;
 pub mod log;
+pub mod policy;
+pub mod effects;
+pub mod bus;
+pub mod gateway;
 
+pub mod pipeline;
+pub mod state;
+
+pub mod app;
+pub mod config;
 pub mod limits;
+pub mod shutdown;
+pub mod telemetry;

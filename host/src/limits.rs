@@ -21,8 +21,32 @@ pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
+pub const SOURCE_BUFFER_COUNT_MAX: usize = 256;
+/// Tables and types that the server may announce on one connection; past it, the source connects anew.
+pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
+/// From the first packet until the server lets us in.
+pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the server waits for a sign of life of ours; after half of it, it asks for one.
+pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
+pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two confirmations to the server, if there is something new to confirm.
+pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a start waits for a slot that a connection just lost may still hold.
+pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an orderly end of the connection may take.
+pub const SOURCE_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+
+// Configuration.
+
+/// The name of a source or a plugin.
+pub const NAME_BYTES_MAX: usize = 48;
 
 // Change log.
+
+/// The smallest segment worth a file.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 /// A segment file is closed once it holds this much.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -34,6 +58,18 @@ pub const LOG_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub const LOG_QUEUE_COUNT_MAX: usize = 1_024;
 /// Recent records that stay in memory for readers that keep up.
 pub const LOG_TAIL_BYTES_MAX: usize = 8 << 20;
+/// Appends that share one flush, unless one alone is larger.
+pub const LOG_GROUP_BYTES_MAX: u64 = 4 << 20;
+/// A segment's header, which holds a position for each source.
+pub const SEGMENT_HEADER_BYTES_MAX: usize = 1 << 20;
+/// Sources whose last position the change log remembers.
+pub const LOG_SOURCES_COUNT_MAX: usize = 256;
+/// Between two places of a segment that the index knows.
+pub const LOG_INDEX_BYTES: u64 = 64 << 10;
+/// One read of a segment file, unless a record is larger.
+pub const LOG_READ_BYTES: usize = 64 << 10;
+/// Between two looks for segments that are too old.
+pub const LOG_RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 // Pipeline and policy.
 
@@ -71,6 +107,24 @@ pub const SUBSCRIPTION_COLUMNS_MAX: usize = 256;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1_024;
 /// Log lines of one plugin in one second; further ones are counted only.
 pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
+/// Core instances that one component is made of; `wit-component` makes three.
+pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 8;
+/// Tables of all core instances of one component; `wit-component` makes two.
+pub const PLUGIN_TABLES_MAX: u32 = 4;
+/// Component-model handles that one plugin holds. The interface has no resources: this is for its own.
+pub const PLUGIN_HANDLES_MAX: usize = 1_000;
+/// Why a plugin rejects a change, or what it said before it trapped; the rest is cut off.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// Tables for which a plugin's policy remembers which subscription matches, before it forgets all and begins anew.
+pub const MATCHED_TABLES_MAX: usize = 4_096;
+/// Names of channels and of events that are shared instead of copied, each. A power of two.
+pub const NAMES_REMEMBERED_COUNT: usize = 256;
+/// Compiled plugins that are kept on disk; the oldest go first.
+pub const COMPILED_COUNT_MAX: usize = 512;
+/// One compiled plugin.
+pub const COMPILED_BYTES_MAX: u64 = 256 << 20;
+/// What the child process that compiles a plugin may say; the rest is cut off.
+pub const COMPILE_REPORT_BYTES_MAX: u64 = 16 << 10;
 /// The child process that compiles a plugin: its memory.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The child process that compiles a plugin: its time.
@@ -88,6 +142,40 @@ pub const HISTORY_TAIL_BYTES_MAX: usize = 16 << 20;
 pub const LIVE_QUEUE_COUNT_MAX: usize = 4_096;
 /// Messages in one read of the history.
 pub const HISTORY_READ_COUNT_MAX: usize = 512;
+/// Messages that retention removes in one step; so many more than allowed may be there for a moment.
+pub const HISTORY_SWEEP_COUNT_MAX: u64 = 512;
+/// How often retention looks for messages that are too old while nothing new comes.
+pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages in memory that a filtered read looks at before it lets others in.
+pub const HISTORY_SCAN_COUNT_MAX: usize = 1_024;
+/// Set-aside changes that are kept; past it the oldest go.
+pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
+
+// State.
+
+/// Jobs that wait for the committer.
+pub const STATE_QUEUE_COUNT_MAX: usize = 256;
+/// Jobs of one commit.
+pub const STATE_GROUP_COUNT_MAX: usize = 64;
+/// Reads at once; each has a connection.
+pub const STATE_READERS_COUNT_MAX: usize = 4;
+/// A page of the database: small, since a commit of one message writes a handful of them.
+pub const STATE_PAGE_BYTES: u32 = 4_096;
+/// Pages of the journal that are copied into the main file even if a commit must wait for it; half as many when
+/// nobody waits.
+pub const STATE_JOURNAL_PAGES_MAX: u32 = 4_096;
+/// What the journal's file is cut to after it grew beyond it.
+pub const STATE_JOURNAL_BYTES_KEPT_MAX: i64 = 64 << 20;
+/// Pages that the committer keeps in memory.
+pub const STATE_CACHE_BYTES_MAX: i64 = 32 << 20;
+/// Pages that one reader keeps in memory.
+pub const STATE_READER_CACHE_BYTES_MAX: i64 = 2 << 20;
+/// Prepared statements of one connection.
+pub const STATE_STATEMENTS_COUNT_MAX: usize = 64;
+/// The check of the file at the start after an unclean end; it is cut short there.
+pub const STATE_CHECK_TIME_MAX: Duration = Duration::from_secs(2);
+/// Below it a failed flush is taken for a full disk.
+pub const STATE_SPACE_BYTES_MIN: u64 = 1 << 20;
 
 // Gateway.
 
@@ -95,8 +183,23 @@ pub const HISTORY_READ_COUNT_MAX: usize = 512;
 pub const CONNECTIONS_COUNT_MAX: usize = 20_000;
 /// Channels of one connection.
 pub const CHANNELS_PER_CONNECTION_MAX: usize = 128;
-/// Frames that wait for a slow client; past it the connection is cut, and the client may resume.
+/// Frames that wait for one client; past it the client is served from the history, at its own pace.
 pub const CONNECTION_QUEUE_COUNT_MAX: usize = 1_024;
+/// Bytes of frames that wait for one client. Frames are shared: this bounds what a client keeps alive.
+pub const CONNECTION_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Messages that one client's replay holds at once.
+pub const REPLAY_READ_COUNT_MAX: usize = 64;
+/// How long a client may take nothing while something waits for it; past it the connection is cut, and the client
+/// may resume.
+pub const CONNECTION_STALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// What the HTTP layer holds for one connection in one direction; a request's head must fit.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Connections past [`CONNECTIONS_COUNT_MAX`] that are being told so; further ones are closed without a word.
+pub const REFUSALS_COUNT_MAX: usize = 256;
+/// Streams of one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Deliveries that the hub makes before it lets others run.
+pub const HUB_TURN_COUNT_MAX: usize = 1_024;
 /// Between two signs of life on a quiet connection.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// What a client is told to wait before it connects again.

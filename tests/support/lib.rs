@@ -1,1 +1,11 @@
-//! x
+//! What the suite stands on: a private PostgreSQL, the built host, a client that follows, a writer that counts.
+//!
+//! Invariant: every wait has a bound and says what it waited for. Nothing outlives its test.
+
+mod follower;
+mod stand;
+mod writer;
+
+pub use follower::Follower;
+pub use stand::{Setup, Stand};
+pub use writer::{Row, SCHEMA, Writer};

@@ -12,6 +12,10 @@
 //!
 //! To add a bus: implement [`Bus`], run `contract.rs` on it, add a case in `app.rs`.
 
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod local;
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::limits::CHANNEL_BYTES_MAX;
 pub struct Channel(Arc<str>);
 
 /// Why a text is not the name of a channel.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum ChannelError {
     /// Nothing was given.
     #[error("a channel's name is empty")]
@@ -63,7 +63,7 @@ impl fmt::Display for Channel {
 }
 
 /// What travels on a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Its address.
     pub channel: Channel,
@@ -76,7 +76,7 @@ pub struct Message {
 }
 
 /// Whether a message outlives the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retention {
     /// Kept in the history, with a sequence.
     Kept,

@@ -12,6 +12,11 @@
 //!
 //! To add a log: implement [`ChangeLog`], run `contract.rs` on it, add a case in `app.rs`.
 
+pub mod segments;
+
+#[cfg(test)]
+mod contract;
+
 use std::ops::Range;
 
 use async_trait::async_trait;

@@ -1,0 +1,257 @@
+//! The bus on one machine: the history in the embedded state, its newest part in memory.
+//!
+//! ```text
+//! apply ─► state: messages, offset, floor in one commit ─► tail ─► head moves ─► followers read the tail
+//!                                                       └► live messages
+//! read ──► tail, or the state's index for who comes back from further away
+//! ```
+//! Invariants:
+//! - publication happens on the committer's thread, in the order of the commits, whether or not the caller of
+//!   `apply` still waits;
+//! - the tail ends at the head, so who stands at the head is never sent to the disk;
+//! - what a read could not see because retention removed it, [`Bus::floor`] shows once the read returns.
+//!
+//! Absent on purpose: a task of its own. Whoever composes the program calls [`LocalBus::sweep`] at intervals.
+
+mod tables;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, watch};
+
+use self::tables::{Applied, Millis, Outcome};
+use self::tail::Tail;
+use super::{Batch, Bus, BusError, DeadLetter, Kept};
+use crate::event::{Channel, Epoch, Message, Offset, Partition, Sequence};
+use crate::limits::{HISTORY_SCAN_COUNT_MAX, HISTORY_TAIL_BYTES_MAX, LIVE_QUEUE_COUNT_MAX};
+use crate::state::{State, StateError};
+
+/// How much history is kept: what exceeds either bound goes, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Messages; for a moment a few hundred more.
+    pub count_max: u64,
+    /// Since they were applied, on this machine's clock.
+    pub age_max: Duration,
+}
+
+impl Config {
+    /// What was kept then or before is too old.
+    fn cutoff(self, now: Millis) -> Millis {
+        Millis(now.0.saturating_sub(i64::try_from(self.age_max.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The bus on one machine.
+pub struct LocalBus {
+    state: State,
+    config: Config,
+    shared: Arc<Shared>,
+}
+
+/// What the committer's thread publishes to.
+struct Shared {
+    tail: Mutex<Tail>,
+    committed: Mutex<HashMap<Partition, Offset>>,
+    floor: AtomicU64,
+    head: watch::Sender<Sequence>,
+    live: broadcast::Sender<Arc<Message>>,
+}
+
+impl LocalBus {
+    /// Opens the history of a state, and makes its tables if they are not there.
+    ///
+    /// # Errors
+    /// If the state refuses.
+    pub async fn open(state: State, config: Config) -> Result<Self, BusError> {
+        let found = state.commit(tables::create).await?;
+        let shared = Shared {
+            tail: Mutex::new(Tail::new(found.head, HISTORY_TAIL_BYTES_MAX)),
+            committed: Mutex::new(found.committed.into_iter().collect()),
+            floor: AtomicU64::new(found.floor.0),
+            head: watch::Sender::new(found.head),
+            live: broadcast::Sender::new(LIVE_QUEUE_COUNT_MAX),
+        };
+        Ok(Self { state, config, shared: Arc::new(shared) })
+    }
+
+    /// Removes what is over the bounds, in short steps between which batches are applied. Batches remove as they
+    /// come, too, but not to the last message and not while none comes: call this every
+    /// [`HISTORY_SWEEP_INTERVAL`](crate::limits::HISTORY_SWEEP_INTERVAL).
+    ///
+    /// # Errors
+    /// If the state refuses; what was removed until then stays removed.
+    pub async fn sweep(&self) -> Result<(), BusError> {
+        loop {
+            let (config, now, shared) = (self.config, now(), self.shared.clone());
+            let work = move |connection: &_| tables::sweep(connection, config, now);
+            let swept = self.state.commit_then(work, move |floor| {
+                floor.inspect(|&floor| shared.raise_floor(floor, &mut shared.tail()))
+            });
+            if swept.await?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Changes that were set aside, newest first.
+    ///
+    /// # Errors
+    /// If the state refuses.
+    pub async fn dead_letters(&self, count_max: usize) -> Result<Vec<(Partition, DeadLetter)>, BusError> {
+        Ok(self.state.read(move |connection| tables::dead_letters(connection, count_max)).await?)
+    }
+
+    async fn read_state(
+        &self,
+        channels: Option<&[Channel]>,
+        after: Sequence,
+        count_max: usize,
+    ) -> Result<Vec<Arc<Kept>>, BusError> {
+        let up_to = *self.shared.head.borrow();
+        let channels = channels.map(<[Channel]>::to_vec);
+        let work = move |connection: &_| {
+            let kept = match &channels {
+                None => tables::read_all(connection, after, up_to, count_max)?,
+                Some(channels) => tables::read_some(connection, channels, after, up_to, count_max)?,
+            };
+            Ok((kept, tables::floor(connection)?))
+        };
+        let (kept, floor) = self.state.read(work).await?;
+        // The snapshot may be ahead of the committer's thread, which tells of a removal only after it is on disk.
+        self.shared.floor.fetch_max(floor.0, Ordering::AcqRel);
+        Ok(kept)
+    }
+}
+
+#[async_trait]
+impl Bus for LocalBus {
+    fn epoch(&self) -> Epoch {
+        Epoch(self.state.life())
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<(), BusError> {
+        let (config, now, shared) = (self.config, now(), self.shared.clone());
+        let (partition, from) = (batch.partition, batch.offsets.start);
+        let work = move |connection: &_| tables::apply(connection, batch, config, now);
+        let applied = self.state.commit_then(work, move |outcome| match outcome {
+            Outcome::Applied(applied) => {
+                shared.publish(applied);
+                Ok(())
+            }
+            Outcome::Behind => Ok(()),
+            Outcome::Gap { committed } => Err(BusError::Gap { partition, committed, from }),
+        });
+        applied.await?
+    }
+
+    fn committed(&self, partition: Partition) -> Offset {
+        let committed = self.shared.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.get(&partition).copied().unwrap_or_default()
+    }
+
+    fn head(&self) -> watch::Receiver<Sequence> {
+        self.shared.head.subscribe()
+    }
+
+    fn floor(&self) -> Sequence {
+        Sequence(self.shared.floor.load(Ordering::Acquire))
+    }
+
+    async fn read(
+        &self,
+        channels: Option<&[Channel]>,
+        after: Sequence,
+        count_max: usize,
+    ) -> Result<Vec<Arc<Kept>>, BusError> {
+        let from_tail = match channels {
+            None => self.shared.tail().after(after).map(|kept| kept.take(count_max).cloned().collect()),
+            Some(channels) => self.shared.scan_tail(channels, after, count_max),
+        };
+        match from_tail {
+            Some(kept) => Ok(kept),
+            None => self.read_state(channels, after, count_max).await,
+        }
+    }
+
+    fn live(&self) -> broadcast::Receiver<Arc<Message>> {
+        self.shared.live.subscribe()
+    }
+
+    async fn channels(&self, prefix: &str, after: &str, count_max: usize) -> Result<Vec<Channel>, BusError> {
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        let work = move |connection: &_| tables::channels(connection, &prefix, &after, count_max);
+        Ok(self.state.read(work).await?)
+    }
+}
+
+impl Shared {
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, applied: Applied) {
+        let Applied { partition, next, kept, live, floor } = applied;
+        let head = {
+            let mut tail = self.tail();
+            kept.into_iter().for_each(|kept| tail.push(kept));
+            self.raise_floor(floor, &mut tail);
+            tail.head()
+        };
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, next);
+        self.head.send_if_modified(|current| std::mem::replace(current, head) != head);
+        for message in live {
+            // Nobody listens: then it is for nobody.
+            let _ = self.live.send(message);
+        }
+    }
+
+    fn raise_floor(&self, floor: Sequence, tail: &mut Tail) {
+        self.floor.fetch_max(floor.0, Ordering::AcqRel);
+        tail.forget(floor);
+    }
+
+    /// What the tail has of some channels; `None` if it does not reach back far enough. Lets the committer in between
+    /// stretches, and so may lose the race against it.
+    fn scan_tail(&self, channels: &[Channel], after: Sequence, count_max: usize) -> Option<Vec<Arc<Kept>>> {
+        let channels: HashSet<&Channel> = channels.iter().collect();
+        let mut found = Vec::new();
+        let mut cursor = after;
+        loop {
+            let tail = self.tail();
+            for kept in tail.after(cursor)?.take(HISTORY_SCAN_COUNT_MAX) {
+                if found.len() == count_max {
+                    return Some(found);
+                }
+                cursor = kept.sequence;
+                if channels.contains(&kept.message.channel) {
+                    found.push(kept.clone());
+                }
+            }
+            if cursor >= tail.head() {
+                return Some(found);
+            }
+        }
+    }
+}
+
+impl From<StateError> for BusError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::DiskFull { path } => Self::DiskFull { path: path.display().to_string() },
+            error => Self::Store(Box::new(error)),
+        }
+    }
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

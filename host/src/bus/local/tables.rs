@@ -1,0 +1,330 @@
+//! The history's tables, and every statement on them.
+//!
+//! In: a connection of the state, within a transaction or a snapshot. Out: plain values.
+//!
+//! Invariant: sequences above the floor are contiguous. Messages, offsets, dead letters and floor change within the
+//! same transaction.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Config;
+use crate::bus::{Batch, DeadLetter, Kept};
+use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
+use crate::limits::{DEAD_LETTERS_COUNT_MAX, HISTORY_SWEEP_COUNT_MAX};
+use crate::state::sql::{Connection, Error, OptionalExtension, Result, Row, params};
+
+/// Milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Millis(pub(super) i64);
+
+/// What is there at a start.
+pub(super) struct Found {
+    pub(super) head: Sequence,
+    pub(super) floor: Sequence,
+    pub(super) committed: Vec<(Partition, Offset)>,
+}
+
+/// What became of a batch.
+pub(super) enum Outcome {
+    /// It is applied.
+    Applied(Applied),
+    /// It was applied before.
+    Behind,
+    /// It does not begin at the committed offset.
+    Gap { committed: Offset },
+}
+
+/// What others learn of an applied batch.
+pub(super) struct Applied {
+    pub(super) partition: Partition,
+    pub(super) next: Offset,
+    pub(super) kept: Vec<Arc<Kept>>,
+    pub(super) live: Vec<Arc<Message>>,
+    pub(super) floor: Sequence,
+}
+
+pub(super) fn create(connection: &Connection) -> Result<Found> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS messages (
+             sequence INTEGER PRIMARY KEY,
+             channel TEXT NOT NULL,
+             event TEXT NOT NULL,
+             payload BLOB NOT NULL,
+             kept_at INTEGER NOT NULL
+         ) STRICT;
+         CREATE INDEX IF NOT EXISTS messages_of_channel ON messages (channel);
+         CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL) STRICT;
+         CREATE TABLE IF NOT EXISTS retention (floor INTEGER NOT NULL) STRICT;
+         INSERT INTO retention SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM retention);
+         CREATE TABLE IF NOT EXISTS dead_letters (
+             id INTEGER PRIMARY KEY,
+             partition INTEGER NOT NULL,
+             offset INTEGER NOT NULL,
+             plugin TEXT NOT NULL,
+             digest TEXT NOT NULL,
+             fault TEXT NOT NULL,
+             record BLOB NOT NULL
+         ) STRICT;",
+    )?;
+    let committed = connection
+        .prepare("SELECT partition, next FROM offsets")?
+        .query_map([], |row| Ok((Partition(row.get(0)?), Offset(unsigned(row, 1)?))))?
+        .collect::<Result<_>>()?;
+    Ok(Found { head: head(connection)?, floor: floor(connection)?, committed })
+}
+
+/// Applies a batch, and removes about as many old messages as it brings new ones where there are too many.
+pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: Millis) -> Result<Outcome> {
+    let Batch { partition, offsets, messages, dead_letters } = batch;
+    let committed = committed(connection, partition)?;
+    if offsets.end <= committed {
+        return Ok(Outcome::Behind);
+    }
+    if offsets.start != committed {
+        return Ok(Outcome::Gap { committed });
+    }
+    let mut sequence = head(connection)?;
+    let mut kept = Vec::with_capacity(messages.len());
+    let mut live = Vec::new();
+    let mut insert = connection.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for message in messages {
+        if message.retention == Retention::LiveOnly {
+            live.push(Arc::new(message));
+            continue;
+        }
+        sequence.0 += 1;
+        insert.execute(params![
+            signed(sequence.0),
+            message.channel.as_str(),
+            &*message.event,
+            &*message.payload,
+            now.0
+        ])?;
+        kept.push(Arc::new(Kept { sequence, message }));
+    }
+    set_aside(connection, partition, &dead_letters)?;
+    connection
+        .prepare_cached("INSERT INTO offsets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = ?2")?
+        .execute(params![partition.0, signed(offsets.end.0)])?;
+    let floor = make_room(connection, kept.len() as u64, sequence, config, now)?;
+    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor }))
+}
+
+fn set_aside(connection: &Connection, partition: Partition, letters: &[DeadLetter]) -> Result<()> {
+    for letter in letters {
+        connection
+            .prepare_cached(
+                "INSERT INTO dead_letters (partition, offset, plugin, digest, fault, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                partition.0,
+                signed(letter.offset.0),
+                letter.plugin,
+                letter.digest,
+                letter.fault,
+                &*letter.record
+            ])?;
+    }
+    if !letters.is_empty() {
+        connection
+            .prepare_cached("DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?1")?
+            .execute([DEAD_LETTERS_COUNT_MAX])?;
+    }
+    Ok(())
+}
+
+/// Retention as a batch pays for it: nothing until a whole step is due, then at least twice what the batch brought,
+/// so that the history stays within its limit and one step.
+fn make_room(
+    connection: &Connection,
+    count: u64,
+    head: Sequence,
+    config: Config,
+    now: Millis,
+) -> Result<Sequence> {
+    let floor = floor(connection)?;
+    let excess = (head.0 - floor.0).saturating_sub(config.count_max);
+    let step_end = Sequence(floor.0 + HISTORY_SWEEP_COUNT_MAX);
+    if excess >= HISTORY_SWEEP_COUNT_MAX {
+        let removed = excess.min((2 * count).max(HISTORY_SWEEP_COUNT_MAX));
+        return remove(connection, Sequence(floor.0 + removed));
+    }
+    let kept_at: Option<i64> = connection
+        .prepare_cached("SELECT kept_at FROM messages WHERE sequence = ?1")?
+        .query_row([signed(step_end.0)], |row| row.get(0))
+        .optional()?;
+    if kept_at.is_some_and(|kept_at| kept_at <= config.cutoff(now).0) {
+        return remove(connection, step_end);
+    }
+    Ok(floor)
+}
+
+/// One step of retention to the letter. Returns the new floor, if there was something to remove.
+pub(super) fn sweep(connection: &Connection, config: Config, now: Millis) -> Result<Option<Sequence>> {
+    let floor = floor(connection)?;
+    let head = head(connection)?;
+    let step_end = (floor.0 + HISTORY_SWEEP_COUNT_MAX).min(head.0);
+    let by_count = head.0.saturating_sub(config.count_max);
+    let first_young: Option<i64> = connection
+        .prepare_cached(
+            "SELECT sequence FROM messages WHERE sequence > ?1 AND sequence <= ?2 AND kept_at > ?3
+             ORDER BY sequence LIMIT 1",
+        )?
+        .query_row(params![signed(floor.0), signed(step_end), config.cutoff(now).0], |row| row.get(0))
+        .optional()?;
+    let by_age = first_young.map_or(step_end, |first| first.cast_unsigned() - 1);
+    let end = by_count.max(by_age).min(step_end);
+    if end <= floor.0 {
+        return Ok(None);
+    }
+    remove(connection, Sequence(end)).map(Some)
+}
+
+fn remove(connection: &Connection, up_to: Sequence) -> Result<Sequence> {
+    connection.prepare_cached("UPDATE retention SET floor = ?1")?.execute([signed(up_to.0)])?;
+    connection.prepare_cached("DELETE FROM messages WHERE sequence <= ?1")?.execute([signed(up_to.0)])?;
+    Ok(up_to)
+}
+
+/// Messages of all channels.
+pub(super) fn read_all(
+    connection: &Connection,
+    after: Sequence,
+    up_to: Sequence,
+    count_max: usize,
+) -> Result<Vec<Arc<Kept>>> {
+    connection
+        .prepare_cached(
+            "SELECT sequence, channel, event, payload FROM messages
+             WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3",
+        )?
+        .query_map(params![signed(after.0), signed(up_to.0), count_max.cast_signed()], kept)?
+        .collect()
+}
+
+/// Messages of some channels: their sequences from the index alone, then only those rows that are in the answer.
+pub(super) fn read_some(
+    connection: &Connection,
+    channels: &[Channel],
+    after: Sequence,
+    up_to: Sequence,
+    count_max: usize,
+) -> Result<Vec<Arc<Kept>>> {
+    let mut sequences: Vec<i64> = Vec::new();
+    let mut of_channel = connection.prepare_cached(
+        "SELECT sequence FROM messages WHERE channel = ?1 AND sequence > ?2 AND sequence <= ?3
+         ORDER BY sequence LIMIT ?4",
+    )?;
+    for channel in channels {
+        let found = of_channel.query_map(
+            params![channel.as_str(), signed(after.0), signed(up_to.0), count_max.cast_signed()],
+            |row| row.get(0),
+        )?;
+        for sequence in found {
+            sequences.push(sequence?);
+        }
+    }
+    sequences.sort_unstable();
+    sequences.dedup();
+    sequences.truncate(count_max);
+    let mut row = connection
+        .prepare_cached("SELECT sequence, channel, event, payload FROM messages WHERE sequence = ?1")?;
+    sequences.into_iter().map(|sequence| row.query_row([sequence], kept)).collect()
+}
+
+/// Names of channels, one seek of the index for each.
+pub(super) fn channels(
+    connection: &Connection,
+    prefix: &str,
+    after: &str,
+    count_max: usize,
+) -> Result<Vec<Channel>> {
+    let mut names = Vec::new();
+    let mut at_or_after = connection
+        .prepare_cached("SELECT channel FROM messages WHERE channel >= ?1 ORDER BY channel LIMIT 1")?;
+    let mut beyond = connection
+        .prepare_cached("SELECT channel FROM messages WHERE channel > ?1 ORDER BY channel LIMIT 1")?;
+    let name = |row: &Row<'_>| channel(row, 0);
+    let mut next =
+        if after < prefix { at_or_after.query_row([prefix], name) } else { beyond.query_row([after], name) };
+    while names.len() < count_max
+        && let Some(found) = next.optional()?
+        && found.as_str().starts_with(prefix)
+    {
+        next = beyond.query_row([found.as_str()], name);
+        names.push(found);
+    }
+    Ok(names)
+}
+
+/// What was set aside, newest first.
+pub(super) fn dead_letters(
+    connection: &Connection,
+    count_max: usize,
+) -> Result<Vec<(Partition, DeadLetter)>> {
+    connection
+        .prepare_cached(
+            "SELECT partition, offset, plugin, digest, fault, record FROM dead_letters ORDER BY id DESC LIMIT ?1",
+        )?
+        .query_map([count_max.cast_signed()], |row| {
+            let letter = DeadLetter {
+                offset: Offset(unsigned(row, 1)?),
+                plugin: row.get(2)?,
+                digest: row.get(3)?,
+                fault: row.get(4)?,
+                record: row.get::<_, Vec<u8>>(5)?.into(),
+            };
+            Ok((Partition(row.get(0)?), letter))
+        })?
+        .collect()
+}
+
+pub(super) fn floor(connection: &Connection) -> Result<Sequence> {
+    connection
+        .prepare_cached("SELECT floor FROM retention")?
+        .query_row([], |row| Ok(Sequence(unsigned(row, 0)?)))
+}
+
+fn head(connection: &Connection) -> Result<Sequence> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT max(sequence) FROM messages), (SELECT floor FROM retention))",
+        )?
+        .query_row([], |row| Ok(Sequence(unsigned(row, 0)?)))
+}
+
+fn committed(connection: &Connection, partition: Partition) -> Result<Offset> {
+    let next = connection
+        .prepare_cached("SELECT next FROM offsets WHERE partition = ?1")?
+        .query_row([partition.0], |row| unsigned(row, 0))
+        .optional()?;
+    Ok(Offset(next.unwrap_or(0)))
+}
+
+fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
+    let message = Message {
+        channel: channel(row, 1)?,
+        event: row.get_ref(2)?.as_str()?.into(),
+        payload: Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?),
+        retention: Retention::Kept,
+    };
+    Ok(Arc::new(Kept { sequence: Sequence(unsigned(row, 0)?), message }))
+}
+
+fn channel(row: &Row<'_>, column: usize) -> Result<Channel> {
+    let name = row.get_ref(column)?;
+    Channel::new(name.as_str()?)
+        .map_err(|error| Error::FromSqlConversionFailure(column, name.data_type(), Box::new(error)))
+}
+
+/// Sequences and offsets count from 0 by ones: they never reach the sign.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}

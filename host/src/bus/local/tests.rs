@@ -1,0 +1,162 @@
+//! The contract of a bus, run on the local one, and what only a local one can suffer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::bus::contract::{self, Home, payloads, run_of};
+use crate::state::tests::{leave_as_a_kill_would, zero};
+
+const P: Partition = Partition(0);
+const CONFIG: Config = Config { count_max: 1_000_000, age_max: Duration::from_secs(3_600) };
+
+impl Home for TempDir {
+    async fn open(&self, count_max: u64) -> Box<dyn Bus> {
+        let state = State::open(self.path()).unwrap();
+        Box::new(LocalBus::open(state, Config { count_max, ..CONFIG }).await.unwrap())
+    }
+}
+
+contract::contract!(tempfile::tempdir().unwrap());
+
+async fn open(folder: &Path, config: Config) -> LocalBus {
+    LocalBus::open(State::open(folder).unwrap(), config).await.unwrap()
+}
+
+#[tokio::test]
+async fn dead_letters_are_set_aside_with_their_batch() {
+    let home = tempfile::tempdir().unwrap();
+    let bus = open(home.path(), CONFIG).await;
+    let letter = |offset| DeadLetter {
+        offset: Offset(offset),
+        plugin: "router".into(),
+        digest: "0a1b".into(),
+        fault: "it trapped".into(),
+        record: bytes::Bytes::from_static(b"record"),
+    };
+    let with_letters = Batch { dead_letters: vec![letter(0), letter(2)], ..run_of("a", 0, 3) };
+    bus.apply(with_letters.clone()).await.unwrap();
+    bus.apply(with_letters).await.unwrap();
+    bus.apply(Batch { dead_letters: vec![letter(9)], ..run_of("a", 9, 3) }).await.unwrap_err();
+    assert_eq!(bus.dead_letters(9).await.unwrap(), [(P, letter(2)), (P, letter(0))]);
+    assert_eq!(bus.dead_letters(1).await.unwrap(), [(P, letter(2))]);
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_is_too_old() {
+    let home = tempfile::tempdir().unwrap();
+    let bus = open(home.path(), CONFIG).await;
+    bus.apply(run_of("a", 0, 1_200)).await.unwrap();
+    bus.sweep().await.unwrap();
+    assert_eq!(bus.floor(), Sequence(0));
+    drop(bus);
+    let bus = open(home.path(), Config { age_max: Duration::ZERO, ..CONFIG }).await;
+    bus.sweep().await.unwrap();
+    assert_eq!(bus.floor(), Sequence(1_200));
+    assert_eq!(bus.read(None, Sequence(0), 9).await.unwrap(), []);
+    assert_eq!(bus.channels("", "", 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_is_too_many() {
+    let home = tempfile::tempdir().unwrap();
+    let bus = open(home.path(), Config { count_max: 5, ..CONFIG }).await;
+    bus.apply(run_of("a", 0, 100)).await.unwrap();
+    bus.sweep().await.unwrap();
+    assert_eq!(bus.floor(), Sequence(95));
+    assert_eq!(payloads(&bus.read(None, Sequence(0), 9).await.unwrap()), ["95", "96", "97", "98", "99"]);
+}
+
+#[tokio::test]
+async fn a_follower_that_keeps_up_never_touches_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let bus = LocalBus::open(state.clone(), CONFIG).await.unwrap();
+    bus.apply(run_of("a", 0, 5)).await.unwrap();
+    // Every reader of the state is busy until the end.
+    let (end, mut busy) = (Arc::new(std::sync::Barrier::new(5)), Vec::new());
+    for _ in 0..crate::limits::STATE_READERS_COUNT_MAX {
+        let (end, state) = (end.clone(), state.clone());
+        busy.push(tokio::spawn(async move {
+            state.read(move |_| Ok(end.wait().is_leader())).await.unwrap();
+        }));
+    }
+    bus.apply(run_of("a", 5, 5)).await.unwrap();
+    assert_eq!(bus.read(None, Sequence(5), 99).await.unwrap().len(), 5);
+    assert_eq!(bus.read(None, Sequence(10), 99).await.unwrap().len(), 0);
+    let a = Channel::new("a").unwrap();
+    assert_eq!(bus.read(Some(&[a]), Sequence(7), 99).await.unwrap().len(), 3);
+    tokio::task::spawn_blocking(move || end.wait()).await.unwrap();
+    for reader in busy {
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_applies_nothing_and_heals_without_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let bus = LocalBus::open(state.clone(), CONFIG).await.unwrap();
+    let allow = async |pages: i64| {
+        let set = state.commit(move |connection| {
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+        });
+        set.await.unwrap();
+    };
+    allow(20).await;
+    let (mut from, mut refused) = (0, None);
+    while refused.is_none() {
+        match bus.apply(run_of("a", from, 100)).await {
+            Ok(()) => from += 100,
+            Err(error) => refused = Some(error),
+        }
+    }
+    assert!(matches!(refused, Some(BusError::DiskFull { .. })), "{refused:?}");
+    assert_eq!(bus.committed(P), Offset(from));
+    assert_eq!(*bus.head().borrow(), Sequence(from));
+    assert_eq!(bus.read_state(None, Sequence(0), 99_999).await.unwrap().len() as u64, from);
+    allow(1_000_000).await;
+    bus.apply(run_of("a", from, 100)).await.unwrap();
+    assert_eq!(bus.read_state(None, Sequence(from), 999).await.unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn after_a_kill_everything_confirmed_is_there_under_the_same_epoch() {
+    let (home, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bus = open(home.path(), CONFIG).await;
+    for from in 0..40 {
+        bus.apply(run_of("a", from, 1)).await.unwrap();
+    }
+    leave_as_a_kill_would(home.path(), after.path());
+    let again = open(after.path(), CONFIG).await;
+    assert_eq!(again.epoch(), bus.epoch());
+    assert_eq!(again.committed(P), Offset(40));
+    assert_eq!(
+        again.read(None, Sequence(0), 99).await.unwrap(),
+        bus.read(None, Sequence(0), 99).await.unwrap()
+    );
+}
+
+#[tokio::test]
+async fn after_a_torn_journal_the_epoch_is_another_and_the_batches_can_be_applied_again() {
+    let (home, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bus = open(home.path(), CONFIG).await;
+    for from in 0..40 {
+        bus.apply(run_of("a", from, 1)).await.unwrap();
+    }
+    leave_as_a_kill_would(home.path(), after.path());
+    zero(&after.path().join("state.db-wal"), 100 * 4_096);
+    let again = open(after.path(), CONFIG).await;
+    assert_ne!(again.epoch(), bus.epoch());
+    let committed = again.committed(P).0;
+    assert!((1..40).contains(&committed), "committed {committed}");
+    for from in committed..40 {
+        again.apply(run_of("a", from, 1)).await.unwrap();
+    }
+    assert_eq!(
+        again.read(None, Sequence(0), 99).await.unwrap(),
+        bus.read(None, Sequence(0), 99).await.unwrap()
+    );
+}

@@ -1,0 +1,170 @@
+//! The shape of the file: what serde reads, and the checks that turn it into a [`super::Config`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Snapshot, units};
+use crate::limits;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    data: Option<PathBuf>,
+    #[serde(default)]
+    gateway: Gateway,
+    #[serde(default)]
+    log: Log,
+    #[serde(default)]
+    history: History,
+    #[serde(default)]
+    source: BTreeMap<String, Source>,
+    #[serde(default)]
+    plugin: BTreeMap<String, Plugin>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Gateway {
+    listen: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "units::duration")]
+    heartbeat: Option<Duration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    #[serde(default, deserialize_with = "units::bytes")]
+    bytes_max: Option<u64>,
+    #[serde(default, deserialize_with = "units::duration")]
+    age_max: Option<Duration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct History {
+    count_max: Option<u64>,
+    #[serde(default, deserialize_with = "units::duration")]
+    age_max: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    tables: Vec<String>,
+    slot: Option<String>,
+    publication: Option<String>,
+    #[serde(default)]
+    snapshot: Snapshot,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plugin {
+    file: PathBuf,
+    #[serde(default)]
+    settings: BTreeMap<String, toml::Value>,
+}
+
+impl Config {
+    pub(super) fn check(
+        self,
+        folder: &Path,
+        overrides: &super::Overrides,
+    ) -> Result<super::Config, super::ConfigError> {
+        let log_bytes_max = self.log.bytes_max.unwrap_or(limits::LOG_BYTES_MAX);
+        if log_bytes_max < 2 * limits::SEGMENT_BYTES_MIN {
+            return Err(value("log.bytes_max", format!("is below {}", 2 * limits::SEGMENT_BYTES_MIN)));
+        }
+        let sources =
+            self.source.into_iter().map(|(name, source)| Ok((name.clone(), source.check(&name, folder)?)));
+        let plugins = self.plugin.into_iter().map(|(name, plugin)| {
+            check_name("plugin", &name)?;
+            Ok((name.clone(), plugin.check(&name, folder)?))
+        });
+        // A flag's path begins where the program was started, like every path on a command line.
+        let data = overrides.data.clone();
+        let data = data.unwrap_or_else(|| folder.join(self.data.unwrap_or_else(|| "twohop-data".into())));
+        let listen = overrides.listen.or(self.gateway.listen);
+        Ok(super::Config {
+            data,
+            gateway: super::Gateway {
+                listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                heartbeat: self.gateway.heartbeat.unwrap_or(limits::HEARTBEAT_INTERVAL),
+            },
+            log: super::Log {
+                bytes_max: log_bytes_max,
+                age_max: self.log.age_max.unwrap_or(limits::LOG_AGE_MAX),
+            },
+            history: super::History {
+                count_max: self.history.count_max.unwrap_or(limits::HISTORY_COUNT_MAX),
+                age_max: self.history.age_max.unwrap_or(limits::HISTORY_AGE_MAX),
+            },
+            sources: sources.collect::<Result<_, _>>()?,
+            plugins: plugins.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Source {
+    fn check(self, name: &str, folder: &Path) -> Result<super::Source, super::ConfigError> {
+        check_name("source", name)?;
+        let url = match (self.url, self.url_file) {
+            (Some(url), None) => url,
+            (None, Some(file)) => std::fs::read_to_string(folder.join(&file))
+                .map_err(|error| {
+                    value(&format!("source.{name}.url_file"), format!("{}: {error}", file.display()))
+                })?
+                .trim()
+                .to_owned(),
+            _ => return Err(value(&format!("source.{name}"), "needs either `url` or `url_file`".into())),
+        };
+        if self.tables.is_empty() {
+            return Err(value(&format!("source.{name}.tables"), "names no table".into()));
+        }
+        Ok(super::Source {
+            url,
+            tables: self.tables,
+            slot: self.slot,
+            publication: self.publication,
+            snapshot: self.snapshot,
+        })
+    }
+}
+
+impl Plugin {
+    fn check(self, name: &str, folder: &Path) -> Result<super::Plugin, super::ConfigError> {
+        let settings = self.settings.into_iter().map(|(key, setting)| match setting {
+            toml::Value::String(text) => Ok((key, text)),
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                Ok((key, setting.to_string()))
+            }
+            _ => Err(value(
+                &format!("plugin.{name}.settings.{key}"),
+                "is not a text, a number or a truth value".into(),
+            )),
+        });
+        let settings = settings.collect::<Result<_, _>>()?;
+        Ok(super::Plugin { file: folder.join(self.file), settings })
+    }
+}
+
+fn check_name(section: &str, name: &str) -> Result<(), super::ConfigError> {
+    let fits = |character: char| {
+        character.is_ascii_lowercase() || character.is_ascii_digit() || "-_".contains(character)
+    };
+    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.chars().all(fits) {
+        let message = format!("a name has 1 to {} of a-z, 0-9, - and _", limits::NAME_BYTES_MAX);
+        return Err(value(&format!("{section}.{name}"), message));
+    }
+    Ok(())
+}
+
+fn value(key: &str, message: String) -> super::ConfigError {
+    super::ConfigError::Value { key: key.to_owned(), message }
+}

@@ -1,0 +1,124 @@
+//! The configuration, from text.
+
+use super::*;
+use crate::limits;
+
+const FIVE_LINES: &str = r#"
+[source.shop]
+url = "postgres://app:secret@db/shop"
+tables = ["orders"]
+[plugin.row-router]
+file = "row-router.wasm"
+settings = { tables = "orders", wide = true }
+"#;
+
+fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(text, Path::new("etc/twohop.toml"), variables, &Overrides::default())
+}
+
+fn message(text: &str, variables: &[(&str, &str)]) -> String {
+    parse_with(text, variables).expect_err("the configuration is wrong").to_string()
+}
+
+#[test]
+fn what_is_not_said_has_a_default_and_paths_begin_at_the_files_folder() {
+    let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
+    assert_eq!(config.data, Path::new("etc/twohop-data"));
+    assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.log.bytes_max, limits::LOG_BYTES_MAX);
+    let source = &config.sources["shop"];
+    assert_eq!((&source.slot, &source.publication), (&None, &None));
+    assert_eq!(source.snapshot, Snapshot::Initial);
+    let plugin = &config.plugins["row-router"];
+    assert_eq!(plugin.file, Path::new("etc/row-router.wasm"));
+    let settings = [("tables".to_owned(), "orders".to_owned()), ("wide".to_owned(), "true".to_owned())];
+    assert_eq!(plugin.settings, settings.into());
+}
+
+#[test]
+fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
+    let variables = [
+        ("TWOHOP_GATEWAY_LISTEN", "127.0.0.1:9000"),
+        ("TWOHOP_SOURCE_SHOP_URL", "postgres://other/shop"),
+        ("TWOHOP_SOURCE_SHOP_TABLES", "a, b.c"),
+        ("TWOHOP_PLUGIN_ROW_ROUTER_FILE", "/x.wasm"),
+        ("TWOHOP_HISTORY_COUNT_MAX", "7"),
+    ];
+    let config = parse_with(FIVE_LINES, &variables).expect("the configuration is right");
+    assert_eq!(config.gateway.listen.port(), 9000);
+    assert_eq!(config.sources["shop"].url, "postgres://other/shop");
+    assert_eq!(config.sources["shop"].tables, ["a", "b.c"]);
+    assert_eq!(config.plugins["row-router"].file, Path::new("/x.wasm"));
+    assert_eq!(config.history.count_max, 7);
+
+    let overrides = Overrides { data: Some("d".into()), listen: Some(([127, 0, 0, 1], 1).into()) };
+    let variables = [("TWOHOP_GATEWAY_LISTEN".to_owned(), "127.0.0.1:9000".to_owned())];
+    let config = parse(FIVE_LINES, Path::new("twohop.toml"), variables, &overrides).expect("it is right");
+    assert_eq!(config.gateway.listen.port(), 1);
+    assert_eq!(config.data, Path::new("d"));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_the_nearest_known_one() {
+    assert_eq!(
+        message("[gateway]\nlisten_on = \"127.0.0.1:1\"", &[]),
+        "etc/twohop.toml: unknown key `gateway.listen_on`; did you mean `gateway.listen`?"
+    );
+    assert_eq!(
+        message("[source.shop]\nurl = \"\"\ntabels = []", &[]),
+        "etc/twohop.toml: unknown key `source.shop.tabels`; did you mean `source.shop.tables`?"
+    );
+    assert_eq!(
+        message("[gatway]\nlisten = \"127.0.0.1:1\"", &[]),
+        "etc/twohop.toml: unknown key `gatway`; did you mean `gateway`?"
+    );
+    assert_eq!(
+        message("", &[("TWOHOP_GATEWAY_LISTN", "x")]),
+        "TWOHOP_GATEWAY_LISTN: unknown key `gateway.listn`; did you mean `gateway.listen`?"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_an_error_that_says_where() {
+    let text = message("[gateway]\nlisten = 80", &[]);
+    assert!(text.contains("etc/twohop.toml") && text.contains("line 2"), "{text}");
+    let text = message("[log]\nage_max = \"soon\"", &[]);
+    assert!(text.contains("`soon` is not a duration such as `15s` or `24h`"), "{text}");
+    let text = message("", &[("TWOHOP_GATEWAY_LISTEN", "nowhere")]);
+    assert!(text.starts_with("TWOHOP_GATEWAY_LISTEN: ") && text.contains("gateway.listen"), "{text}");
+    assert_eq!(message("[source.shop]\nurl = \"x\"\ntables = []", &[]), "source.shop.tables: names no table");
+    assert_eq!(
+        message("[source.shop]\ntables = [\"t\"]", &[]),
+        "source.shop: needs either `url` or `url_file`"
+    );
+    assert!(message("[plugin.\"A b\"]\nfile = \"x\"", &[]).starts_with("plugin.A b: a name has 1 to "));
+}
+
+#[test]
+fn sizes_and_durations_have_units() {
+    let config = parse_with("[log]\nbytes_max = \"512MiB\"\nage_max = \"90m\"", &[]).expect("it is right");
+    assert_eq!(config.log.bytes_max, 512 << 20);
+    assert_eq!(config.log.age_max, Duration::from_secs(5_400));
+}
+
+#[test]
+fn a_url_is_not_printed() {
+    let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
+    assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn the_reference_in_the_docs_is_current() {
+    let mut reference = String::from(
+        "# Configuration\n\n`twohop.toml`, overridden by variables (`gateway.listen` is `TWOHOP_GATEWAY_LISTEN`), \
+         overridden by flags. An unknown key is an error. Sizes are numbers or `512MiB`, durations `15s`, `24h`. \
+         `*` is a name of your choice.\n\n| key | default | what it is |\n|---|---|---|\n",
+    );
+    for (key, default, text) in KEYS {
+        reference.push_str(&format!("| `{key}` | {default} | {text} |\n"));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(written, reference, "write the right side to docs/configuration.md");
+}

@@ -1,0 +1,150 @@
+//! Effects: what a policy asked for, turned into what the stores take.
+//!
+//! In: the changes of a batch and the routes that the policy gave them. Out: messages, in the order of the changes.
+//!
+//! Invariants:
+//! - a row's JSON is made once for each change that needs it, and shared by all its messages;
+//! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from.
+//!
+//! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
+//!
+//! To add an effect: an arm in [`messages`], or a sibling of it for a store of its own.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+
+use crate::event::{Change, Message, row_to_json};
+use crate::policy::{Directed, Payload, Route};
+
+/// Turns routes, ordered by change, into messages.
+///
+/// A plugin's bytes become base64 text (RFC 4648, section 4): event streams carry text.
+///
+/// # Panics
+/// If a route names a change that is not there: the policy checks that.
+#[must_use]
+pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
+    let mut messages = Vec::with_capacity(routes.len());
+    let mut said: HashSet<Message> = HashSet::new();
+    let mut row: Option<(usize, Bytes)> = None;
+    let mut previous = None;
+    for Directed { change, route, .. } in routes {
+        if previous.replace(change) != Some(change) {
+            said.clear();
+        }
+        let Route::Channel { channel, event, payload, retention } = route;
+        let payload = match payload {
+            Payload::Row => match &row {
+                Some((of, json)) if *of == change => json.clone(),
+                _ => row.insert((change, row_json(&changes[change]))).1.clone(),
+            },
+            Payload::Nothing => Bytes::new(),
+            Payload::Json(bytes) | Payload::Text(bytes) => bytes,
+            Payload::Bytes(bytes) => BASE64.encode(bytes).into(),
+        };
+        let message = Message { channel, event, payload, retention };
+        if said.insert(message.clone()) {
+            messages.push(message);
+        }
+    }
+    messages
+}
+
+/// The new row, the old one of a delete, or `null` where there is none.
+fn row_json(change: &Change) -> Bytes {
+    let Some(row) = change.key_row() else { return Bytes::from_static(b"null") };
+    let mut json = String::new();
+    row_to_json(row, &mut json);
+    json.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{
+        Channel, Column, Micros, Operation, Origin, Position, Retention, RowBuilder, Rows, Table, Value,
+    };
+
+    fn change(id: i64, rows: Rows) -> Change {
+        let table = Arc::new(Table {
+            source: "shop".into(),
+            schema: "public".into(),
+            name: "orders".into(),
+            columns: [Column { name: "id".into(), type_name: "int8".into(), key: true }].into(),
+        });
+        let mut builder = RowBuilder::default();
+        if rows != Rows::Neither {
+            builder.push(Value::Integer(id));
+        }
+        let origin = Origin {
+            table,
+            operation: Operation::Insert,
+            position: Position { commit: 1, index: 0 },
+            last: true,
+            transaction: 1,
+            committed_at: Micros(0),
+        };
+        builder.finish(origin, rows)
+    }
+
+    fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
+        let channel = Channel::new(channel).expect("the name is right");
+        let route = Route::Channel { channel, event: "e".into(), payload, retention: Retention::Kept };
+        Directed { change, plugin, route }
+    }
+
+    fn texts(messages: &[Message]) -> Vec<(&str, &str)> {
+        messages
+            .iter()
+            .map(|message| {
+                (message.channel.as_str(), std::str::from_utf8(&message.payload).expect("payloads are text"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_payload_becomes_text_in_the_order_of_the_changes() {
+        let changes = [change(1, Rows::New), change(2, Rows::Old), change(3, Rows::Neither)];
+        let routes = vec![
+            directed(0, 0, "a", Payload::Row),
+            directed(0, 0, "b", Payload::Row),
+            directed(1, 0, "a", Payload::Row),
+            directed(1, 0, "c", Payload::Nothing),
+            directed(2, 0, "a", Payload::Row),
+            directed(2, 0, "d", Payload::Bytes(Bytes::from_static(&[0xFF, 0]))),
+            directed(2, 1, "e", Payload::Json(Bytes::from_static(b"[1]"))),
+        ];
+        let messages = messages(&changes, routes);
+        assert_eq!(
+            texts(&messages),
+            [
+                ("a", r#"{"id":1}"#),
+                ("b", r#"{"id":1}"#),
+                ("a", r#"{"id":2}"#),
+                ("c", ""),
+                ("a", "null"),
+                ("d", "/wA="),
+                ("e", "[1]"),
+            ]
+        );
+        assert_eq!(messages[0].payload.as_ptr(), messages[1].payload.as_ptr(), "the JSON is shared");
+    }
+
+    #[test]
+    fn equal_messages_of_one_change_are_one_and_of_two_changes_are_two() {
+        let changes = [change(1, Rows::New), change(1, Rows::New)];
+        let routes = vec![
+            directed(0, 0, "a", Payload::Row),
+            directed(0, 1, "a", Payload::Row),
+            directed(0, 1, "a", Payload::Text(Bytes::from_static(b"other"))),
+            directed(1, 0, "a", Payload::Row),
+        ];
+        let messages = messages(&changes, routes);
+        assert_eq!(texts(&messages), [("a", r#"{"id":1}"#), ("a", "other"), ("a", r#"{"id":1}"#)]);
+    }
+}

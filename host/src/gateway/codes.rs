@@ -1,0 +1,133 @@
+//! What a client may be told when it does not get what it asked for: a number, a reason, whether to come back.
+//!
+//! In: a code and a sentence. Out: a JSON answer.
+//!
+//! Numbers are the same on every transport, within the range that WebSocket leaves to applications: 40xx, do not
+//! come back with the same request; 41xx, come back later; 42xx, come back at once. A number never changes meaning.
+//!
+//! To add a code: a variant, a line in each function, a line in `docs/sse.md`.
+
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::{Reply, Response};
+
+/// Why a client is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    NotFound,
+    MethodNotAllowed,
+    QueryInvalid,
+    ChannelMissing,
+    ChannelInvalid,
+    ChannelsTooMany,
+    ResumeIdInvalid,
+    Overloaded,
+    HistoryUnavailable,
+    ShuttingDown,
+}
+
+/// Whether the same request may succeed another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reconnect {
+    Never,
+    Later,
+    Now,
+}
+
+impl Code {
+    /// The number that clients see.
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Self::NotFound => 4000,
+            Self::MethodNotAllowed => 4001,
+            Self::QueryInvalid => 4002,
+            Self::ChannelMissing => 4003,
+            Self::ChannelInvalid => 4004,
+            Self::ChannelsTooMany => 4005,
+            Self::ResumeIdInvalid => 4006,
+            Self::Overloaded => 4100,
+            Self::HistoryUnavailable => 4101,
+            Self::ShuttingDown => 4200,
+        }
+    }
+
+    /// The name that clients see.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::QueryInvalid => "query_invalid",
+            Self::ChannelMissing => "channel_missing",
+            Self::ChannelInvalid => "channel_invalid",
+            Self::ChannelsTooMany => "channels_too_many",
+            Self::ResumeIdInvalid => "resume_id_invalid",
+            Self::Overloaded => "overloaded",
+            Self::HistoryUnavailable => "history_unavailable",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// By the number's class, so that a client can do without the list.
+    pub(super) fn reconnect(self) -> Reconnect {
+        match self.number() {
+            4000..4100 => Reconnect::Never,
+            4100..4200 => Reconnect::Later,
+            _ => Reconnect::Now,
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// A refusal with the sentence that explains it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// `{"error":{"code":…,"reason":…,"message":…,"reconnect":…}}` under the code's status.
+    pub(super) fn response(&self) -> Response {
+        let reconnect = match self.code.reconnect() {
+            Reconnect::Never => "never",
+            Reconnect::Later => "later",
+            Reconnect::Now => "now",
+        };
+        let body = serde_json::json!({"error": {
+            "code": self.code.number(),
+            "reason": self.code.reason(),
+            "message": self.message,
+            "reconnect": reconnect,
+        }});
+        let mut response =
+            warp::reply::with_status(warp::reply::json(&body), self.code.status()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        match self.code.reconnect() {
+            Reconnect::Never => {}
+            Reconnect::Later => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Reconnect::Now => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
+            }
+        }
+        if self.code == Code::MethodNotAllowed {
+            // Every route of this listener is read-only so far (RFC 9110, section 15.5.6 demands the header).
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        response
+    }
+}

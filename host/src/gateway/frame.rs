@@ -1,0 +1,175 @@
+//! Frames of `text/event-stream` (WHATWG HTML, section 9.2), encoded.
+//!
+//! In: a message and its place. Out: bytes that a client's parser turns into exactly that message.
+//!
+//! Invariant: nothing that a message holds can end its frame or begin a field. Whoever writes a row decides its
+//! payload; it must not be able to forge an event or an id.
+//!
+//! The field `channel` is ours: parsers must ignore fields that they do not know, and a client that reads the
+//! stream itself learns from it where a message belongs.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::event::{Channel, Epoch, Message, Sequence};
+
+use super::resume::LossReason;
+
+/// An encoded message, ready to be shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Its place, if it is kept.
+    pub(super) sequence: Option<Sequence>,
+    /// The whole frame with its empty line.
+    pub(super) bytes: Bytes,
+}
+
+/// Encodes a message; `sequence` is its place if it is kept.
+pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Frame {
+    let length = message.payload.len() + message.channel.as_str().len() + message.event.len() + 96;
+    let mut out = BytesMut::with_capacity(length);
+    if !message.event.is_empty() {
+        put_field(&mut out, "event", &message.event);
+    }
+    put_field(&mut out, "channel", message.channel.as_str());
+    if let Some(sequence) = sequence {
+        put_id(&mut out, epoch, sequence);
+    }
+    put_data(&mut out, &message.payload);
+    out.put_u8(b'\n');
+    Frame { sequence, bytes: out.freeze() }
+}
+
+/// The first frame of a stream: how long to wait before coming back, and, for a client without an id, where it
+/// begins. A frame without data is no event, but its id counts (section 9.2.6, "dispatch the event").
+pub(super) fn greeting(reconnect_delay: Duration, from: Option<(Epoch, Sequence)>) -> Bytes {
+    let mut out = BytesMut::with_capacity(96);
+    put_field(&mut out, "retry", &reconnect_delay.as_millis().to_string());
+    if let Some((epoch, sequence)) = from {
+        put_id(&mut out, epoch, sequence);
+    }
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// A sign of life that also moves the client's id, so that one that heard nothing for days resumes from today.
+pub(super) fn heartbeat(epoch: Epoch, cursor: Sequence) -> Bytes {
+    let mut out = BytesMut::with_capacity(48);
+    out.put_slice(b":\n");
+    put_id(&mut out, epoch, cursor);
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// The last frame of a stream that the server ends: when to come back.
+pub(super) fn farewell(delay: Duration) -> Bytes {
+    greeting(delay, None)
+}
+
+/// Tells that messages of these channels may be missing: the client must load its state anew, then go on from here.
+pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: LossReason) -> Bytes {
+    let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+    let data = serde_json::json!({"channels": channels, "reason": reason.name()}).to_string();
+    let mut out = BytesMut::with_capacity(data.len() + 96);
+    put_field(&mut out, "event", "reset");
+    put_id(&mut out, epoch, from);
+    put_data(&mut out, data.as_bytes());
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+fn put_id(out: &mut BytesMut, epoch: Epoch, sequence: Sequence) {
+    writeln!(out, "id: {epoch}.{sequence}").expect("a growing buffer takes every write");
+}
+
+/// Line breaks and NUL are left out: the vocabulary allows none, and a plugin must not get past it.
+fn put_field(out: &mut BytesMut, name: &str, value: &str) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    if value.contains(['\r', '\n', '\0']) {
+        for part in value.split(['\r', '\n', '\0']) {
+            out.put_slice(part.as_bytes());
+        }
+    } else {
+        out.put_slice(value.as_bytes());
+    }
+    out.put_u8(b'\n');
+}
+
+/// One `data` line for each line of the payload; CR, LF and CRLF each end a line, as they do for the parser.
+fn put_data(out: &mut BytesMut, payload: &[u8]) {
+    let mut rest = payload;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        out.put_slice(b"data: ");
+        out.put_slice(&rest[..end.unwrap_or(rest.len())]);
+        out.put_u8(b'\n');
+        let Some(end) = end else { return };
+        let width = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &rest[end + width..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::Retention;
+
+    fn encoded(event: &str, payload: &str) -> String {
+        let message_ = Message {
+            channel: Channel::new("orders:42").expect("the name is good"),
+            event: Arc::from(event),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            retention: Retention::Kept,
+        };
+        let frame = message(Epoch(0x9f3c), Some(Sequence(7)), &message_);
+        String::from_utf8(frame.bytes.to_vec()).expect("the frame is UTF-8")
+    }
+
+    #[test]
+    fn a_frame_has_event_channel_id_and_data() {
+        assert_eq!(
+            encoded("insert", r#"{"id":42}"#),
+            "event: insert\nchannel: orders:42\nid: 9f3c.7\ndata: {\"id\":42}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_message_without_an_event_has_no_event_field() {
+        assert_eq!(encoded("", ""), "channel: orders:42\nid: 9f3c.7\ndata: \n\n");
+    }
+
+    #[test]
+    fn every_kind_of_line_break_in_a_payload_begins_a_data_line() {
+        assert_eq!(
+            encoded("", "a\rid: forged\n\nevent: forged\r\n"),
+            "channel: orders:42\nid: 9f3c.7\ndata: a\ndata: id: forged\ndata: \ndata: event: forged\ndata: \n\n"
+        );
+    }
+
+    #[test]
+    fn an_event_name_cannot_begin_a_field() {
+        assert_eq!(
+            encoded("x\ndata: forged\0", "1"),
+            "event: xdata: forged\nchannel: orders:42\nid: 9f3c.7\ndata: 1\n\n"
+        );
+    }
+
+    #[test]
+    fn the_control_frames_are_as_documented() {
+        let here = Some((Epoch(0x9f3c), Sequence(0)));
+        assert_eq!(greeting(Duration::from_secs(2), here), "retry: 2000\nid: 9f3c.0\n\n");
+        assert_eq!(greeting(Duration::from_secs(2), None), "retry: 2000\n\n");
+        assert_eq!(heartbeat(Epoch(0x9f3c), Sequence(9)), ":\nid: 9f3c.9\n\n");
+        let channels =
+            [Channel::new("a\"").expect("the name is good"), Channel::new("b").expect("the name is good")];
+        assert_eq!(
+            reset(Epoch(1), Sequence(5), &channels, LossReason::Expired),
+            "event: reset\nid: 1.5\ndata: {\"channels\":[\"a\\\"\",\"b\"],\"reason\":\"expired\"}\n\n"
+        );
+    }
+}

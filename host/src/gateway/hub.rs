@@ -1,0 +1,345 @@
+//! The hub: follows the bus once for everybody, and puts each message's frame into the mailboxes of its channel.
+//!
+//! In: kept messages by sequence, live-only ones as they come. Out: shared frames.
+//!
+//! Invariants:
+//! - a frame is encoded once, however many streams get it, and not at all if nobody does;
+//! - everything at or before the hub's position has been put: who begins to follow learns the position under the
+//!   same lock, reads the history up to it, and has neither gap nor double;
+//! - a subscription that is dropped leaves nothing behind.
+//!
+//! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::frame::{self, Frame};
+use super::mailbox::{Mailbox, Taken};
+use crate::bus::{Bus, Kept};
+use crate::event::{Channel, Message, Sequence};
+use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct SubscriberId(u64);
+
+/// Why nobody more may subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SubscribeError {
+    /// The bound is reached.
+    Full,
+    /// The gateway stops.
+    Closed,
+}
+
+/// See the head of this file.
+pub(super) struct Hub {
+    bus: Arc<dyn Bus>,
+    began: Instant,
+    subscribers_count_max: usize,
+    queue_count_max: usize,
+    stall_time_max: Duration,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    position: Sequence,
+    closed: bool,
+    next: u64,
+    subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
+    channels: HashMap<Channel, BTreeMap<SubscriberId, Arc<Mailbox>>>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("subscribers_count", &self.subscribers_count()).finish_non_exhaustive()
+    }
+}
+
+/// The hub's own view of the bus, from the moment that the hub was made.
+pub(super) struct Follower {
+    head: watch::Receiver<Sequence>,
+    live: broadcast::Receiver<Arc<Message>>,
+}
+
+impl Hub {
+    /// A hub that stands at the head of the history, and what its task needs.
+    pub(super) fn new(config: &Config, bus: Arc<dyn Bus>) -> (Arc<Self>, Follower) {
+        let live = bus.live();
+        let mut head = bus.head();
+        let position = *head.borrow_and_update();
+        let hub = Self {
+            bus,
+            began: Instant::now(),
+            subscribers_count_max: config.connections_count_max,
+            queue_count_max: config.queue_count_max,
+            stall_time_max: config.stall_time_max,
+            registry: Mutex::new(Registry { position, ..Registry::default() }),
+        };
+        (Arc::new(hub), Follower { head, live })
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the bus until `stop`, then ends every stream.
+    pub(super) async fn run(self: Arc<Self>, follower: Follower, stop: CancellationToken) {
+        let Follower { head, live } = follower;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow_history(head) => tracing::error!("the bus has ended, and with it every stream"),
+            () = self.follow_live(live) => tracing::error!("the bus has ended, and with it every stream"),
+            () = self.sweep() => {}
+        }
+        self.close();
+    }
+
+    /// Returns when the bus is gone.
+    async fn follow_history(&self, mut head: watch::Receiver<Sequence>) {
+        let mut delay = RETRY_DELAY_MIN;
+        loop {
+            let position = self.registry().position;
+            match self.bus.read(None, position, HISTORY_READ_COUNT_MAX).await {
+                Ok(page) => {
+                    delay = RETRY_DELAY_MIN;
+                    // Retention moves the floor before it removes: a floor that is not past us vouches for the page.
+                    let floor = self.bus.floor();
+                    if floor > position {
+                        tracing::warn!(%position, %floor, "retention overtook the hub: streams resume by themselves");
+                        self.lapse(floor);
+                        continue;
+                    }
+                    self.put_page(&page).await;
+                    if page.len() < HISTORY_READ_COUNT_MAX && head.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot read the history, trying again"
+                    );
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(RETRY_DELAY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn put_page(&self, page: &[Arc<Kept>]) {
+        let mut deliveries_count = 0;
+        for kept in page {
+            deliveries_count += 1 + self.put(&kept.message, Some(kept.sequence));
+            if deliveries_count >= HUB_TURN_COUNT_MAX {
+                deliveries_count = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Returns when the bus is gone.
+    async fn follow_live(&self, mut live: broadcast::Receiver<Arc<Message>>) {
+        loop {
+            match live.recv().await {
+                Ok(message) => {
+                    self.put(&message, None);
+                    tokio::task::consume_budget().await;
+                }
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    tracing::warn!(
+                        count,
+                        "live messages came faster than they could be handed out; these are gone"
+                    );
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Puts a message into the mailboxes of its channel and says into how many.
+    fn put(&self, message: &Message, sequence: Option<Sequence>) -> usize {
+        let mut registry = self.registry();
+        let count = match registry.channels.get(message.channel.as_str()) {
+            Some(followers) => {
+                let frame: Frame = frame::message(self.bus.epoch(), sequence, message);
+                followers.values().for_each(|mailbox| mailbox.put(&frame));
+                followers.len()
+            }
+            None => 0,
+        };
+        if let Some(sequence) = sequence {
+            registry.position = sequence;
+        }
+        count
+    }
+
+    fn lapse(&self, floor: Sequence) {
+        let mut registry = self.registry();
+        registry.position = floor;
+        registry.subscribers.values().for_each(|mailbox| mailbox.lapse());
+    }
+
+    /// Cuts, now and then, the connections that take nothing.
+    async fn sweep(&self) {
+        let mut ticks = tokio::time::interval((self.stall_time_max / 4).max(Duration::from_millis(1)));
+        loop {
+            ticks.tick().await;
+            let Some(before) = self.now_millis().checked_sub(millis(self.stall_time_max)) else { continue };
+            let mut count = 0;
+            for mailbox in self.registry().subscribers.values().filter(|mailbox| mailbox.is_stalled(before)) {
+                mailbox.cut();
+                count += 1;
+            }
+            if count > 0 {
+                tracing::info!(count, "cut connections that took nothing; their clients may resume");
+            }
+        }
+    }
+
+    fn close(&self) {
+        let mut registry = self.registry();
+        registry.closed = true;
+        registry.subscribers.values().for_each(|mailbox| mailbox.close());
+    }
+
+    fn now_millis(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    /// The subscriptions that are open.
+    pub(super) fn subscribers_count(&self) -> usize {
+        self.registry().subscribers.len()
+    }
+
+    /// The channels that somebody is subscribed to.
+    #[cfg(test)]
+    pub(super) fn channels_count(&self) -> usize {
+        self.registry().channels.len()
+    }
+
+    /// Subscribes to channels, which must differ from each other. The subscription is behind until it follows.
+    /// `cut` ends the connection under the stream, if no other stream shares it.
+    ///
+    /// # Errors
+    /// If there is no room, or the gateway stops.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        mut channels: Box<[Channel]>,
+        cut: Option<CancellationToken>,
+    ) -> Result<Subscription, SubscribeError> {
+        let mut registry = self.registry();
+        if registry.closed {
+            return Err(SubscribeError::Closed);
+        }
+        if registry.subscribers.len() >= self.subscribers_count_max {
+            return Err(SubscribeError::Full);
+        }
+        let id = SubscriberId(registry.next);
+        registry.next += 1;
+        let mailbox = Arc::new(Mailbox::new(self.queue_count_max, cut));
+        registry.subscribers.insert(id, Arc::clone(&mailbox));
+        for channel in &mut channels {
+            // A name that is there already is shared: ten thousand streams of one channel hold one text.
+            if let Some((known, _)) = registry.channels.get_key_value(channel) {
+                *channel = known.clone();
+            }
+            registry.channels.entry(channel.clone()).or_default().insert(id, Arc::clone(&mailbox));
+        }
+        drop(registry);
+        Ok(Subscription { hub: Arc::clone(self), id, channels, mailbox })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One stream's place in the hub; dropping it gives the place back.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    hub: Arc<Hub>,
+    id: SubscriberId,
+    channels: Box<[Channel]>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Subscription {
+    /// Its channels.
+    pub(super) fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// A number that no other subscription of this gateway has.
+    pub(super) fn number(&self) -> u64 {
+        self.id.0
+    }
+
+    /// Begins to follow, with an empty mailbox: gets everything after the position that this returns.
+    pub(super) fn follow(&self) -> Sequence {
+        let registry = self.hub.registry();
+        self.mailbox.follow();
+        registry.position
+    }
+
+    /// The hub's position, if everything up to it was taken.
+    pub(super) fn drained_position(&self) -> Option<Sequence> {
+        let position = self.hub.registry().position;
+        self.mailbox.is_drained().then_some(position)
+    }
+
+    /// Waits for what is next. Cancelling loses nothing.
+    pub(super) async fn take(&self) -> Taken {
+        std::future::poll_fn(|context| self.mailbox.poll_take(context)).await
+    }
+
+    /// Whether the stream must end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
+    /// The means to tell how the connection does.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse { hub: Arc::clone(&self.hub), mailbox: Arc::clone(&self.mailbox) }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut registry = self.hub.registry();
+        registry.subscribers.remove(&self.id);
+        for channel in &self.channels {
+            if let Some(followers) = registry.channels.get_mut(channel) {
+                followers.remove(&self.id);
+                if followers.is_empty() {
+                    registry.channels.remove(channel);
+                }
+            }
+        }
+    }
+}
+
+/// Tells the hub whether the connection takes what the stream offers.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    hub: Arc<Hub>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Pulse {
+    /// The connection was given something.
+    pub(super) fn offered(&self) {
+        self.mailbox.mark_offered(self.hub.now_millis());
+    }
+
+    /// The connection waits.
+    pub(super) fn waiting(&self) {
+        self.mailbox.mark_waiting();
+    }
+}

@@ -1,0 +1,273 @@
+//! A mailbox: what waits for one stream, between the hub that puts and the stream that takes.
+//!
+//! In: frames. Out: the same frames in order, or the word that some were not put.
+//!
+//! Invariants:
+//! - it holds at most the configured count and bytes; what would exceed them empties it, and the stream is then
+//!   *behind*: it must read the history from its cursor. So a slow stream costs less memory than a fast one;
+//! - from [`Mailbox::follow`] until it is behind, no frame is missing.
+//!
+//! Absent on purpose: which frames belong here (`hub`), and the cursor (`sse`).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::Frame;
+use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
+
+/// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
+const IDLE_CAPACITY_MAX: usize = 8;
+
+/// What a stream finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The next frame.
+    Frame(Frame),
+    /// Frames may be missing since the last one taken: read the history, after another [`Mailbox::follow`].
+    Behind,
+    /// The stream must end.
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Behind,
+    Following,
+    Closed,
+}
+
+#[derive(Debug)]
+struct State {
+    status: Status,
+    queue: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    queue_count_max: usize,
+    state: Mutex<State>,
+    waker: AtomicWaker,
+    /// When the connection took something and did not come back for more, in milliseconds since the hub began,
+    /// plus 1; 0 while it waits for us.
+    offered_at: AtomicU64,
+    /// Cuts the connection under the stream, if no other stream shares it.
+    cut: Option<CancellationToken>,
+}
+
+impl Mailbox {
+    /// An empty one, behind.
+    pub(super) fn new(queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
+        Self {
+            queue_count_max,
+            state: Mutex::new(State { status: Status::Behind, queue: VecDeque::new(), bytes: 0 }),
+            waker: AtomicWaker::new(),
+            offered_at: AtomicU64::new(0),
+            cut,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Behind → following, with an empty queue. Call under the hub's lock, so that the hub's position is known.
+    pub(super) fn follow(&self) {
+        let mut state = self.state();
+        if state.status != Status::Closed {
+            state.empty();
+            state.status = Status::Following;
+        }
+    }
+
+    /// Puts a frame; following → behind if there is no room for it.
+    pub(super) fn put(&self, frame: &Frame) {
+        let mut state = self.state();
+        if state.status != Status::Following {
+            return;
+        }
+        let bytes = state.bytes + frame.bytes.len();
+        // One frame always fits, however large.
+        let full = bytes > CONNECTION_QUEUE_BYTES_MAX && !state.queue.is_empty();
+        if full || state.queue.len() >= self.queue_count_max {
+            state.empty();
+            state.status = Status::Behind;
+        } else {
+            state.bytes = bytes;
+            state.queue.push_back(frame.clone());
+        }
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Following → behind: the hub itself has missed something.
+    pub(super) fn lapse(&self) {
+        let mut state = self.state();
+        if state.status == Status::Following {
+            state.empty();
+            state.status = Status::Behind;
+        }
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Any → closed.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.empty();
+        state.status = Status::Closed;
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Whether it follows and everything put was taken.
+    pub(super) fn is_drained(&self) -> bool {
+        let state = self.state();
+        state.status == Status::Following && state.queue.is_empty()
+    }
+
+    /// Whether it is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().status == Status::Closed
+    }
+
+    /// Takes what is next. One task at a time may wait.
+    pub(super) fn poll_take(&self, context: &Context<'_>) -> Poll<Taken> {
+        self.waker.register(context.waker());
+        let mut state = self.state();
+        match state.status {
+            Status::Behind => Poll::Ready(Taken::Behind),
+            Status::Closed => Poll::Ready(Taken::Closed),
+            Status::Following => match state.queue.pop_front() {
+                Some(frame) => {
+                    state.bytes -= frame.bytes.len();
+                    if state.queue.is_empty() && state.queue.capacity() > IDLE_CAPACITY_MAX {
+                        state.queue = VecDeque::new();
+                    }
+                    Poll::Ready(Taken::Frame(frame))
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    /// The stream gave the connection something at this time.
+    pub(super) fn mark_offered(&self, millis: u64) {
+        self.offered_at.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// The connection waits for the stream.
+    pub(super) fn mark_waiting(&self) {
+        self.offered_at.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has not come back for more since before this time.
+    pub(super) fn is_stalled(&self, before_millis: u64) -> bool {
+        let offered_at = self.offered_at.load(Ordering::Relaxed);
+        offered_at != 0 && offered_at <= before_millis
+    }
+
+    /// Ends the stream although nobody takes from it.
+    pub(super) fn cut(&self) {
+        self.close();
+        if let Some(cut) = &self.cut {
+            cut.cancel();
+        }
+    }
+}
+
+impl State {
+    fn empty(&mut self) {
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::task::noop_waker_ref;
+
+    use super::*;
+    use crate::event::Sequence;
+
+    fn frame(sequence: u64, length: usize) -> Frame {
+        Frame { sequence: Some(Sequence(sequence)), bytes: Bytes::from(vec![b'x'; length]) }
+    }
+
+    fn take(mailbox: &Mailbox) -> Poll<Taken> {
+        mailbox.poll_take(&Context::from_waker(noop_waker_ref()))
+    }
+
+    #[test]
+    fn frames_come_out_in_order_until_there_are_none() {
+        let mailbox = Mailbox::new(4, None);
+        mailbox.follow();
+        mailbox.put(&frame(1, 1));
+        mailbox.put(&frame(2, 1));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(1, 1))));
+        assert!(!mailbox.is_drained());
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(2, 1))));
+        assert_eq!(take(&mailbox), Poll::Pending);
+        assert!(mailbox.is_drained());
+    }
+
+    #[test]
+    fn a_frame_too_many_empties_it_and_it_takes_no_more_until_it_follows_again() {
+        let mailbox = Mailbox::new(2, None);
+        mailbox.follow();
+        (1..=3).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
+        mailbox.put(&frame(4, 1));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
+        mailbox.follow();
+        mailbox.put(&frame(5, 1));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(5, 1))));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_frame_always_fits() {
+        let mailbox = Mailbox::new(100, None);
+        mailbox.follow();
+        mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
+        assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
+        mailbox.put(&frame(2, CONNECTION_QUEUE_BYTES_MAX));
+        mailbox.put(&frame(3, 1));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
+    }
+
+    #[test]
+    fn closed_is_for_good() {
+        let mailbox = Mailbox::new(2, None);
+        mailbox.close();
+        mailbox.follow();
+        mailbox.put(&frame(1, 1));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Closed));
+    }
+
+    #[test]
+    fn a_burst_leaves_no_room_behind() {
+        let mailbox = Mailbox::new(1_000, None);
+        mailbox.follow();
+        (0..1_000).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
+        while take(&mailbox).is_ready() {}
+        assert!(mailbox.state().queue.capacity() <= IDLE_CAPACITY_MAX);
+    }
+
+    #[test]
+    fn only_a_connection_that_does_not_come_back_is_stalled() {
+        let mailbox = Mailbox::new(2, None);
+        assert!(!mailbox.is_stalled(u64::MAX));
+        mailbox.mark_offered(100);
+        assert!(mailbox.is_stalled(101));
+        assert!(!mailbox.is_stalled(100));
+        mailbox.mark_waiting();
+        assert!(!mailbox.is_stalled(u64::MAX));
+    }
+}

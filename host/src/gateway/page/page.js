@@ -1,0 +1,189 @@
+// The page: which channels there are, which of them are selected, and the word on the connection.
+//
+// The selection lives in the address after `#`, so that a link shows the same. Without one, the channels of whole
+// tables are selected as they first appear.
+
+import { Feed, element } from "/feed.js";
+import { Stream } from "/stream.js";
+
+const REFRESH = 4_000;
+const PAGE_COUNT = 100;
+const GROUPS_MAX = 40;
+const SELECTED_MAX = 128;
+const FIRST_SELECTED_MAX = 8;
+
+const get = (id) => document.getElementById(id);
+const feed = new Feed();
+const stream = new Stream((message) => feed.add(message), showState);
+
+let selected = fromAddress();
+let groups = new Map();
+let search = "";
+let lastShown = "";
+
+// Channels are `TABLE` and `TABLE:KEY`: of each table's keys the first page is enough, and no table is left out.
+async function list(prefix) {
+  const found = [];
+  let after = "";
+  for (let pages = 0; pages < GROUPS_MAX; pages += 1) {
+    const query = new URLSearchParams({ prefix, after, limit: PAGE_COUNT });
+    const answer = await fetch(`/v1/channels?${query}`, { cache: "no-store" });
+    if (!answer.ok) throw new Error((await answer.json()).error.message);
+    const { channels, next } = await answer.json();
+    found.push(...channels);
+    if (next === null) return found;
+    const group = groupOf(next);
+    // Beyond every key of this group. A name without keys is its own end.
+    after = next === group ? next : `${group}:\u{10ffff}`;
+  }
+  return found;
+}
+
+const groupOf = (channel) => channel.split(":", 1)[0];
+
+async function refresh() {
+  const prefix = search;
+  let found;
+  try {
+    found = await list(prefix);
+  } catch (error) {
+    get("channels-note").textContent = `The list of channels did not come: ${error.message}`;
+    return;
+  }
+  if (prefix !== search) return;
+  groups = new Map();
+  for (const channel of found) {
+    const group = groupOf(channel);
+    if (!groups.has(group)) groups.set(group, []);
+    groups.get(group).push(channel);
+  }
+  if (selected === null && prefix === "" && found.length > 0) {
+    const whole = found.filter((channel) => channel === groupOf(channel));
+    select(new Set((whole.length > 0 ? whole : found).slice(0, FIRST_SELECTED_MAX)));
+  }
+  showChannels();
+}
+
+function showChannels() {
+  const chosen = selected ?? new Set();
+  const missing = search === "" ? [...chosen].filter((channel) => !groups.get(groupOf(channel))?.includes(channel)) : [];
+  const shown = JSON.stringify([[...groups], missing, [...chosen], search]);
+  if (shown === lastShown) return;
+  lastShown = shown;
+  const focused = document.activeElement?.dataset?.channel;
+  const open = new Set([...document.querySelectorAll("#channels details[open]")].map((item) => item.dataset.group));
+  const parts = [];
+  if (missing.length > 0) parts.push(...missing.map(channelRow));
+  for (const [group, channels] of groups) {
+    const keys = channels.filter((channel) => channel !== group);
+    if (channels.includes(group)) parts.push(channelRow(group));
+    if (keys.length === 0) continue;
+    const details = element("details");
+    details.dataset.group = group;
+    details.open = search !== "" || open.has(group);
+    const count = keys.length >= PAGE_COUNT - 1 ? `first ${keys.length} keys` : `${keys.length} ${keys.length === 1 ? "key" : "keys"}`;
+    details.append(element("summary", "", channels.includes(group) ? count : `${group}: ${count}`), ...keys.map(channelRow));
+    parts.push(details);
+  }
+  get("channels").replaceChildren(...parts);
+  if (focused !== undefined) {
+    [...document.querySelectorAll("#channels input")].find((input) => input.dataset.channel === focused)?.focus();
+  }
+  get("channels-note").textContent = parts.length > 0 ? "" : search === "" ? "No channel yet." : "No channel begins so.";
+  get("none").hidden = chosen.size === 0;
+}
+
+function channelRow(channel) {
+  const label = element("label", "pick");
+  const box = element("input");
+  box.type = "checkbox";
+  box.checked = selected?.has(channel) ?? false;
+  box.dataset.channel = channel;
+  box.addEventListener("change", () => {
+    const next = new Set(selected);
+    if (box.checked && next.size < SELECTED_MAX) next.add(channel);
+    else next.delete(channel);
+    select(next);
+    showChannels();
+  });
+  label.append(box, element("span", "name", channel));
+  return label;
+}
+
+function select(channels) {
+  selected = channels;
+  const query = new URLSearchParams([...channels].map((channel) => ["channel", channel]));
+  history.replaceState(null, "", `#${query}`);
+  follow();
+}
+
+function follow() {
+  stream.follow(selected ?? []);
+  showEmpty();
+}
+
+function fromAddress() {
+  const text = location.hash.slice(1);
+  if (text === "") return null;
+  return new Set(new URLSearchParams(text).getAll("channel").filter((channel) => channel !== "").slice(0, SELECTED_MAX));
+}
+
+function showEmpty() {
+  const channels = [...(selected ?? [])];
+  const parts = channels.length > 0
+    ? [
+        element("h3", "", `Following ${channels.slice(0, 3).join(", ")}${channels.length > 3 ? ` and ${channels.length - 3} more` : ""}`),
+        element("p", "", "The next commit that reaches a followed channel appears here by itself. Older messages stay where they are: this is a live view."),
+      ]
+    : groups.size > 0 || selected !== null
+      ? [element("h3", "", "Choose a channel"), element("p", "", "Select one or more on the left: whole tables, or one row by its key.")]
+      : [
+          element("h3", "", "Nothing has come through yet"),
+          element("p", "", "Commit a row to a table that Twohop follows. Its policy says to which channels the change goes; they show up on the left by themselves, and what comes on them shows up here."),
+          element("pre", "", "INSERT INTO orders (customer, status) VALUES ('Ada', 'new');"),
+        ];
+  get("empty").replaceChildren(...parts);
+  get("empty").hidden = !feed.isEmpty;
+}
+
+function showState(state, detail) {
+  const texts = {
+    idle: "Nothing selected",
+    connecting: "Connecting",
+    live: "Live",
+    waiting: `Lost, back in ${Math.ceil((detail ?? 0) / 1_000)} s`,
+    refused: `Refused: ${detail}`,
+  };
+  get("state").dataset.state = state;
+  get("state-text").textContent = texts[state];
+  if (state !== "connecting") get("spoken").textContent = texts[state];
+}
+
+get("search").addEventListener("input", (event) => {
+  search = event.target.value;
+  refresh();
+});
+get("none").addEventListener("click", () => {
+  select(new Set());
+  showChannels();
+});
+get("clear").addEventListener("click", () => {
+  feed.clear();
+  showEmpty();
+});
+get("pause").addEventListener("click", (event) => {
+  feed.paused = !feed.paused;
+  event.target.setAttribute("aria-pressed", String(feed.paused));
+  event.target.textContent = feed.paused ? "Go on" : "Pause";
+  feed.draw();
+});
+addEventListener("hashchange", () => {
+  selected = fromAddress() ?? selected;
+  follow();
+  showChannels();
+});
+document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+setInterval(() => !document.hidden && refresh(), REFRESH);
+
+follow();
+refresh();

@@ -1,0 +1,219 @@
+//! The listener: accepts connections, serves HTTP on them, and ends them.
+//!
+//! In: sockets. Out: requests for the routes. warp's own server sets no timer, so a client that says nothing would
+//! stay for ever; this one sets them all.
+//!
+//! Invariants:
+//! - an accept that fails never ends the listener;
+//! - connections are bounded; one too many is told so, if it asks;
+//! - every task belongs to the set and is gone when [`Server::run`] returns, at most `shutdown_time_max` after the
+//!   order to stop. HTTP's own graceful end waits for open streams for ever; the hub ends these first.
+
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::Config;
+use super::codes::{Code, Refusal};
+use super::hub::{Follower, Hub};
+use super::routes::Cut;
+use crate::limits::{
+    CONNECTION_BUFFER_BYTES_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN, STREAMS_PER_CONNECTION_MAX,
+};
+
+/// What serves.
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) listener: TcpListener,
+    pub(super) routes: BoxedFilter<(Response,)>,
+    pub(super) hub: Arc<Hub>,
+}
+
+/// How a connection is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Served,
+    Refused,
+}
+
+/// Whether a connection has asked for anything in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Awaited,
+    Seen,
+}
+
+/// Whether a connection takes further requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Serving,
+    Ending,
+}
+
+/// What the connections share.
+struct Shared {
+    config: Config,
+    routes: BoxedFilter<(Response,)>,
+    served: auto::Builder<TokioExecutor>,
+    refused: auto::Builder<TokioExecutor>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves until `stop`.
+    pub(super) async fn run(self, follower: Follower, stop: CancellationToken) {
+        let Self { config, listener, routes, hub } = self;
+        let places = Arc::new(Semaphore::new(config.connections_count_max));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
+        let shutdown_time_max = config.shutdown_time_max;
+        let shared = Arc::new(Shared {
+            served: builder(&config),
+            refused: refusing_builder(&config),
+            config,
+            routes,
+            stop: stop.clone(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hub.run(follower, stop.clone()));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = tasks.join_next() => report(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => {
+                        let (place, admission) = match Arc::clone(&places).try_acquire_owned() {
+                            Ok(place) => (place, Admission::Served),
+                            Err(_) => match Arc::clone(&refusals).try_acquire_owned() {
+                                Ok(place) => (place, Admission::Refused),
+                                Err(_) => continue,
+                            },
+                        };
+                        tasks.spawn(connection(Arc::clone(&shared), socket, place, admission));
+                    }
+                    // The client was gone before we came.
+                    Err(error) if is_of_one_connection(error.kind()) => {}
+                    Err(error) => {
+                        // No more file descriptors, most likely: they come back as connections end.
+                        tracing::warn!(%error, "cannot accept connections, trying again");
+                        tokio::time::sleep(RETRY_DELAY_MIN).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let ended = tokio::time::timeout(shutdown_time_max, async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended);
+            }
+        });
+        if ended.await.is_err() {
+            tracing::warn!(count = tasks.len(), "cut connections that did not end in time");
+            tasks.shutdown().await;
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the gateway failed");
+    }
+}
+
+fn is_of_one_connection(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
+}
+
+fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.request_head_time_max)
+        .max_buf_size(CONNECTION_BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(config.heartbeat_interval)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_send_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+        .max_header_list_size(u32::try_from(CONNECTION_BUFFER_BYTES_MAX).unwrap_or(u32::MAX));
+    builder
+}
+
+fn refusing_builder(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut builder = builder(config);
+    builder.http1().keep_alive(false);
+    builder
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    _place: OwnedSemaphorePermit,
+    admission: Admission,
+) {
+    // A frame must not wait for the next one. Without it all works, only later.
+    let _ = socket.set_nodelay(true);
+    let asked = AtomicBool::new(false);
+    let cut = CancellationToken::new();
+    let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        if request.version() < Version::HTTP_2 {
+            // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
+            request.extensions_mut().insert(Cut(cut.clone()));
+        }
+        let answer = (admission == Admission::Served).then(|| routes.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => {
+                    Ok(Refusal::new(Code::Overloaded, "the server has as many connections as it may")
+                        .response())
+                }
+            }
+        }
+    });
+    let builder = match admission {
+        Admission::Served => &shared.served,
+        Admission::Refused => &shared.refused,
+    };
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    // hyper's own timer begins with the choice between HTTP/1 and HTTP/2, for which it needs bytes.
+    let mut head_late = pin!(tokio::time::sleep(shared.config.request_head_time_max));
+    let mut head = Head::Awaited;
+    let mut life = Life::Serving;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut serving => break ended,
+            () = cut.cancelled() => return,
+            () = &mut head_late, if head == Head::Awaited => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                head = Head::Seen;
+            }
+            () = shared.stop.cancelled(), if life == Life::Serving => {
+                life = Life::Ending;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended early");
+    }
+}

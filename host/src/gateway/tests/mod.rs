@@ -1,0 +1,52 @@
+//! The gateway over real sockets, on a bus in memory.
+
+mod client;
+mod listener;
+mod memory_bus;
+mod streams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, Gateway};
+use client::PATIENCE;
+use memory_bus::MemoryBus;
+
+/// A gateway on a free port, and what a test needs to drive it.
+struct Fixture {
+    bus: Arc<MemoryBus>,
+    gateway: Gateway,
+    stop: CancellationToken,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        Self::with(MemoryBus::new(0x9f3c), |_| {}).await
+    }
+
+    async fn with(bus: Arc<MemoryBus>, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.shutdown_time_max = Duration::from_millis(500);
+        change(&mut config);
+        let stop = CancellationToken::new();
+        let gateway = Gateway::start(config, bus.clone(), stop.clone()).await.expect("a free port is there");
+        Self { bus, gateway, stop }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    /// Waits until exactly so many streams are open.
+    async fn streams(&self, count: usize) {
+        let reached = async {
+            while self.gateway.streams_count() != count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the number of streams is reached");
+    }
+}

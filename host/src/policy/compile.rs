@@ -1,0 +1,246 @@
+//! From a component's bytes to machine code, in a child process that may be killed.
+//!
+//! A compiler is the one place where a small upload can cost much time and memory, and wasmtime does not count that
+//! as a vulnerability. So the program runs itself again as `compile-plugin IN OUT`: [`compile_in_child`] on this side,
+//! [`compile_plugin`] on the other.
+//!
+//! Invariant: the child has no environment, no more memory, processor time and file size than `limits` says, and ends
+//! with its parent or by the clock.
+
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::PluginError;
+use super::engine;
+use crate::limits::{
+    COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILE_TIME_MAX, COMPILED_BYTES_MAX,
+    PLUGIN_BYTES_MAX,
+};
+
+/// The hidden subcommand of the program, to be followed by the component's path and the path of the result.
+pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
+
+/// Compiles the component in `input` into a new file `output`. Limits the whole process first: call it in a process
+/// that does nothing else.
+///
+/// # Errors
+/// If the component is not valid, uses what is turned off, or a file cannot be read or written.
+pub fn compile_plugin(input: &Path, output: &Path) -> Result<(), PluginError> {
+    limit_this_process().map_err(|errno| PluginError::Compiler(errno.into()))?;
+    let wasm = read_component(input)?;
+    std::fs::write(output, precompile(&wasm)?).map_err(PluginError::Compiler)
+}
+
+/// Compiles the component in `input` into a new file `output`, by `program` as a child process. Blocks until it ends,
+/// for at most `COMPILE_TIME_MAX`.
+///
+/// # Errors
+/// If the program cannot be started, takes too long, is killed by its limits, or refuses the component.
+pub fn compile_in_child(program: &Path, input: &Path, output: &Path) -> Result<(), PluginError> {
+    compile_within(program, input, output, COMPILE_TIME_MAX)
+}
+
+fn compile_within(
+    program: &Path,
+    input: &Path,
+    output: &Path,
+    time_max: Duration,
+) -> Result<(), PluginError> {
+    let mut child = Command::new(program)
+        .arg(COMPILE_SUBCOMMAND)
+        .args([input, output])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(PluginError::Compiler)?;
+    let (status, report) = wait(&mut child, time_max).map_err(PluginError::Compiler)?;
+    match status {
+        None => Err(PluginError::CompileTime),
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(PluginError::Compile(failure(status, &report))),
+    }
+}
+
+/// The child's end is the end of its standard error. Nothing for a status: it was killed by the clock.
+fn wait(child: &mut Child, time_max: Duration) -> io::Result<(Option<ExitStatus>, String)> {
+    let stderr = child.stderr.take().expect("it is piped");
+    let (send, ended) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut report = Vec::new();
+        let mut stderr = stderr.take(COMPILE_REPORT_BYTES_MAX);
+        let read = stderr.read_to_end(&mut report);
+        // What is more is not kept, but must be taken, or the child would wait for it.
+        let read = read.and_then(|_| io::copy(&mut stderr.into_inner(), &mut io::sink()));
+        // Nobody listens if the clock was faster.
+        let _ = send.send(read.map(|_| report));
+    });
+    let report = match ended.recv_timeout(time_max) {
+        Ok(report) => report?,
+        Err(_) => {
+            child.kill()?;
+            child.wait()?;
+            return Ok((None, String::new()));
+        }
+    };
+    let status = child.wait()?;
+    // It has sent its last, and holds nothing that could block it.
+    let _ = reader.join();
+    Ok((Some(status), String::from_utf8_lossy(&report).trim().to_owned()))
+}
+
+fn failure(status: ExitStatus, report: &str) -> String {
+    let killed = match status.signal() {
+        Some(libc_signal)
+            if libc_signal == Signal::SIGXCPU as i32 || libc_signal == Signal::SIGKILL as i32 =>
+        {
+            format!("the compiler was stopped after {} s of processor time", COMPILE_TIME_MAX.as_secs())
+        }
+        Some(libc_signal) => {
+            let name = Signal::try_from(libc_signal).map_or("a signal", Signal::as_str);
+            format!(
+                "the compiler died of {name}, likely for want of memory (it may have {COMPILE_MEMORY_BYTES_MAX} bytes)"
+            )
+        }
+        None if report.is_empty() => return format!("the compiler failed with {status} and said nothing"),
+        None => return report.to_owned(),
+    };
+    if report.is_empty() { killed } else { format!("{killed}; it said: {report}") }
+}
+
+fn limit_this_process() -> nix::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    let seconds = COMPILE_TIME_MAX.as_secs();
+    for (resource, max) in [
+        (Resource::RLIMIT_AS, COMPILE_MEMORY_BYTES_MAX),
+        (Resource::RLIMIT_CPU, seconds),
+        (Resource::RLIMIT_FSIZE, COMPILED_BYTES_MAX),
+        (Resource::RLIMIT_CORE, 0),
+    ] {
+        setrlimit(resource, max, max)?;
+    }
+    Ok(())
+}
+
+/// Reads a component and looks at its first bytes.
+///
+/// # Errors
+/// If it cannot be read, is too large, or is no component.
+pub(super) fn read_component(path: &Path) -> Result<Vec<u8>, PluginError> {
+    let file = std::fs::File::open(path).map_err(PluginError::Read)?;
+    let mut wasm = Vec::new();
+    file.take(PLUGIN_BYTES_MAX as u64 + 1).read_to_end(&mut wasm).map_err(PluginError::Read)?;
+    if wasm.len() > PLUGIN_BYTES_MAX {
+        return Err(PluginError::TooLarge);
+    }
+    match wasm.first_chunk() {
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(wasm),
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => Err(PluginError::CoreModule),
+        Some(_) | None => Err(PluginError::NotWebAssembly),
+    }
+}
+
+/// Compiles in this process.
+///
+/// # Errors
+/// If the component is not valid or uses what is turned off.
+pub(super) fn precompile(wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
+    engine::compiler().precompile_component(wasm).map_err(|error| PluginError::Compile(format!("{error:#}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::policy::fixtures;
+
+    /// A program of a shell's few lines.
+    fn program(folder: &Path, lines: &str) -> PathBuf {
+        let path = folder.join("program");
+        std::fs::write(&path, format!("#!/bin/sh\n{lines}\n")).expect("the folder is writable");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+        path
+    }
+
+    fn run(lines: &str, time_max: Duration) -> Result<(), PluginError> {
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let program = program(folder.path(), lines);
+        compile_within(&program, Path::new("in.wasm"), Path::new("out.cwasm"), time_max)
+    }
+
+    const LONG: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn a_child_that_takes_too_long_is_killed() {
+        let start = Instant::now();
+        let error = run("exec sleep 300", Duration::from_millis(20)).expect_err("it takes too long");
+        assert!(matches!(error, PluginError::CompileTime), "{error}");
+        assert!(start.elapsed() < LONG);
+    }
+
+    #[test]
+    fn what_the_child_says_is_in_the_error() {
+        let error = run("echo \"$1 $2 $3: no\" >&2; exit 3", LONG).expect_err("it fails");
+        assert_eq!(error.to_string(), "does not compile: compile-plugin in.wasm out.cwasm: no");
+        let error = run("exit 3", LONG).expect_err("it fails");
+        assert_eq!(
+            error.to_string(),
+            "does not compile: the compiler failed with exit status: 3 and said nothing"
+        );
+        let error = run("kill -SEGV $$", LONG).expect_err("it dies");
+        assert!(error.to_string().contains("died of SIGSEGV"), "{error}");
+    }
+
+    #[test]
+    fn a_child_that_says_too_much_is_heard_in_part_and_does_not_hang() {
+        let error = run("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1", LONG).expect_err("it fails");
+        let PluginError::Compile(report) = error else { panic!("{error}") };
+        assert_eq!(report.len() as u64, COMPILE_REPORT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error() {
+        let error = compile_in_child(Path::new("/nowhere/twohop"), Path::new("a"), Path::new("b"));
+        assert!(matches!(error, Err(PluginError::Compiler(_))));
+    }
+
+    /// This test is its own child: the program it starts runs this very test again, with the paths in the environment.
+    #[test]
+    fn the_child_compiles_within_its_limits() {
+        if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT"))
+        {
+            compile_plugin(input.as_ref(), output.as_ref()).expect("the component compiles");
+            let (memory, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).expect("limits can be read");
+            assert_eq!(memory, COMPILE_MEMORY_BYTES_MAX);
+            return;
+        }
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let this = std::env::current_exe().expect("a test has a path");
+        let lines = format!(
+            "COMPILE_IN=\"$2\" COMPILE_OUT=\"$3\" exec '{}' --exact {}::the_child_compiles_within_its_limits",
+            this.display(),
+            module_path!().split_once("::").expect("a module is in its crate").1,
+        );
+        let program = program(folder.path(), &lines);
+        let (input, output) = (folder.path().join("in.wasm"), folder.path().join("out.cwasm"));
+        let wasm = fixtures::Guest::default().component();
+        std::fs::write(&input, &wasm).expect("the folder is writable");
+        compile_in_child(&program, &input, &output).expect("the child compiles");
+        assert_eq!(
+            std::fs::read(&output).expect("the child wrote it"),
+            precompile(&wasm).expect("it compiles")
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! The engine: every limit that a plugin meets, set once.
+//!
+//! In: nothing but `limits`. Out: an [`Engine`] that instances are made of.
+//!
+//! Invariant: what one engine made is never mixed with another's. A call is stopped within one tick of its deadline,
+//! whatever the plugin does; the ticker ends with the engine. Two instances never see each other's memory.
+//! Absent on purpose: WASI, fuel (two to three times slower than epochs), asynchronous calls.
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::PolicyError;
+use super::bindings::twohop::policy::log;
+use super::instance::State;
+use crate::limits::{
+    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
+    PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_COUNT_MAX,
+};
+
+/// Runs plugins. Cheap to clone; one a process.
+#[derive(Clone)]
+pub struct Engine(Arc<Running>);
+
+struct Running {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+    /// Dropped to stop the ticker.
+    stop: Option<mpsc::Sender<()>>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the engine and its ticker.
+    ///
+    /// # Errors
+    /// If the address space for the plugins cannot be reserved, or the ticker's thread cannot start.
+    pub fn new() -> Result<Self, PolicyError> {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        let engine = wasmtime::Engine::new(&config)
+            .map_err(|error| PolicyError::AddressSpace(error.root_cause().to_string()))?;
+        let mut linker = Linker::new(&engine);
+        log::add_to_linker::<State, wasmtime::component::HasSelf<State>>(&mut linker, |state| state)
+            .expect("an empty linker takes the log");
+        let (stop, stopped) = mpsc::channel();
+        let ticking = engine.clone();
+        let ticker = std::thread::Builder::new()
+            .name("plugin-ticker".into())
+            .spawn(move || {
+                while stopped.recv_timeout(PLUGIN_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    ticking.increment_epoch();
+                }
+            })
+            .map_err(PolicyError::Ticker)?;
+        Ok(Self(Arc::new(Running { engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.0.linker
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(ticker) = self.ticker.take() {
+            // It cannot panic, and if it did there would be nothing to mend here.
+            let _ = ticker.join();
+        }
+    }
+}
+
+/// The engine of the child process that compiles. It runs nothing and reserves nothing, but its code is the one that
+/// [`Engine`] loads: all that code depends on comes from [`config`].
+pub(super) fn compiler() -> wasmtime::Engine {
+    let mut config = config();
+    // Each thread costs address space, which the child has little of.
+    config.parallel_compilation(false);
+    wasmtime::Engine::new(&config).expect("the configuration is valid, and nothing is reserved")
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    // Without it each synchronous call builds the state of an asynchronous task.
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.max_wasm_stack(PLUGIN_STACK_BYTES_MAX);
+    // The bits of a NaN would differ between machines: a policy must be replayable.
+    config.cranelift_nan_canonicalization(true);
+    config.wasm_relaxed_simd(false);
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    config.wasm_tail_call(false);
+    // The mitigations of Spectre need it, and without it calls cost up to twice as much.
+    config.signals_based_traps(true);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let plugins = u32::try_from(PLUGINS_COUNT_MAX).expect("a few hundred");
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(plugins)
+        .total_core_instances(plugins * PLUGIN_CORE_INSTANCES_MAX)
+        .total_memories(plugins)
+        .total_tables(plugins * PLUGIN_TABLES_MAX)
+        .max_core_instances_per_component(PLUGIN_CORE_INSTANCES_MAX)
+        .max_memories_per_component(1)
+        .max_tables_per_component(PLUGIN_TABLES_MAX)
+        .max_memory_size(PLUGIN_MEMORY_BYTES_MAX)
+        .table_elements(PLUGIN_TABLE_ELEMENTS_MAX);
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn the_compiler_makes_the_code_that_the_engine_loads() {
+        let hash = |engine: &wasmtime::Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let engine = Engine::new().expect("the engine starts");
+        assert_eq!(hash(engine.wasmtime()), hash(&compiler()));
+    }
+
+    #[test]
+    fn the_ticker_ends_with_the_last_clone_of_the_engine() {
+        let engine = Engine::new().expect("the engine starts");
+        let weak = engine.wasmtime().weak();
+        let clone = engine.clone();
+        drop(engine);
+        assert!(weak.upgrade().is_some());
+        drop(clone);
+        // The ticker held a clone of the inner engine, and was joined.
+        assert!(weak.upgrade().is_none());
+    }
+}

@@ -1,0 +1,357 @@
+//! Assembles messages of the stream into changes with positions.
+//!
+//! In: decoded messages, in the order of the stream. Out: encoded changes in a [`Batch`].
+//!
+//! Invariants:
+//! - a change's index counts every change of its transaction, also those that are skipped, so that it is the same
+//!   each time the server sends the transaction;
+//! - nothing at or before the position from which the source resumes comes out;
+//! - exactly one change of a transaction, the last, is marked so: one change is held back until the commit shows
+//!   whether another follows;
+//! - the batch's `end` grows only past transactions that are wholly in it or in an earlier one.
+//!
+//! Absent on purpose: I/O.
+
+use std::sync::Arc;
+
+use super::append::Batch;
+use super::decode::{Datum, Message, Old, Relation, Scope, Tuple};
+use super::relation::{Known, Relations, TooManyRelations};
+use super::values::{self, unix_micros};
+use crate::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
+
+/// Why a message cannot be part of a stream.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AssembleError {
+    /// A change came outside of a transaction, or a transaction within another.
+    #[error("{0} came where none can be")]
+    OutOfPlace(&'static str),
+    /// A change names a table that was not announced.
+    #[error("a change names the table with oid {0}, which was not announced")]
+    UnknownRelation(u32),
+    /// A row has not as many values as its table has columns.
+    #[error("a row of {table} has {values} values, the table has {columns} columns")]
+    Width {
+        /// The table.
+        table: String,
+        /// What came.
+        values: usize,
+        /// What was announced.
+        columns: usize,
+    },
+    /// A text that its type never has.
+    #[error("a value of {table}.{column}, of type {type_name}, cannot be read")]
+    Value {
+        /// The table.
+        table: String,
+        /// Its column.
+        column: Box<str>,
+        /// The column's type.
+        type_name: Box<str>,
+    },
+    /// More changes than an index can count.
+    #[error("a transaction has more than {} changes", u32::MAX)]
+    TooManyChanges,
+}
+
+/// What is known of the stream so far.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    relations: Relations,
+    logical: Arc<Table>,
+    after: Option<Position>,
+    open: Option<Open>,
+    ready: Batch,
+}
+
+/// A transaction whose commit has not come yet.
+#[derive(Debug)]
+struct Open {
+    commit: u64,
+    transaction: u64,
+    committed_at: Micros,
+    index_next: u32,
+    held: Option<Change>,
+}
+
+impl Assembler {
+    /// Nothing at or before `after` will come out.
+    pub(super) fn new(source: &str, after: Option<Position>) -> Self {
+        Self {
+            relations: Relations::new(source),
+            logical: Arc::new(virtual_table(source, "$logical", ["channel", "body"])),
+            after,
+            open: None,
+            ready: Batch::default(),
+        }
+    }
+
+    /// Remembers a table; the primary key is what the catalog says, where it was asked.
+    pub(super) fn announce(
+        &mut self,
+        relation: &Relation<'_>,
+        primary_key: Option<&[String]>,
+    ) -> Result<(), TooManyRelations> {
+        self.relations.remember(relation, primary_key)
+    }
+
+    /// Remembers the name of a type.
+    pub(super) fn announce_type(&mut self, oid: u32, name: &str) -> Result<(), TooManyRelations> {
+        self.relations.remember_type(oid, name)
+    }
+
+    /// Whether a transaction has begun whose commit has not come yet.
+    pub(super) fn is_within_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What is ready to be appended.
+    pub(super) fn ready(&self) -> &Batch {
+        &self.ready
+    }
+
+    /// Takes what is ready.
+    pub(super) fn take_ready(&mut self) -> Batch {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Takes one message that is not an announcement. `now` is for messages without a time of their own.
+    pub(super) fn push(&mut self, message: &Message<'_>, now: Micros) -> Result<(), AssembleError> {
+        match *message {
+            Message::Begin { commit, committed_at, transaction } => {
+                if self.open.is_some() {
+                    return Err(AssembleError::OutOfPlace("the begin of a transaction"));
+                }
+                self.open = Some(Open {
+                    commit,
+                    transaction: transaction.into(),
+                    committed_at: unix_micros(committed_at),
+                    index_next: 0,
+                    held: None,
+                });
+                Ok(())
+            }
+            Message::Commit { end, .. } => {
+                let open = self.open.take().ok_or(AssembleError::OutOfPlace("a commit"))?;
+                if let Some(mut last) = open.held {
+                    last.last = true;
+                    self.ready.push(&last);
+                }
+                self.ready.close(end);
+                Ok(())
+            }
+            Message::Insert { relation, new } => self.insert(relation, &new),
+            Message::Update { relation, old, new } => self.update(relation, old.as_ref(), &new),
+            Message::Delete { relation, old } => {
+                let known = self.known(relation)?;
+                self.delete(&known, &old)
+            }
+            Message::Truncate { relations } => relations.iter().try_for_each(|relation| {
+                let table = self.known(relation)?.table;
+                self.change(table, Operation::Truncate, Rows::Neither, |_| Ok(()))
+            }),
+            Message::Logical { scope: Scope::Transaction, prefix, content, .. } => {
+                let table = self.logical.clone();
+                self.change(table, Operation::Message, Rows::New, |builder| {
+                    push_logical(builder, prefix, content);
+                    Ok(())
+                })
+            }
+            Message::Logical { scope: Scope::Standalone, at, prefix, content } => {
+                self.standalone(at, prefix, content, now)
+            }
+            Message::Origin | Message::Relation(_) | Message::Type { .. } => Ok(()),
+        }
+    }
+
+    fn known(&self, relation: u32) -> Result<Known, AssembleError> {
+        self.relations.get(relation).cloned().ok_or(AssembleError::UnknownRelation(relation))
+    }
+
+    fn insert(&mut self, relation: u32, new: &Tuple<'_>) -> Result<(), AssembleError> {
+        let known = self.known(relation)?;
+        self.change(known.table.clone(), Operation::Insert, Rows::New, |builder| {
+            push_new(builder, &known, new, None)
+        })
+    }
+
+    fn update(&mut self, relation: u32, old: Option<&Old<'_>>, new: &Tuple<'_>) -> Result<(), AssembleError> {
+        let known = self.known(relation)?;
+        let whole = match old {
+            Some(Old::Full(tuple)) => Some(tuple),
+            Some(Old::Key(_)) | None => None,
+        };
+        if let Some(old) = old
+            && key_changed(&known, &old.tuple(), new)
+        {
+            self.delete(&known, old)?;
+            return self.change(known.table.clone(), Operation::Insert, Rows::New, |builder| {
+                push_new(builder, &known, new, whole)
+            });
+        }
+        // An old key that is the same as the new one says nothing, so only a whole old row is kept.
+        let rows = if whole.is_some() { Rows::NewThenOld } else { Rows::New };
+        self.change(known.table.clone(), Operation::Update, rows, |builder| {
+            push_new(builder, &known, new, whole)?;
+            match old {
+                Some(old @ Old::Full(_)) => push_old(builder, &known, old),
+                Some(Old::Key(_)) | None => Ok(()),
+            }
+        })
+    }
+
+    fn delete(&mut self, known: &Known, old: &Old<'_>) -> Result<(), AssembleError> {
+        self.change(known.table.clone(), Operation::Delete, Rows::Old, |builder| {
+            push_old(builder, known, old)
+        })
+    }
+
+    /// Adds a change to the open transaction, unless the log has it already.
+    fn change(
+        &mut self,
+        table: Arc<Table>,
+        operation: Operation,
+        rows: Rows,
+        fill: impl FnOnce(&mut RowBuilder) -> Result<(), AssembleError>,
+    ) -> Result<(), AssembleError> {
+        let open = self.open.as_mut().ok_or(AssembleError::OutOfPlace("a change"))?;
+        let position = Position { commit: open.commit, index: open.index_next };
+        open.index_next = open.index_next.checked_add(1).ok_or(AssembleError::TooManyChanges)?;
+        if self.after.is_some_and(|after| position <= after) {
+            return Ok(());
+        }
+        let mut builder = RowBuilder::default();
+        fill(&mut builder)?;
+        let origin = Origin {
+            table,
+            operation,
+            position,
+            last: false,
+            transaction: open.transaction,
+            committed_at: open.committed_at,
+        };
+        if let Some(before) = open.held.replace(builder.finish(origin, rows)) {
+            self.ready.push(&before);
+        }
+        Ok(())
+    }
+
+    /// A message that belongs to no transaction: its own place in the log is its position.
+    fn standalone(
+        &mut self,
+        at: u64,
+        prefix: &str,
+        content: &[u8],
+        now: Micros,
+    ) -> Result<(), AssembleError> {
+        if self.open.is_some() {
+            return Err(AssembleError::OutOfPlace("a message without a transaction"));
+        }
+        let position = Position { commit: at, index: 0 };
+        if self.after.is_none_or(|after| position > after) {
+            let mut builder = RowBuilder::default();
+            push_logical(&mut builder, prefix, content);
+            let origin = Origin {
+                table: self.logical.clone(),
+                operation: Operation::Message,
+                position,
+                last: true,
+                transaction: 0,
+                committed_at: now,
+            };
+            self.ready.push(&builder.finish(origin, Rows::New));
+        }
+        self.ready.close(at);
+        Ok(())
+    }
+}
+
+/// A table of messages.
+pub(super) fn virtual_table<const N: usize>(source: &str, name: &str, columns: [&str; N]) -> Table {
+    let column = |name: &str| Column { name: name.into(), type_name: "text".into(), key: false };
+    Table {
+        source: source.into(),
+        schema: "".into(),
+        name: name.into(),
+        columns: columns.iter().map(|name| column(name)).collect(),
+    }
+}
+
+fn push_logical(builder: &mut RowBuilder, prefix: &str, content: &[u8]) {
+    builder.push(Value::Text(prefix));
+    builder.push(match std::str::from_utf8(content) {
+        Ok(text) => Value::Text(text),
+        Err(_) => Value::Bytes(content),
+    });
+}
+
+/// Whether a key column's value differs.
+fn key_changed(known: &Known, old: &Tuple<'_>, new: &Tuple<'_>) -> bool {
+    let keys = known.table.columns.iter().map(|column| column.key);
+    keys.zip(old.iter().zip(new.iter())).any(|(key, (old, new))| key && new != Datum::Unchanged && old != new)
+}
+
+/// A new row; what was not sent is taken from the old row where that is there.
+fn push_new(
+    builder: &mut RowBuilder,
+    known: &Known,
+    new: &Tuple<'_>,
+    old: Option<&Tuple<'_>>,
+) -> Result<(), AssembleError> {
+    check_width(known, new)?;
+    let mut old = old.map(Tuple::iter);
+    for (index, datum) in new.iter().enumerate() {
+        let before = old.as_mut().and_then(Iterator::next);
+        let datum = if datum == Datum::Unchanged { before.unwrap_or(datum) } else { datum };
+        push_datum(builder, known, index, datum)?;
+    }
+    Ok(())
+}
+
+fn push_old(builder: &mut RowBuilder, known: &Known, old: &Old<'_>) -> Result<(), AssembleError> {
+    let tuple = old.tuple();
+    check_width(known, &tuple)?;
+    for (index, datum) in tuple.iter().enumerate() {
+        match old {
+            // The server sends a null that means "not sent".
+            Old::Key(_) if !known.table.columns[index].key => builder.push(Value::Unchanged),
+            Old::Key(_) | Old::Full(_) => push_datum(builder, known, index, datum)?,
+        }
+    }
+    Ok(())
+}
+
+fn push_datum(
+    builder: &mut RowBuilder,
+    known: &Known,
+    index: usize,
+    datum: Datum<'_>,
+) -> Result<(), AssembleError> {
+    match datum {
+        Datum::Null => builder.push(Value::Null),
+        Datum::Unchanged => builder.push(Value::Unchanged),
+        Datum::Text(text) => {
+            values::push(builder, known.classes[index], text).map_err(|_| unreadable(&known.table, index))?;
+        }
+    }
+    Ok(())
+}
+
+/// The error for a value that its type never has.
+pub(super) fn unreadable(table: &Table, column: usize) -> AssembleError {
+    let Column { name, type_name, .. } = &table.columns[column];
+    AssembleError::Value {
+        table: format!("{}.{}", table.schema, table.name),
+        column: name.clone(),
+        type_name: type_name.clone(),
+    }
+}
+
+fn check_width(known: &Known, tuple: &Tuple<'_>) -> Result<(), AssembleError> {
+    let (values, columns) = (tuple.count(), known.table.columns.len());
+    if values == columns {
+        return Ok(());
+    }
+    let table = format!("{}.{}", known.table.schema, known.table.name);
+    Err(AssembleError::Width { table, values, columns })
+}

@@ -1,0 +1,398 @@
+//! Why a source cannot go on, and what to do about it.
+//!
+//! Invariants: a message says what happened, where, and what to do; none holds a password or a row's value.
+//!
+//! To add an error: a variant here and, only if it heals by itself, an arm in [`disposition`].
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::time::Duration;
+
+use super::assemble::AssembleError;
+use super::decode::DecodeError;
+use super::preflight::Problem;
+use super::relation::TooManyRelations;
+use crate::event::Position;
+use crate::limits::CHANGE_BYTES_MAX;
+use crate::log::LogError;
+
+/// What the server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its SQLSTATE, or nothing.
+    pub code: String,
+    /// Its words.
+    pub message: String,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code.is_empty() {
+            return f.write_str(&self.message);
+        }
+        write!(f, "{} (SQLSTATE {})", self.message, self.code)
+    }
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// The URL asks for an encrypted connection.
+    #[error(
+        "the URL asks for an encrypted connection ({0}), which this program cannot make yet: use sslmode=disable \
+         or sslmode=prefer on a network that you trust, or a tunnel"
+    )]
+    Encryption(String),
+    /// Nobody answers.
+    #[error(
+        "cannot reach PostgreSQL at {address}: check that it runs, that host and port are right, that \
+         listen_addresses lets it listen there, and that no firewall is between"
+    )]
+    Unreachable {
+        /// Host and port, or the socket's folder.
+        address: String,
+        /// What the operating system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The password is wrong or missing.
+    #[error(
+        "PostgreSQL at {address} does not accept the password of `{user}`: check the source's URL ({said})"
+    )]
+    Password {
+        /// Host and port.
+        address: String,
+        /// The role.
+        user: String,
+        /// The server's words.
+        said: Said,
+    },
+    /// No such database.
+    #[error("PostgreSQL at {address} has no database `{database}`: check the end of the source's URL")]
+    DatabaseUnknown {
+        /// Host and port.
+        address: String,
+        /// Its name.
+        database: String,
+    },
+    /// The server does not let this role in.
+    #[error(
+        "PostgreSQL at {address} refuses the connection of `{user}`: {said}: check that the role exists and may log \
+         in, and that pg_hba.conf has a line for it, this database and this host"
+    )]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// The role.
+        user: String,
+        /// The server's words.
+        said: Said,
+    },
+    /// The database is not set up for this.
+    #[error("{}", list(.0))]
+    NotReady(Vec<Problem>),
+    /// The role lacks a right.
+    #[error(
+        "PostgreSQL denies {doing}: {said}: grant it to the role of the source's URL, or do it as an owner"
+    )]
+    Denied {
+        /// What was tried.
+        doing: String,
+        /// The server's words.
+        said: Said,
+    },
+    /// Somebody else reads from the slot.
+    #[error(
+        "replication slot `{slot}` is in use by the server's process {pid}: another Twohop with the same source name \
+         may be running; stop it, or give this source another `slot`. To see who it is: SELECT * FROM \
+         pg_stat_activity WHERE pid = {pid}"
+    )]
+    SlotInUse {
+        /// Its name.
+        slot: String,
+        /// The server's process that holds it.
+        pid: i32,
+    },
+    /// The slot is not one of ours.
+    #[error(
+        "replication slot `{slot}` belongs to {owner}: give this source another `slot`, or drop that one with \
+         SELECT pg_drop_replication_slot('{slot}') if nobody needs it"
+    )]
+    SlotForeign {
+        /// Its name.
+        slot: String,
+        /// Its kind, plugin or database.
+        owner: String,
+    },
+    /// The slot is gone, but the change log goes on from it.
+    #[error(
+        "replication slot `{slot}` is gone, but the change log has this source up to {position}: changes since then \
+         may be lost. To begin anew with a snapshot, stop and remove the change log, or give the source another \
+         `name`"
+    )]
+    SlotMissing {
+        /// Its name.
+        slot: String,
+        /// Where the change log stands.
+        position: Position,
+    },
+    /// The server has thrown away what the slot needs.
+    #[error(
+        "PostgreSQL has removed the log that replication slot `{slot}` still needs (max_slot_wal_keep_size): changes \
+         are lost. To begin anew with a snapshot: SELECT pg_drop_replication_slot('{slot}'), then remove the change \
+         log or give the source another `name`"
+    )]
+    SlotLost {
+        /// Its name.
+        slot: String,
+    },
+    /// All slots are taken.
+    #[error(
+        "PostgreSQL has no free replication slot: drop one that nobody needs (SELECT slot_name, active FROM \
+         pg_replication_slots), or ALTER SYSTEM SET max_replication_slots to a larger number and restart it"
+    )]
+    NoFreeSlot,
+    /// All senders are taken.
+    #[error(
+        "PostgreSQL has no free replication connection: ALTER SYSTEM SET max_wal_senders to a larger number and \
+         restart it, or stop another replica (SELECT * FROM pg_stat_replication)"
+    )]
+    NoFreeSender,
+    /// The server is older than what was read from it.
+    #[error(
+        "the change log has this source up to {position}, but PostgreSQL has written only up to {written}: it is \
+         another server, or was restored from a backup. Point the URL to the right one, or remove the change log to \
+         begin anew with a snapshot"
+    )]
+    ServerBehind {
+        /// Where the change log stands.
+        position: Position,
+        /// Where the server stands, in its own notation.
+        written: String,
+    },
+    /// The server refuses for another reason.
+    #[error("PostgreSQL refuses {doing}: {said}")]
+    Server {
+        /// What was tried.
+        doing: String,
+        /// The server's words.
+        said: Said,
+    },
+    /// The connection broke.
+    #[error("the connection to PostgreSQL broke during {doing}")]
+    Lost {
+        /// What was under way.
+        doing: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
+    },
+    /// The server has said nothing for too long.
+    #[error("PostgreSQL has said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// One change is too large.
+    #[error(
+        "a change of {bytes} bytes is above the limit of {CHANGE_BYTES_MAX}. To go on without it, and without \
+         everything else up to now: SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The slot that stands before it.
+        slot: String,
+    },
+    /// The server does not speak the protocol.
+    #[error("PostgreSQL sent what this program does not understand during {doing}: {what}")]
+    Protocol {
+        /// What was under way.
+        doing: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A message of the stream is malformed.
+    #[error("a message of the replication stream cannot be decoded")]
+    Decode(#[from] DecodeError),
+    /// A message of the stream does not fit those before it.
+    #[error("a message of the replication stream does not fit those before it")]
+    Assemble(#[from] AssembleError),
+    /// The stream has announced too much; a new connection begins anew.
+    #[error(transparent)]
+    Relations(#[from] TooManyRelations),
+    /// A snapshot has more rows than an index can count.
+    #[error(
+        "the tables have more than {} rows, which is more than one snapshot can hold: set snapshot = \"none\"",
+        u32::MAX
+    )]
+    TooManyRows,
+    /// The change log refuses.
+    #[error("the change log does not take the changes")]
+    Log(#[source] LogError),
+}
+
+impl From<tokio_postgres::Error> for Said {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(said) => Self { code: said.code().code().to_owned(), message: said.message().to_owned() },
+            None => Self { code: String::new(), message: error.to_string() },
+        }
+    }
+}
+
+impl SourceError {
+    /// What the server said to something that was tried.
+    pub(super) fn said(doing: &str, said: Said) -> Self {
+        let doing = doing.to_owned();
+        match said.code.as_str() {
+            "42501" => Self::Denied { doing, said },
+            "53400" if said.message.contains("slot") => Self::NoFreeSlot,
+            "53300" if said.message.contains("max_wal_senders") => Self::NoFreeSender,
+            _ => Self::Server { doing, said },
+        }
+    }
+
+    /// What went wrong on the control connection.
+    pub(super) fn control(doing: &str, error: tokio_postgres::Error) -> Self {
+        if error.as_db_error().is_some() {
+            return Self::said(doing, error.into());
+        }
+        let doing = doing.to_owned();
+        let is_io = error.source().is_some_and(|cause| cause.is::<io::Error>());
+        if is_io || error.is_closed() {
+            return Self::Lost { doing, cause: Box::new(error) };
+        }
+        Self::Protocol { doing, what: with_causes(&error) }
+    }
+}
+
+/// What to do about an error once the source has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// It may heal by itself: try again, later and later.
+    Retry,
+    /// A person has to do something.
+    Halt,
+}
+
+/// What to do about an error once the source has run. What is retried is a short list on purpose: a retry that
+/// cannot help hides what is wrong.
+#[must_use]
+pub fn disposition(error: &SourceError) -> Disposition {
+    let heals = match error {
+        SourceError::Unreachable { .. }
+        | SourceError::Lost { .. }
+        | SourceError::Silent(_)
+        | SourceError::SlotInUse { .. }
+        | SourceError::NoFreeSender
+        | SourceError::Relations(_)
+        | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
+        SourceError::Server { said, .. } => server_heals(&said.code),
+        _ => false,
+    };
+    if heals { Disposition::Retry } else { Disposition::Halt }
+}
+
+/// Whether what the server said passes: connections broken (08), its disk, memory or connections used up, an object
+/// in use, and a server or session that an operator ends or that starts.
+fn server_heals(code: &str) -> bool {
+    const PASSING: [&str; 8] = ["53100", "53200", "53300", "55006", "57014", "57P01", "57P02", "57P03"];
+    code.starts_with("08") || PASSING.contains(&code)
+}
+
+/// An error with everything that caused it, on one line.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, ": {error}").expect("writing to a string cannot fail");
+        cause = error.source();
+    }
+    text
+}
+
+fn list(problems: &[Problem]) -> String {
+    match problems {
+        [one] => one.to_string(),
+        many => {
+            let mut text = format!("the database is not ready, for {} reasons:", many.len());
+            for problem in many {
+                write!(text, "\n  - {problem}").expect("writing to a string cannot fail");
+            }
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: &str) -> SourceError {
+        let said = Said { code: code.to_owned(), message: "no".to_owned() };
+        SourceError::said("a query", said)
+    }
+
+    #[test]
+    fn what_heals_by_itself_is_retried() {
+        let lost = || SourceError::Lost { doing: "x".to_owned(), cause: "gone".into() };
+        let cause = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let errors = [
+            lost(),
+            SourceError::Unreachable { address: "a:1".to_owned(), cause },
+            SourceError::Silent(Duration::from_secs(60)),
+            SourceError::SlotInUse { slot: "s".to_owned(), pid: 1 },
+            SourceError::Log(LogError::DiskFull { path: "p".to_owned() }),
+            SourceError::Log(LogError::Full { bytes: 1, consumer: "c".to_owned() }),
+            server("57P01"),
+            server("57P03"),
+            server("53300"),
+            server("08006"),
+        ];
+        for error in errors {
+            assert_eq!(disposition(&error), Disposition::Retry, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_has_to_mend_halts() {
+        let position = Position { commit: 1, index: 0 };
+        let damaged = LogError::Damaged { path: "p".to_owned(), at: 0, what: "w".to_owned() };
+        let io = LogError::Io { path: "p".to_owned(), source: io::Error::from(io::ErrorKind::Other) };
+        let errors = [
+            SourceError::SlotMissing { slot: "s".to_owned(), position },
+            SourceError::SlotLost { slot: "s".to_owned() },
+            SourceError::NoFreeSlot,
+            SourceError::NotReady(vec![]),
+            SourceError::Decode(DecodeError::Kind(0)),
+            SourceError::Log(damaged),
+            SourceError::Log(io),
+            server("42501"),
+            server("42704"),
+            server("28P01"),
+        ];
+        for error in errors {
+            assert_eq!(disposition(&error), Disposition::Halt, "{error}");
+        }
+    }
+
+    #[test]
+    fn limits_of_the_server_have_errors_of_their_own() {
+        let said = |code: &str, message: &str| {
+            SourceError::said("x", Said { code: code.to_owned(), message: message.to_owned() })
+        };
+        assert!(matches!(said("53400", "all replication slots are in use"), SourceError::NoFreeSlot));
+        let senders = "number of requested standby connections exceeds max_wal_senders (currently 1)";
+        assert!(matches!(said("53300", senders), SourceError::NoFreeSender));
+        assert!(matches!(said("53300", "too many connections"), SourceError::Server { .. }));
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let cause = io::Error::other("broken pipe");
+        let error = SourceError::Lost { doing: "streaming".to_owned(), cause: cause.into() };
+        assert_eq!(with_causes(&error), "the connection to PostgreSQL broke during streaming: broken pipe");
+    }
+}

@@ -1,0 +1,130 @@
+//! The tables that the server has announced on this connection.
+//!
+//! In: `Relation` and `Type` messages. Out: the table of a change, and the class of each of its columns.
+//!
+//! Invariant: a relation is as the server announced it last; a new announcement makes a new [`Table`] and leaves
+//! those of earlier changes alone. The server announces everything anew on each connection, so a cache lives as long
+//! as its connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::decode::{Identity, Relation};
+use super::values::{Class, builtin_name};
+use crate::event::{Column, Table};
+use crate::limits::SOURCE_RELATIONS_COUNT_MAX;
+
+/// A table that the server has announced.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) table: Arc<Table>,
+    /// One for each column.
+    pub(super) classes: Box<[Class]>,
+}
+
+/// Too many announcements on one connection.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+#[error("the server has announced more than {SOURCE_RELATIONS_COUNT_MAX} tables and types on one connection")]
+pub struct TooManyRelations;
+
+/// Everything announced on one connection.
+#[derive(Debug)]
+pub(super) struct Relations {
+    source: Box<str>,
+    known: HashMap<u32, Known>,
+    types: HashMap<u32, Box<str>>,
+}
+
+impl Relations {
+    pub(super) fn new(source: &str) -> Self {
+        Self { source: source.into(), known: HashMap::new(), types: HashMap::new() }
+    }
+
+    pub(super) fn get(&self, relation: u32) -> Option<&Known> {
+        self.known.get(&relation)
+    }
+
+    pub(super) fn remember_type(&mut self, oid: u32, name: &str) -> Result<(), TooManyRelations> {
+        self.types.insert(oid, name.into());
+        self.check_bound()
+    }
+
+    /// Remembers a relation. `primary_key` is what the catalog says: where the replica identity is the whole row, the
+    /// server marks every column as key, which would say nothing.
+    pub(super) fn remember(
+        &mut self,
+        relation: &Relation<'_>,
+        primary_key: Option<&[String]>,
+    ) -> Result<(), TooManyRelations> {
+        let primary_key = primary_key.filter(|key| relation.identity == Identity::Full && !key.is_empty());
+        let columns = relation
+            .columns()
+            .map(|column| Column {
+                name: column.name.into(),
+                type_name: match self.types.get(&column.type_oid) {
+                    Some(name) => name.clone(),
+                    None => builtin_name(column.type_oid),
+                },
+                key: match primary_key {
+                    Some(key) => key.iter().any(|name| name == column.name),
+                    None => column.key,
+                },
+            })
+            .collect();
+        let classes = relation.columns().map(|column| Class::of(column.type_oid)).collect();
+        let table = Arc::new(Table {
+            source: self.source.clone(),
+            schema: relation.schema.into(),
+            name: relation.name.into(),
+            columns,
+        });
+        self.known.insert(relation.oid, Known { table, classes });
+        self.check_bound()
+    }
+
+    fn check_bound(&self) -> Result<(), TooManyRelations> {
+        let count = self.known.len() + self.types.len();
+        if count > SOURCE_RELATIONS_COUNT_MAX { Err(TooManyRelations) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::{Message, decode};
+    use super::super::tests::encode;
+    use super::*;
+
+    fn remembered(identity: u8, primary_key: Option<&[String]>) -> Arc<Table> {
+        let columns = [("id".to_owned(), 20, true), ("mood".to_owned(), 70_000, identity == b'f')];
+        let bytes = encode::relation(5, "shop", "orders", identity, &columns);
+        let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
+        let mut relations = Relations::new("main");
+        relations.remember_type(70_000, "mood_type").expect("the first type fits");
+        relations.remember(&relation, primary_key).expect("the first relation fits");
+        relations.get(5).expect("it was remembered").table.clone()
+    }
+
+    fn keys(table: &Table) -> Vec<&str> {
+        table.columns.iter().filter(|column| column.key).map(|column| &*column.name).collect()
+    }
+
+    #[test]
+    fn a_table_has_the_names_and_types_that_were_announced() {
+        let table = remembered(b'd', None);
+        assert_eq!((&*table.source, &*table.schema, &*table.name), ("main", "shop", "orders"));
+        let types: Vec<_> = table.columns.iter().map(|column| &*column.type_name).collect();
+        assert_eq!(types, ["int8", "mood_type"]);
+        assert_eq!(keys(&table), ["id"]);
+    }
+
+    #[test]
+    fn a_table_whose_identity_is_the_whole_row_has_the_primary_key_of_the_catalog() {
+        assert_eq!(keys(&remembered(b'f', Some(&["id".to_owned()]))), ["id"]);
+    }
+
+    #[test]
+    fn without_a_primary_key_every_column_is_the_key() {
+        assert_eq!(keys(&remembered(b'f', Some(&[]))), ["id", "mood"]);
+        assert_eq!(keys(&remembered(b'f', None)), ["id", "mood"]);
+    }
+}

@@ -1,0 +1,298 @@
+//! The replication slot: the server's memory of how far we are.
+//!
+//! In: the slot as it is, and where the change log stands. Out: whether to go on, or to begin with a snapshot.
+//!
+//! Positions of a snapshot: its rows stand just before the slot's consistent point, at a place where no record of
+//! the server's log can begin, since records are aligned to eight bytes. So no transaction of the stream shares their
+//! commit, the stream comes after them all, and a position alone tells whether a snapshot is under way, is
+//! complete (the index of its last record is the largest), or is long past.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::SnapshotMode;
+use super::connect::Control;
+use super::error::SourceError;
+use super::wire::{Wire, notation, place};
+use crate::event::Position;
+use crate::limits::{RETRY_DELAY_MIN, SOURCE_SLOT_WAIT_TIME_MAX};
+
+/// Records of the server's log begin at multiples of this.
+const RECORD_ALIGNMENT: u64 = 8;
+/// How long the making of a slot may take before we say what it waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The commit of all records of a snapshot.
+pub(super) fn snapshot_commit(consistent_point: u64) -> u64 {
+    consistent_point.saturating_sub(1)
+}
+
+/// The position of the record that says that a snapshot is complete.
+pub(super) fn snapshot_end(consistent_point: u64) -> Position {
+    Position { commit: snapshot_commit(consistent_point), index: u32::MAX }
+}
+
+/// Whether a position is that of a row of a snapshot which is not complete.
+fn is_within_snapshot(position: Position) -> bool {
+    position.commit % RECORD_ALIGNMENT == RECORD_ALIGNMENT - 1 && position.index != u32::MAX
+}
+
+/// A slot as the server describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    /// `logical` or `physical`, then the plugin and the database.
+    kind: String,
+    plugin: Option<String>,
+    is_ours: bool,
+    database: Option<String>,
+    active_pid: Option<i32>,
+    confirmed: u64,
+    wal_status: Option<String>,
+}
+
+/// What to do with the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// There is none: make it, and take the snapshot if there is to be one.
+    Create,
+    /// It is there, but its snapshot is not complete: begin again.
+    Recreate,
+    /// Go on from a place.
+    Resume { from: u64 },
+}
+
+/// Decides.
+///
+/// # Errors
+/// If going on would leave a gap, or the slot is not ours.
+pub(super) fn plan(
+    name: &str,
+    state: Option<&State>,
+    last: Option<Position>,
+    mode: SnapshotMode,
+) -> Result<Plan, SourceError> {
+    let begins_again = match last {
+        None => mode == SnapshotMode::Initial,
+        Some(last) => mode == SnapshotMode::Initial && is_within_snapshot(last),
+    };
+    let Some(state) = state else {
+        return match last {
+            Some(position) if !is_within_snapshot(position) => {
+                Err(SourceError::SlotMissing { slot: name.to_owned(), position })
+            }
+            Some(_) | None => Ok(Plan::Create),
+        };
+    };
+    if state.plugin.as_deref() != Some("pgoutput") || !state.is_ours {
+        return Err(SourceError::SlotForeign { slot: name.to_owned(), owner: state.owner() });
+    }
+    if begins_again {
+        return Ok(Plan::Recreate);
+    }
+    if state.wal_status.as_deref() == Some("lost") {
+        return Err(SourceError::SlotLost { slot: name.to_owned() });
+    }
+    // The server knows more than the log where it confirmed places without changes of ours.
+    Ok(Plan::Resume { from: last.map_or(0, |last| last.commit).max(state.confirmed) })
+}
+
+impl State {
+    fn owner(&self) -> String {
+        let database = self.database.as_deref().unwrap_or("-");
+        match self.plugin.as_deref() {
+            Some(plugin) => format!("plugin `{plugin}` in database `{database}`"),
+            None => format!("{} replication", self.kind),
+        }
+    }
+}
+
+/// The slot, once nobody reads from it: the server may need a moment to notice that our last connection is gone.
+///
+/// # Errors
+/// [`SourceError::SlotInUse`] if somebody still reads from it.
+pub(super) async fn free(control: &Control, name: &str) -> Result<Option<State>, SourceError> {
+    let begin = Instant::now();
+    loop {
+        let state = look(control, name).await?;
+        let Some(pid) = state.as_ref().and_then(|state| state.active_pid) else { return Ok(state) };
+        if begin.elapsed() >= SOURCE_SLOT_WAIT_TIME_MAX {
+            return Err(SourceError::SlotInUse { slot: name.to_owned(), pid });
+        }
+        tokio::time::sleep(RETRY_DELAY_MIN).await;
+    }
+}
+
+async fn look(control: &Control, name: &str) -> Result<Option<State>, SourceError> {
+    const LOOK: &str = "SELECT slot_type, plugin::text, database::text, \
+         COALESCE(database = current_database(), false), active_pid, confirmed_flush_lsn::text, wal_status \
+         FROM pg_replication_slots WHERE slot_name = $1";
+    let rows = control.query("a look at the slots", LOOK, &[&name]).await?;
+    Ok(rows.first().map(|row| State {
+        kind: row.get(0),
+        plugin: row.get(1),
+        database: row.get(2),
+        is_ours: row.get(3),
+        active_pid: row.get(4),
+        confirmed: row.get::<_, Option<&str>>(5).and_then(place).unwrap_or(0),
+        wal_status: row.get(6),
+    }))
+}
+
+/// Sees that the server has written what the change log has.
+///
+/// # Errors
+/// [`SourceError::ServerBehind`] if it has not.
+pub(super) async fn check_written(control: &Control, position: Position) -> Result<(), SourceError> {
+    const LOOK: &str = "SELECT pg_current_wal_insert_lsn()::text";
+    let rows = control.query("a look at the server's log", LOOK, &[]).await?;
+    let written = rows.first().and_then(|row| place(row.get(0))).unwrap_or(0);
+    if position.commit > written {
+        return Err(SourceError::ServerBehind { position, written: notation(written) });
+    }
+    Ok(())
+}
+
+/// Drops the slot.
+pub(super) async fn drop_slot(control: &Control, name: &str) -> Result<(), SourceError> {
+    let doing = format!("`pg_drop_replication_slot('{name}')`");
+    control.query(&doing, "SELECT pg_drop_replication_slot($1)", &[&name]).await.map(drop)
+}
+
+/// A slot that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Created {
+    /// Everything that commits at or after this place comes through the slot.
+    pub(super) consistent_point: u64,
+    /// The name under which everything before is seen, until the connection that made it is used again.
+    pub(super) snapshot: Option<String>,
+}
+
+/// Makes the slot.
+///
+/// # Errors
+/// If the server refuses, or the connection broke.
+pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> Result<Created, SourceError> {
+    let export = match mode {
+        SnapshotMode::Initial => "EXPORT_SNAPSHOT",
+        SnapshotMode::None => "NOEXPORT_SNAPSHOT",
+    };
+    // The old form of the options, which every version knows.
+    let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {export}");
+    let doing = format!("`CREATE_REPLICATION_SLOT {name}`");
+    let mut created = Box::pin(wire.command(&doing, &command));
+    let rows = tokio::select! {
+        rows = &mut created => rows?,
+        () = tokio::time::sleep(PATIENCE) => {
+            warn!(
+                slot = name,
+                "PostgreSQL makes the slot once every transaction that is open now has ended; to see them: SELECT \
+                 pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+            );
+            created.as_mut().await?
+        }
+    };
+    drop(created);
+    let text = |column: usize| {
+        let value = rows.first().and_then(|row| row.get(column)).and_then(Option::as_ref);
+        value.and_then(|value| std::str::from_utf8(value).ok())
+    };
+    let consistent_point = text(1).and_then(place).ok_or_else(|| SourceError::Protocol {
+        doing: doing.clone(),
+        what: "the answer has no consistent point".to_owned(),
+    })?;
+    let snapshot = text(2).filter(|name| !name.is_empty()).map(str::to_owned);
+    if mode == SnapshotMode::Initial && snapshot.is_none() {
+        return Err(SourceError::Protocol { doing, what: "the answer has no snapshot".to_owned() });
+    }
+    Ok(Created { consistent_point, snapshot })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POINT: u64 = 0x16B_3748;
+
+    fn state() -> State {
+        State {
+            kind: "logical".to_owned(),
+            plugin: Some("pgoutput".to_owned()),
+            is_ours: true,
+            database: Some("shop".to_owned()),
+            active_pid: None,
+            confirmed: POINT,
+            wal_status: Some("reserved".to_owned()),
+        }
+    }
+
+    fn row(index: u32) -> Option<Position> {
+        Some(Position { commit: snapshot_commit(POINT), index })
+    }
+
+    #[track_caller]
+    fn check(state: Option<&State>, last: Option<Position>, mode: SnapshotMode, expected: Plan) {
+        assert_eq!(plan("s", state, last, mode).expect("there is a way on"), expected);
+    }
+
+    #[test]
+    fn the_first_start_makes_the_slot() {
+        check(None, None, SnapshotMode::Initial, Plan::Create);
+        check(None, None, SnapshotMode::None, Plan::Create);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_complete_begins_again() {
+        check(Some(&state()), None, SnapshotMode::Initial, Plan::Recreate);
+        check(Some(&state()), row(0), SnapshotMode::Initial, Plan::Recreate);
+        check(Some(&state()), row(u32::MAX - 1), SnapshotMode::Initial, Plan::Recreate);
+        // The crash came between dropping the slot and making it again.
+        check(None, row(7), SnapshotMode::Initial, Plan::Create);
+    }
+
+    #[test]
+    fn a_slot_that_lost_its_log_before_the_snapshot_was_complete_begins_again() {
+        let lost = State { wal_status: Some("lost".to_owned()), ..state() };
+        check(Some(&lost), row(3), SnapshotMode::Initial, Plan::Recreate);
+    }
+
+    #[test]
+    fn after_a_complete_snapshot_the_stream_goes_on() {
+        let last = Some(snapshot_end(POINT));
+        check(Some(&state()), last, SnapshotMode::Initial, Plan::Resume { from: POINT });
+    }
+
+    #[test]
+    fn a_transaction_of_the_stream_is_resumed_at_its_commit() {
+        let last = Some(Position { commit: POINT + 80, index: 0 });
+        check(Some(&state()), last, SnapshotMode::Initial, Plan::Resume { from: POINT + 80 });
+        let quiet = State { confirmed: POINT + 800, ..state() };
+        check(Some(&quiet), last, SnapshotMode::Initial, Plan::Resume { from: POINT + 800 });
+    }
+
+    #[test]
+    fn without_a_snapshot_the_stream_goes_on_from_the_slot() {
+        check(Some(&state()), None, SnapshotMode::None, Plan::Resume { from: POINT });
+    }
+
+    #[test]
+    fn the_stream_comes_after_the_snapshot_even_where_it_begins_at_the_consistent_point() {
+        let first = Position { commit: POINT, index: 0 };
+        assert!(snapshot_end(POINT) < first);
+        assert!(!is_within_snapshot(first));
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_or_foreign_or_lost_is_an_error() {
+        let last = Some(Position { commit: POINT, index: 0 });
+        let error = |state: Option<&State>| plan("s", state, last, SnapshotMode::Initial).err();
+        assert!(matches!(error(None), Some(SourceError::SlotMissing { .. })));
+        let other_plugin = State { plugin: Some("wal2json".to_owned()), ..state() };
+        assert!(matches!(error(Some(&other_plugin)), Some(SourceError::SlotForeign { .. })));
+        let other_database = State { is_ours: false, ..state() };
+        assert!(matches!(error(Some(&other_database)), Some(SourceError::SlotForeign { .. })));
+        let lost = State { wal_status: Some("lost".to_owned()), ..state() };
+        assert!(matches!(error(Some(&lost)), Some(SourceError::SlotLost { .. })));
+    }
+}

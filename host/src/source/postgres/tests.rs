@@ -1,0 +1,422 @@
+//! Tests of what several files do together, without a server: messages into changes, changes into a log.
+
+pub(super) mod encode;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::append::{Appended, Appender, Batch};
+use super::assemble::{AssembleError, Assembler};
+use super::decode::{Message, decode};
+use super::outage::Outage;
+use super::*;
+use crate::event::{Change, Decoder, Micros, Offset, Operation, Partition, Position, Row, Value};
+use crate::log::{LogError, Record};
+use encode::{OwnedDatum, text};
+
+const ORDERS: u32 = 5;
+const WHOLE: u32 = 6;
+
+/// A log in memory, which fails as it is told to.
+#[derive(Default)]
+struct MemoryLog {
+    records: Mutex<Vec<Bytes>>,
+    /// Errors that the next appends give, one each.
+    errors: Mutex<VecDeque<LogError>>,
+    /// An append waits for this, where it is set.
+    gate: Option<Arc<Notify>>,
+}
+
+impl MemoryLog {
+    fn failing(errors: impl IntoIterator<Item = LogError>) -> Self {
+        Self { errors: Mutex::new(errors.into_iter().collect()), ..Self::default() }
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let mut decoder = Decoder::default();
+        let records = self.records.lock().expect("no test panics with the lock");
+        records.iter().map(|record| decoder.decode(record).expect("it was encoded")).collect()
+    }
+}
+
+#[async_trait]
+impl ChangeLog for MemoryLog {
+    fn partition_count(&self) -> u32 {
+        1
+    }
+
+    async fn append(&self, _: Partition, records: Vec<Bytes>) -> Result<Range<Offset>, LogError> {
+        if let Some(gate) = &self.gate {
+            gate.notified().await;
+        }
+        if let Some(error) = self.errors.lock().expect("no test panics with the lock").pop_front() {
+            return Err(error);
+        }
+        let mut all = self.records.lock().expect("no test panics with the lock");
+        let first = Offset(all.len() as u64);
+        all.extend(records);
+        Ok(first..Offset(all.len() as u64))
+    }
+
+    async fn read(&self, _: Partition, _: Offset, _: usize, _: usize) -> Result<Vec<Record>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn bounds(&self, _: Partition) -> Range<Offset> {
+        Offset(0)..Offset(0)
+    }
+
+    fn last_position(&self, _: &str) -> Option<Position> {
+        self.changes().last().map(|change| change.position)
+    }
+
+    fn commit(&self, _: &str, _: Partition, _: Offset) {}
+}
+
+fn disk_full() -> LogError {
+    LogError::DiskFull { path: "segment".to_owned() }
+}
+
+/// An assembler that knows two tables: `orders (id key, note, blob)` and one whose identity is the whole row.
+fn assembler(after: Option<Position>) -> Assembler {
+    let mut assembler = Assembler::new("main", after);
+    let columns =
+        |key: bool| [("id".to_owned(), 20, true), ("note".to_owned(), 25, key), ("blob".to_owned(), 25, key)];
+    for (oid, name, identity) in [(ORDERS, "orders", b'd'), (WHOLE, "whole", b'f')] {
+        let bytes = encode::relation(oid, "public", name, identity, &columns(identity == b'f'));
+        let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
+        assembler.announce(&relation, Some(&["id".to_owned()])).expect("two tables fit");
+    }
+    assembler
+}
+
+fn push(assembler: &mut Assembler, bytes: &[u8]) -> Result<(), AssembleError> {
+    assembler.push(&decode(bytes).expect("the message is whole"), Micros(77))
+}
+
+/// Pushes all messages and gives the changes that came out, and the end that they reach.
+fn assembled(assembler: &mut Assembler, messages: &[Vec<u8>]) -> (Vec<Change>, Option<u64>) {
+    for message in messages {
+        push(assembler, message).expect("the messages fit");
+    }
+    let batch = assembler.take_ready();
+    let end = batch.end;
+    let mut decoder = Decoder::default();
+    let changes = batch.records().iter().map(|record| decoder.decode(record).expect("it was encoded"));
+    (changes.collect(), end)
+}
+
+fn row(id: &str, note: &str, blob: OwnedDatum) -> Vec<OwnedDatum> {
+    vec![text(id), text(note), blob]
+}
+
+fn key_of(id: &str) -> encode::OldRow {
+    (b'K', vec![text(id), OwnedDatum::Null, OwnedDatum::Null])
+}
+
+fn values(row: Option<Row<'_>>) -> Option<Vec<Value<'_>>> {
+    row.map(|row| row.columns().map(|(_, value)| value).collect())
+}
+
+fn transaction(commit: u64, changes: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut messages = vec![encode::begin(commit, 0, 9)];
+    messages.extend(changes);
+    messages.push(encode::commit(commit, commit + 8, 0));
+    messages
+}
+
+#[test]
+fn a_transaction_comes_out_whole_in_order_and_with_its_last_change_marked() {
+    let inserts = ["1", "2", "3"].map(|id| encode::insert(ORDERS, &row(id, "a", OwnedDatum::Null)));
+    let (changes, end) = assembled(&mut assembler(None), &transaction(0x100, inserts));
+    let positions: Vec<_> =
+        changes.iter().map(|change| (change.position.commit, change.position.index)).collect();
+    assert_eq!(positions, [(0x100, 0), (0x100, 1), (0x100, 2)]);
+    assert_eq!(changes.iter().map(|change| change.last).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(end, Some(0x108));
+    let first = &changes[0];
+    assert_eq!(first.transaction, 9);
+    assert_eq!(first.committed_at, Micros(946_684_800_000_000));
+    assert_eq!(values(first.row()), Some(vec![Value::Integer(1), Value::Text("a"), Value::Null]));
+    assert_eq!(values(first.old()), None);
+}
+
+#[test]
+fn nothing_of_a_transaction_is_confirmed_before_its_commit() {
+    let mut assembler = assembler(None);
+    let mut messages =
+        transaction(0x100, ["1", "2"].map(|id| encode::insert(ORDERS, &row(id, "a", text("b")))));
+    let commit = messages.pop().expect("a transaction has a commit");
+    let (changes, end) = assembled(&mut assembler, &messages);
+    assert_eq!((changes.len(), end), (1, None), "the last change is held back");
+    assert!(assembler.is_within_transaction());
+    let (changes, end) = assembled(&mut assembler, &[commit]);
+    assert_eq!((changes.len(), end), (1, Some(0x108)));
+    assert!(changes[0].last);
+}
+
+#[test]
+fn an_empty_transaction_gives_nothing_but_its_end() {
+    let mut assembler = assembler(None);
+    let (changes, end) = assembled(&mut assembler, &transaction(0x100, []));
+    assert_eq!((changes.len(), end), (0, Some(0x108)));
+}
+
+#[test]
+fn a_value_that_was_not_sent_is_taken_from_the_old_row() {
+    let new = row("1", "new", OwnedDatum::Unchanged);
+    let without = encode::update(ORDERS, None, &new);
+    let old = (b'O', row("1", "old", text("large")));
+    let with = encode::update(WHOLE, Some(&old), &new);
+    let (changes, _) = assembled(&mut assembler(None), &transaction(0x100, [without, with]));
+    assert_eq!(values(changes[0].row()), Some(vec![Value::Integer(1), Value::Text("new"), Value::Unchanged]));
+    assert_eq!(values(changes[0].old()), None);
+    assert_eq!(
+        values(changes[1].row()),
+        Some(vec![Value::Integer(1), Value::Text("new"), Value::Text("large")])
+    );
+    assert_eq!(
+        values(changes[1].old()),
+        Some(vec![Value::Integer(1), Value::Text("old"), Value::Text("large")])
+    );
+    assert!(changes.iter().all(|change| change.operation == Operation::Update));
+}
+
+#[test]
+fn a_change_of_the_key_is_a_delete_and_an_insert() {
+    let by_key = encode::update(ORDERS, Some(&key_of("1")), &row("2", "a", text("b")));
+    let old = (b'O', row("3", "old", text("large")));
+    let by_row = encode::update(WHOLE, Some(&old), &row("4", "new", OwnedDatum::Unchanged));
+    let (changes, _) = assembled(&mut assembler(None), &transaction(0x100, [by_key, by_row]));
+    let operations: Vec<_> = changes.iter().map(|change| change.operation).collect();
+    assert_eq!(operations, [Operation::Delete, Operation::Insert, Operation::Delete, Operation::Insert]);
+    assert_eq!(
+        values(changes[0].old()),
+        Some(vec![Value::Integer(1), Value::Unchanged, Value::Unchanged]),
+        "what is not in the key was not sent"
+    );
+    assert_eq!(
+        values(changes[3].row()),
+        Some(vec![Value::Integer(4), Value::Text("new"), Value::Text("large")])
+    );
+    assert_eq!(changes[3].position.index, 3);
+}
+
+#[test]
+fn an_old_key_that_is_the_same_is_an_update() {
+    let update = encode::update(ORDERS, Some(&key_of("1")), &row("1", "a", text("b")));
+    let (changes, _) = assembled(&mut assembler(None), &transaction(0x100, [update]));
+    assert_eq!(changes[0].operation, Operation::Update);
+    assert_eq!(values(changes[0].old()), None);
+}
+
+#[test]
+fn truncate_is_a_change_for_each_table_and_a_message_is_one_of_a_virtual_table() {
+    let messages =
+        transaction(0x100, [encode::truncate(&[ORDERS, WHOLE]), encode::logical(true, 0x90, "mail", b"hi")]);
+    let (changes, _) = assembled(&mut assembler(None), &messages);
+    let tables: Vec<_> = changes.iter().map(|change| (&*change.table.name, change.operation)).collect();
+    assert_eq!(
+        tables,
+        [("orders", Operation::Truncate), ("whole", Operation::Truncate), ("$logical", Operation::Message)]
+    );
+    assert_eq!(values(changes[2].row()), Some(vec![Value::Text("mail"), Value::Text("hi")]));
+}
+
+#[test]
+fn a_message_without_a_transaction_stands_at_its_own_place() {
+    let message = encode::logical(false, 0x90, "mail", &[0xff]);
+    let (changes, end) = assembled(&mut assembler(None), std::slice::from_ref(&message));
+    assert_eq!(changes[0].position, Position { commit: 0x90, index: 0 });
+    assert_eq!((changes[0].last, changes[0].transaction, changes[0].committed_at), (true, 0, Micros(77)));
+    assert_eq!(values(changes[0].row()), Some(vec![Value::Text("mail"), Value::Bytes(&[0xff])]));
+    assert_eq!(end, Some(0x90));
+    let again = assembled(&mut assembler(Some(changes[0].position)), &[message]).0;
+    assert_eq!(again.len(), 0, "it is in the log already");
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let insert = encode::insert(ORDERS, &row("1", "a", text("b")));
+    let mut assembler = assembler(None);
+    assert_eq!(push(&mut assembler, &insert), Err(AssembleError::OutOfPlace("a change")));
+    let commit = encode::commit(1, 2, 3);
+    assert_eq!(push(&mut assembler, &commit), Err(AssembleError::OutOfPlace("a commit")));
+    push(&mut assembler, &encode::begin(1, 2, 3)).expect("a transaction begins");
+    assert!(matches!(push(&mut assembler, &encode::begin(1, 2, 3)), Err(AssembleError::OutOfPlace(_))));
+    assert_eq!(push(&mut assembler, &encode::insert(99, &[])), Err(AssembleError::UnknownRelation(99)));
+    let short = push(&mut assembler, &encode::insert(ORDERS, &[text("1")]));
+    assert!(matches!(short, Err(AssembleError::Width { values: 1, columns: 3, .. })));
+    let wrong = push(&mut assembler, &encode::insert(ORDERS, &row("secret", "a", text("b"))));
+    let error = wrong.expect_err("an id is a number").to_string();
+    assert!(error.contains("public.orders.id") && !error.contains("secret"), "{error}");
+}
+
+proptest! {
+    /// However a crash cuts the stream, what the log had and what comes after it are the whole stream, once.
+    #[test]
+    fn resuming_anywhere_gives_each_change_once(
+        sizes in prop::collection::vec(0..5_usize, 1..6), kept in any::<prop::sample::Index>(),
+    ) {
+        let transactions: Vec<Vec<Vec<u8>>> = sizes.iter().enumerate().map(|(nth, size)| {
+            let inserts = (0..*size).map(|id| encode::insert(ORDERS, &row(&id.to_string(), "a", text("b"))));
+            transaction(0x100 * (nth as u64 + 1), inserts)
+        }).collect();
+        let (whole, _) = assembled(&mut assembler(None), &transactions.concat());
+        let positions = |changes: &[Change]| -> Vec<_> {
+            changes.iter().map(|change| (change.position, change.last)).collect()
+        };
+        let whole = positions(&whole);
+        let kept = kept.index(whole.len() + 1);
+        let last = kept.checked_sub(1).map(|last| whole[last].0);
+        // The server sends again from the transaction at which the log ends.
+        let resent: Vec<_> = transactions.into_iter().enumerate()
+            .filter(|(nth, _)| last.is_none_or(|last| 0x100 * (*nth as u64 + 1) >= last.commit))
+            .flat_map(|(_, messages)| messages)
+            .collect();
+        let (rest, _) = assembled(&mut assembler(last), &resent);
+        prop_assert_eq!([&whole[..kept], &positions(&rest)[..]].concat(), whole);
+    }
+}
+
+fn appender(log: Arc<MemoryLog>, stop: &CancellationToken) -> Appender {
+    Appender::new(log, Arc::new(Outage::new("main")), stop.clone())
+}
+
+fn batch() -> Batch {
+    let mut assembler = assembler(None);
+    let insert = encode::insert(ORDERS, &row("1", "a", text("b")));
+    for message in transaction(0x100, [insert]) {
+        push(&mut assembler, &message).expect("the messages fit");
+    }
+    assembler.take_ready()
+}
+
+#[tokio::test]
+async fn an_append_reaches_the_end_of_its_transactions() {
+    let log = Arc::new(MemoryLog::default());
+    let mut appender = appender(log.clone(), &CancellationToken::new());
+    appender.begin(batch());
+    assert!(!appender.is_idle());
+    assert_eq!(appender.settle().await.expect("the log is well"), Appended::Upto(Some(0x108)));
+    assert!(appender.is_idle());
+    assert_eq!(log.last_position("main"), Some(Position { commit: 0x100, index: 0 }));
+}
+
+#[tokio::test]
+async fn a_full_log_is_tried_again_and_gets_each_change_once() {
+    let full = LogError::Full { bytes: 1, consumer: "pipeline".to_owned() };
+    let log = Arc::new(MemoryLog::failing([disk_full(), full]));
+    let mut appender = appender(log.clone(), &CancellationToken::new());
+    appender.begin(batch());
+    assert_eq!(appender.settle().await.expect("it heals"), Appended::Upto(Some(0x108)));
+    assert_eq!(log.changes().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_an_error() {
+    let damaged = LogError::Damaged { path: "segment".to_owned(), at: 1, what: "zeros".to_owned() };
+    let log = Arc::new(MemoryLog::failing([damaged]));
+    let mut appender = appender(log, &CancellationToken::new());
+    appender.begin(batch());
+    let error = appender.settle().await.expect_err("nobody can heal that");
+    assert_eq!(disposition(&error), Disposition::Halt);
+}
+
+#[tokio::test]
+async fn the_order_to_stop_ends_the_wait_for_a_full_log_but_not_an_append() {
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let mut waiting = appender(Arc::new(MemoryLog::failing([disk_full()])), &stop);
+    waiting.begin(batch());
+    assert_eq!(waiting.settle().await.expect("it gives up"), Appended::GivenUp);
+
+    let gate = Arc::new(Notify::new());
+    let log = Arc::new(MemoryLog { gate: Some(gate.clone()), ..MemoryLog::default() });
+    let mut appending = appender(log.clone(), &stop);
+    appending.begin(batch());
+    gate.notify_one();
+    assert_eq!(appending.settle().await.expect("the log is well"), Appended::Upto(Some(0x108)));
+    assert_eq!(log.changes().len(), 1);
+}
+
+#[tokio::test]
+async fn an_append_goes_on_when_whoever_waits_for_it_is_cancelled() {
+    let gate = Arc::new(Notify::new());
+    let log = Arc::new(MemoryLog { gate: Some(gate.clone()), ..MemoryLog::default() });
+    let mut appender = appender(log.clone(), &CancellationToken::new());
+    appender.begin(batch());
+    tokio::select! {
+        biased;
+        _ = appender.ended() => panic!("the gate is closed"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(!appender.is_idle());
+    gate.notify_one();
+    appender.settle().await.expect("the log is well");
+    assert_eq!(log.changes().len(), 1);
+}
+
+#[test]
+fn a_batch_is_ripe_with_the_end_of_a_transaction() {
+    let mut assembler = assembler(None);
+    let insert = |id| encode::insert(ORDERS, &row(id, "a", text("b")));
+    for message in transaction(0x80, []) {
+        push(&mut assembler, &message).expect("the messages fit");
+    }
+    assert!(!assembler.ready().is_ripe(), "there is nothing to append");
+    for message in [encode::begin(0x100, 0, 1), insert("1"), insert("2")] {
+        push(&mut assembler, &message).expect("the messages fit");
+    }
+    assert!(!assembler.ready().is_empty());
+    assert!(!assembler.ready().is_ripe(), "more of the transaction will follow at once");
+    push(&mut assembler, &encode::commit(0x100, 0x108, 0)).expect("the messages fit");
+    assert!(assembler.ready().is_ripe());
+}
+
+fn config() -> Config {
+    Config {
+        name: "Main-db".to_owned(),
+        url: "postgres://ann:s3cret@localhost/shop".to_owned(),
+        tables: vec!["orders".to_owned(), "public.orders".to_owned(), "audit.log".to_owned()],
+        slot: None,
+        publication: None,
+        snapshot: SnapshotMode::Initial,
+    }
+}
+
+#[test]
+fn names_that_are_not_given_are_made_from_the_name_of_the_source() {
+    let plans = Plans::new(config()).expect("the configuration is right");
+    assert_eq!((plans.slot.as_str(), plans.publication.as_str()), ("twohop_main_db", "twohop_main_db"));
+    let names: Vec<_> = plans.tables.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["audit.log", "public.orders"], "each table once");
+    let long = default_name(&"é".repeat(200));
+    assert_eq!(long.len(), NAME_BYTES_MAX);
+    assert!(check_name("slot", &long).is_ok());
+}
+
+#[test]
+fn a_wrong_configuration_is_told_what_is_wrong() {
+    let wrong = |change: fn(&mut Config)| {
+        let mut config = config();
+        change(&mut config);
+        Plans::new(config).map(drop).expect_err("the configuration is wrong").to_string()
+    };
+    assert!(wrong(|config| config.tables.clear()).contains("`tables` names no table"));
+    assert!(wrong(|config| config.slot = Some("My-Slot".to_owned())).contains("`My-Slot`"));
+    assert!(wrong(|config| config.publication = Some(String::new())).contains("`publication`"));
+    assert!(wrong(|config| config.name.clear()).contains("`name`"));
+}
+
+#[test]
+fn a_configuration_is_shown_without_its_url() {
+    assert!(!format!("{:?}", config()).contains("s3cret"));
+}

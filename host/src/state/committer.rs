@@ -1,0 +1,175 @@
+//! The one thread that writes: it merges the jobs that wait into one durable commit.
+//!
+//! In: jobs, through a bounded queue. Out: their results, once they are on disk.
+//!
+//! Invariants:
+//! - jobs run, and are settled, in the order in which they were queued;
+//! - a job that fails leaves nothing behind and harms no other; where SQLite gives up the whole transaction (a full
+//!   disk), every job of the group fails and nothing of the group is kept;
+//! - the journal is copied into the main file between commits, never within one.
+//!
+//! Absent on purpose: retries. A job runs once, its owner decides.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::StateError;
+use crate::limits::{STATE_GROUP_COUNT_MAX, STATE_JOURNAL_PAGES_MAX};
+
+/// What the committer runs.
+pub(super) trait Job: Send {
+    /// Does the work. After an error everything it wrote is undone.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Tells the result: the work is on disk, or nothing of it is there.
+    fn settle(self: Box<Self>, outcome: Result<(), StateError>);
+}
+
+/// A job of any type: work, what follows it, and who waits for it.
+pub(super) struct Task<T, Work, Then, Answer> {
+    /// Taken when it runs.
+    pub(super) work: Option<Work>,
+    pub(super) then: Then,
+    pub(super) value: Option<T>,
+    pub(super) reply: oneshot::Sender<Result<Answer, StateError>>,
+}
+
+impl<T, Work, Then, Answer> Job for Task<T, Work, Then, Answer>
+where
+    T: Send,
+    Work: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    Then: FnOnce(T) -> Answer + Send,
+    Answer: Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if let Some(work) = self.work.take() {
+            self.value = Some(work(connection)?);
+        }
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), StateError>) {
+        let Self { then, value, reply, .. } = *self;
+        let result = outcome.and_then(|()| value.ok_or(StateError::Ended));
+        // Who no longer waits was told that this may happen.
+        let _ = reply.send(result.map(then));
+    }
+}
+
+pub(super) struct Committer {
+    path: PathBuf,
+    connection: Connection,
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    /// Pages in the journal after the last commit.
+    journal_pages: Arc<AtomicU32>,
+}
+
+impl Committer {
+    pub(super) fn new(
+        path: PathBuf,
+        mut connection: Connection,
+        jobs: mpsc::Receiver<Box<dyn Job>>,
+    ) -> rusqlite::Result<Self> {
+        let journal_pages = Arc::new(AtomicU32::new(0));
+        let pages = journal_pages.clone();
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: std::ffi::c_int| {
+            pages.store(count.cast_unsigned(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { path, connection, jobs, journal_pages })
+    }
+
+    /// Runs until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self) {
+        while let Some(first) = self.jobs.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < STATE_GROUP_COUNT_MAX
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                group.push(job);
+            }
+            self.commit(group);
+            self.checkpoint_when_due();
+        }
+    }
+
+    fn commit(&self, group: Vec<Box<dyn Job>>) {
+        let mut group = group.into_iter();
+        let mut done = Vec::with_capacity(group.len());
+        let outcome = self.execute("BEGIN IMMEDIATE").and_then(|()| {
+            for mut job in group.by_ref() {
+                match self.attempt(&mut *job) {
+                    Ok(()) => done.push(job),
+                    Err(error) => {
+                        let error = StateError::database(&self.path, error);
+                        job.settle(Err(error.clone()));
+                        if self.connection.is_autocommit() {
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            self.execute("COMMIT")
+        });
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            // Whether this fails or not, the next BEGIN tells.
+            let _ = self.execute("ROLLBACK");
+        }
+        for job in done.into_iter().chain(group) {
+            job.settle(outcome.clone());
+        }
+    }
+
+    fn attempt(&self, job: &mut dyn Job) -> rusqlite::Result<()> {
+        self.statement("SAVEPOINT job")?;
+        let result = job.run(&self.connection);
+        if result.is_err() && !self.connection.is_autocommit() {
+            self.statement("ROLLBACK TO job")?;
+        }
+        if !self.connection.is_autocommit() {
+            self.statement("RELEASE job")?;
+        }
+        result
+    }
+
+    /// Copies the journal into the main file and begins it anew, so that it stays small. Done where nobody waits if
+    /// possible, since a commit that comes meanwhile waits for it.
+    fn checkpoint_when_due(&mut self) {
+        let pages = self.journal_pages.load(Ordering::Relaxed);
+        let due = pages >= STATE_JOURNAL_PAGES_MAX
+            || (pages >= STATE_JOURNAL_PAGES_MAX / 2 && self.jobs.is_empty());
+        if !due {
+            return;
+        }
+        match self.checkpoint() {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(error = %error, "the state's journal could not be copied, and grows on")
+            }
+        }
+    }
+
+    fn checkpoint(&self) -> rusqlite::Result<()> {
+        let (busy, written, copied) = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
+            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        if busy == 0 && written == copied {
+            // A journal that is copied but not begun anew would, if the disk then lost a page of it, lay old pages
+            // over the new ones of the main file. Any write begins it anew.
+            self.statement("UPDATE life SET rounds = rounds + 1")?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), StateError> {
+        self.statement(sql).map_err(|error| StateError::database(&self.path, error))
+    }
+
+    fn statement(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    }
+}

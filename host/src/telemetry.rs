@@ -1,0 +1,22 @@
+//! What the program says of itself: lines on the standard error, for people and for log collectors.
+//!
+//! Invariant: no row values and no secrets. The standard output carries results only, such as the address.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `filter` is in the notation of `tracing_subscriber::EnvFilter`, such as `twohop=debug`.
+///
+/// # Errors
+/// If the filter cannot be understood.
+pub fn start(filter: Option<&str>) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(filter.unwrap_or("info"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Tests of a policy without WebAssembly: plain `cargo test`.
+//!
+//! In: [`Sample`]s, changes written down as rows. Out: [`Route`]s, decoded. Between them runs what runs in a component:
+//! the kit plays the host, lowers the samples that match a subscription into the lists of the interface, calls the
+//! policy, and refuses an answer that a host would refuse. Absent on purpose: filters, masks and anything of the host
+//! that comes after the routes.
+//!
+//! ```
+//! # use twohop_plugin::*;
+//! # struct MyPolicy;
+//! # impl Plugin for MyPolicy {
+//! #     fn configure(settings: &Settings) -> Configured<Self> {
+//! #         settings.required("channel")?;
+//! #         Ok((Self, vec![Subscription::table("orders").columns(["id"])]))
+//! #     }
+//! # }
+//! # impl Router for MyPolicy {
+//! #     fn direct(&self, _: &Change, _: &mut Routes) {}
+//! # }
+//! use twohop_plugin::{row, testing::{Policy, Sample}};
+//!
+//! let policy = Policy::<MyPolicy>::configure([("channel", "all")]).unwrap();
+//! let update = Sample::update("orders", row! { "id" => 1, "status" => "sent" })
+//!     .old(row! { "id" => 1, "status" => "new" })
+//!     .key(["id"]);
+//! let routes = policy.direct(&[update]);
+//! assert!(routes[0].is_empty());
+//! ```
+
+mod json;
+mod lower;
+mod route;
+mod sample;
+
+#[cfg(test)]
+mod tests;
+
+pub use route::{Keep, Payload, Reach, Route};
+pub use sample::Sample;
+
+use crate::export::Instance;
+use crate::{Plugin, Router, Subscription};
+
+/// A configured policy.
+#[derive(Debug)]
+pub struct Policy<P>(Instance<P>);
+
+impl<P: Plugin> Policy<P> {
+    /// Configures it as a host would.
+    ///
+    /// # Errors
+    /// What the policy says against the settings, and settings that it does not know.
+    pub fn configure<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let instance = Instance::new();
+        let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        instance.configure(settings)?;
+        Ok(Self(instance))
+    }
+
+    /// What it wants to see.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Subscription] {
+        self.0.subscriptions()
+    }
+}
+
+impl<P: Router> Policy<P> {
+    /// The routes of each sample, all of them in one batch. A sample that no subscription matches has none.
+    ///
+    /// # Panics
+    /// Where a host would refuse the answer, with the reason; and where the policy panics.
+    #[must_use]
+    pub fn direct(&self, samples: &[Sample]) -> Vec<Vec<Route>> {
+        let batch = lower::lower(samples, self.subscriptions());
+        let outcome = self.0.route(&batch.cells);
+        let mut routes = vec![Vec::new(); samples.len()];
+        match route::read(&outcome, batch.samples.len()) {
+            Ok(read) => {
+                read.into_iter().for_each(|(change, route)| routes[batch.samples[change]].push(route))
+            }
+            Err(why) => panic!("a host would refuse the policy's answer: {why}"),
+        }
+        routes
+    }
+}
+
+/// Columns of a row for a [`Sample`]: `row! { "id" => 1, "status" => "new" }`.
+#[macro_export]
+macro_rules! row {
+    ($($column:expr => $value:expr),* $(,)?) => {
+        [$(($column, $crate::Value::from($value))),*]
+    };
+}

@@ -1,0 +1,81 @@
+// Opens the page in a real browser, selects a channel and waits for a text on it.
+//
+//   node page.mjs URL CHANNEL TEXT [SCREENSHOT.png]
+//
+// Prints `ready` once the page follows the channel, then `seen` once the text is shown. Exit code 0 if it was shown
+// in time and the page had no error and asked nobody but its own origin; else 1, with the reasons on stderr.
+// TWOHOP_CHROMIUM names another browser than Debian's.
+
+import process from "node:process";
+import { chromium } from "playwright-core";
+
+const WAIT_MAX = 30_000;
+
+const [url, channel, text, screenshot] = process.argv.slice(2);
+if (!text) {
+  console.error("usage: node page.mjs URL CHANNEL TEXT [SCREENSHOT.png]");
+  process.exit(1);
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.TWOHOP_CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  args: [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+const faults = [];
+try {
+  const page = await browser.newPage({
+    viewport: { width: 1280, height: 800 },
+    colorScheme: process.env.TWOHOP_COLOR_SCHEME === "dark" ? "dark" : "light",
+  });
+  page.setDefaultTimeout(WAIT_MAX);
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) faults.push(`console: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`foreign request: ${request.url()}`);
+  });
+  await check(page);
+} catch (error) {
+  faults.push(error.message);
+} finally {
+  await browser.close();
+}
+faults.forEach((fault) => console.error(fault));
+process.exit(faults.length > 0 ? 1 : 0);
+
+async function check(page) {
+  await page.goto(url);
+  await page.getByRole("searchbox").fill(channel);
+  const box = page.getByRole("checkbox", { name: channel, exact: true });
+  await box.waitFor();
+  // The page may have selected it by itself.
+  const followed = page.waitForResponse((response) => follows(response.url()));
+  if (await box.isChecked()) await box.uncheck();
+  await box.check();
+  await followed;
+  await page.locator("#state[data-state=live]").waitFor();
+  console.log("ready");
+  try {
+    const row = page.locator("#feed .message").filter({ hasText: text }).first();
+    await row.waitFor({ state: "visible" });
+    console.log("seen");
+  } finally {
+    if (screenshot) await page.screenshot({ path: screenshot });
+  }
+}
+
+function follows(address) {
+  const { pathname, searchParams } = new URL(address);
+  return pathname === "/v1/events" && searchParams.getAll("channel").includes(channel);
+}

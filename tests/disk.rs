@@ -1,0 +1,1 @@
+//! Disks: pages zeroed as power loss does, and a disk that fills.

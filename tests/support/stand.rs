@@ -1,0 +1,85 @@
+//! A database and a host that captures from it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xtask::place;
+use xtask::services::host::{Host, Options};
+use xtask::services::{port, postgres};
+
+/// What a [`Stand`] is made of, where it is not the usual.
+pub struct Setup<'a> {
+    /// SQL that is run before the host starts.
+    pub schema: &'a str,
+    /// Tables to capture, which `row-router` routes as well.
+    pub tables: &'a [&'a str],
+    /// Further lines of the configuration's `[log]` and `[history]`.
+    pub further: &'a str,
+    /// The data folder, if it is not in the stand's own.
+    pub data: Option<&'a Path>,
+    /// The server.
+    pub postgres: postgres::Options,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            schema: super::SCHEMA,
+            tables: &["notes"],
+            further: "",
+            data: None,
+            postgres: postgres::Options::default(),
+        }
+    }
+}
+
+/// A database and a host that captures from it. The host's address stays the same over its restarts.
+pub struct Stand {
+    /// The host; dropped first.
+    pub host: Host,
+    /// The server.
+    pub postgres: postgres::Postgres,
+    /// The host's data folder.
+    pub data: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Stand {
+    /// Starts both, and returns once changes flow.
+    ///
+    /// # Errors
+    /// If one of them does not start; with what it said.
+    pub fn start(setup: &Setup<'_>) -> Result<Self> {
+        let postgres = postgres::Postgres::start(setup.postgres.clone())?;
+        postgres.psql(setup.schema)?;
+        let folder = tempfile::Builder::new().prefix("twohop-stand-").tempdir()?;
+        let data = setup.data.map_or_else(|| folder.path().join("data"), Path::to_owned);
+        let config = configuration(&postgres.url(), setup, &data, port::free()?)?;
+        let file = folder.path().join("twohop.toml");
+        fs::write(&file, config)?;
+        let host = Host::start(Options::new(&file))?;
+        Ok(Self { host, postgres, data, _folder: folder })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.host.address()
+    }
+}
+
+fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result<String> {
+    let quoted: Vec<_> = setup.tables.iter().map(|table| format!("\"{table}\"")).collect();
+    let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
+    Ok(format!(
+        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
+         [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
+        data.display(),
+        quoted.join(", "),
+        plugin.display(),
+        setup.tables.join(","),
+        setup.further,
+    ))
+}
