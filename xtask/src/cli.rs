@@ -1,7 +1,7 @@
 //! The command line of `cargo xtask`: what can be asked, and who does it.
 //!
 //! In: arguments. Out: an exit code; an error is printed with its causes, on stderr.
-//! To add a chore: a variant of [`Chore`], a line in [`run`], a module with a `run`.
+//! To add a chore: a variant of `Chore`, a line in `run`, a module with a `run`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
