@@ -47,10 +47,10 @@ enum Chore {
     },
     /// Starts a private PostgreSQL, says how to reach it, and stops it at Ctrl-C.
     Services,
-    /// Runs one bench, and keeps its figures in the target folder's bench/.
+    /// Runs one bench, or all, and keeps the figures in the target folder's bench/.
     Bench {
-        /// Which one.
-        name: String,
+        /// Which one; without it, all in turn.
+        name: Option<String>,
     },
     /// Only the checks of the source's shape: head comments, sizes, who imports whom.
     Tidy,
@@ -81,7 +81,9 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
                 .map(|_| ExitCode::SUCCESS)
         }
         Chore::Services => crate::services::run().map(done),
-        Chore::Bench { name } => crate::bench::run(&name).map(done),
+        Chore::Bench { name } => {
+            name.map_or_else(crate::bench::run_all, |name| crate::bench::run(&name)).map(done)
+        }
         Chore::Tidy => crate::check::tidy().map(done),
     }
 }
@@ -123,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bench_needs_a_name() {
-        assert!(parse("xtask bench").is_err());
-        assert_eq!(parse("xtask bench latency").unwrap(), Chore::Bench { name: "latency".into() });
+    fn without_a_name_all_benches_are_meant() {
+        assert_eq!(parse("xtask bench").unwrap(), Chore::Bench { name: None });
+        assert_eq!(parse("xtask bench latency").unwrap(), Chore::Bench { name: Some("latency".into()) });
     }
 }

@@ -8,7 +8,7 @@
 //! To add a bench: a file with a `run` that gives a `Report`, a line in `BENCHES`.
 
 mod latency;
-mod percentile;
+pub(crate) mod percentile;
 mod policy;
 mod report;
 

@@ -9,7 +9,7 @@ pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration
 }
 
 /// As other programs want it.
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 

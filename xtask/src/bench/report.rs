@@ -22,7 +22,6 @@ pub(super) struct Report {
 
 /// What a figure should be.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Aim {
     figure: String,
     #[serde(flatten)]

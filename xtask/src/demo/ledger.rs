@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::bench::percentile::percentile;
+
 /// How many faults are kept to be shown.
 const FAULTS_MAX: usize = 10;
 /// How many delays are kept; the oldest give way (a day of the demo has as many).
@@ -136,12 +138,6 @@ impl Ledger {
             faults,
         }
     }
-}
-
-/// The least of the sorted values that so many percent do not exceed (the nearest rank).
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 /// The figures, as they are now; what is still on its way counts as lost.
@@ -303,15 +299,5 @@ mod tests {
         }
         let faults = ledger.closing().faults;
         assert_eq!((faults.len(), faults[FAULTS_MAX].as_str()), (FAULTS_MAX + 1, "and 15 more"));
-    }
-
-    #[test]
-    fn percentiles_are_of_the_nearest_rank() {
-        let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!(percentile(&sorted, 50), Some(Duration::from_millis(50)));
-        assert_eq!(percentile(&sorted, 99), Some(Duration::from_millis(99)));
-        assert_eq!(percentile(&sorted[..1], 99), Some(Duration::from_millis(1)));
-        assert_eq!(percentile(&sorted[..3], 50), Some(Duration::from_millis(2)));
-        assert_eq!(percentile(&[], 50), None);
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! To ban a word: a row in [`WORDS`]; to allow one somewhere, a row in [`ALLOWED`] with the reason.
 
+use std::collections::HashSet;
+
 use super::lexer::{Kind, Token};
 use super::{File, Finding, Tree, paths, reached};
-use std::collections::HashSet;
 
 struct Banned {
     /// As tokens: what looks like it in a comment or a string is not meant.

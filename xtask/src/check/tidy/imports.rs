@@ -58,28 +58,27 @@ const TABLE: &[(&str, May)] = &[
     ("main", May::ImportAll),
 ];
 
+/// Folders of one kind each (a database, a store). To who composes, they are doors of their own; all others know the
+/// room alone.
+const KINDS: &[&str] = &["source/postgres", "log/segments", "bus/local"];
+
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
-    let inner = inner_modules(tree);
+    let modules = modules(tree);
     let of_tests = reached::test_files(tree);
-    let mut findings: Vec<Finding> =
-        files.flat_map(|file| check_file(file, of_tests.contains(&file.path), &inner)).collect();
+    let mut findings: Vec<Finding> = files.flat_map(|file| check_file(file, &of_tests, &modules)).collect();
     findings.sort();
     findings.dedup();
     findings
 }
 
-/// `room/module` for every module of a room that has a file of its own.
-fn inner_modules(tree: &Tree) -> HashSet<String> {
+/// Every module that has a file of its own, as `room/module`.
+fn modules(tree: &Tree) -> HashSet<String> {
     let inside = tree.rust_files().filter_map(|file| file.path.strip_prefix(SOURCE));
-    inside
-        .map(paths::module_of)
-        .filter(|module| module.len() > 1)
-        .map(|module| module[..2].join("/"))
-        .collect()
+    inside.map(|path| paths::module_of(path).join("/")).collect()
 }
 
-fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Finding> {
+fn check_file(file: &File, of_tests: &HashSet<String>, modules: &HashSet<String>) -> Vec<Finding> {
     let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
     let module = paths::module_of(inside);
     let who = if module.is_empty() { inside.trim_end_matches(".rs").to_owned() } else { module.join("/") };
@@ -91,12 +90,21 @@ fn check_file(file: &File, is_of_tests: bool, inner: &HashSet<String>) -> Vec<Fi
     let own = module.first().map_or("", String::as_str);
     let named = paths::paths(&file.tokens, &module).into_iter().filter_map(from_crate);
     let foreign = named.filter(|path| path.segments[0] != own);
-    let refused = foreign.filter_map(|path| {
-        let what =
-            refusal(&path.segments, row, may).or_else(|| through_the_wall(&path, is_of_tests, inner))?;
+    let refused = foreign.filter_map(|mut path| {
+        path.is_test |= of_tests.contains(&file.path);
+        let door = door(&path.segments, may);
+        let refused = refusal(&path.segments, door, row, may);
+        let what = refused.or_else(|| through_the_wall(&path, door, modules))?;
         Some(file.finding(path.line, what))
     });
     refused.collect()
+}
+
+/// How many segments are the door that a path goes through: a room, or a kind.
+fn door(segments: &[String], may: &May) -> usize {
+    let composes = !matches!(may, May::Import(_));
+    let is_kind = segments.get(..2).is_some_and(|kind| KINDS.contains(&kind.join("/").as_str()));
+    if composes && is_kind { 2 } else { 1 }
 }
 
 /// The segments after `crate`, if there are any. To the binary, the library is `twohop`.
@@ -113,12 +121,12 @@ fn is_within(module: &str, row: &str) -> bool {
     module.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn refusal(segments: &[String], row: &str, may: &May) -> Option<String> {
+fn refusal(segments: &[String], door: usize, row: &str, may: &May) -> Option<String> {
     let room = segments[0].as_str();
     let allowed = match may {
         May::ImportAll => return None,
         May::ImportConfigs => {
-            let is_config = segments.get(1).is_none_or(|item| item.ends_with("Config"));
+            let is_config = segments.get(door).is_none_or(|item| item.ends_with("Config"));
             if EVERYBODY.contains(&room) || is_config {
                 return None;
             }
@@ -139,14 +147,16 @@ fn refusal(segments: &[String], row: &str, may: &May) -> Option<String> {
     })
 }
 
-fn through_the_wall(path: &Path, is_of_tests: bool, inner: &HashSet<String>) -> Option<String> {
-    let [room, module, ..] = path.segments.as_slice() else { return None };
-    if (path.is_test || is_of_tests) && matches!(module.as_str(), "tests" | "contract") {
+fn through_the_wall(path: &Path, door: usize, modules: &HashSet<String>) -> Option<String> {
+    let inside = path.segments.get(..=door)?;
+    let helps_tests = matches!(inside[door].as_str(), "tests" | "contract");
+    let is_kind = KINDS.contains(&inside.join("/").as_str());
+    if !modules.contains(&inside.join("/")) || (helps_tests && path.is_test) {
         return None;
     }
-    inner.contains(&format!("{room}/{module}")).then(|| {
-        format!("`crate::{room}::{module}` is inside of `{room}`; name what {room}/mod.rs exports, or export it there")
-    })
+    let (room, wall) = (inside[..door].join("/"), inside.join("::"));
+    let remedy = if is_kind { "let `app` or `config` name it, or " } else { "" };
+    Some(format!("`crate::{wall}` is inside of `{room}`; {remedy}name what {room}/mod.rs exports"))
 }
 
 #[cfg(test)]
@@ -247,16 +257,42 @@ mod tests {
 
     #[test]
     fn a_path_through_the_wall_is_found_and_one_at_home_is_fine() {
-        let text = "use crate::log::segments::Segment;";
-        let what =
-            "`crate::log::segments` is inside of `log`; name what log/mod.rs exports, or export it there";
-        assert_eq!(of("host/src/app.rs", text), [format!("host/src/app.rs:1: {what}")]);
-        assert_eq!(
-            of("host/src/app.rs", "use crate::log; fn f() { log::segments::open() }"),
-            [format!("host/src/app.rs:1: {what}")]
-        );
-        assert!(of("host/src/log/reader.rs", text).is_empty());
+        let what = "`crate::event::codec` is inside of `event`; name what event/mod.rs exports";
+        for text in
+            ["use crate::event::codec::encode;", "use crate::event; fn f() { event::codec::encode() }"]
+        {
+            let files = [("host/src/event/codec.rs", ""), ("host/src/app.rs", text)];
+            assert_eq!(found(check, &files), [format!("host/src/app.rs:1: {what}")]);
+        }
+        assert!(of("host/src/log/reader.rs", "use crate::log::segments::Segment;").is_empty());
         assert!(of("host/src/app.rs", "use crate::log::{Segment, open};").is_empty());
+    }
+
+    #[test]
+    fn a_kind_is_named_only_by_who_composes() {
+        assert!(of("host/src/app.rs", "use crate::log::segments::{self, Segments};").is_empty());
+        assert!(
+            of("host/src/config/mod.rs", "use crate::log::segments; type X = segments::Config;").is_empty()
+        );
+        assert_eq!(of("host/src/config/mod.rs", "use crate::log::segments::Segments;").len(), 1);
+        assert_eq!(
+            of("host/src/pipeline.rs", "use crate::log::segments::Segments;"),
+            [
+                "host/src/pipeline.rs:1: `crate::log::segments` is inside of `log`; let `app` or `config` name it, or name \
+             what log/mod.rs exports"
+            ]
+        );
+        let files = [
+            ("host/src/log/segments/file.rs", ""),
+            ("host/src/app.rs", "use crate::log::segments::file::F;"),
+        ];
+        assert_eq!(
+            found(check, &files),
+            [
+                "host/src/app.rs:1: `crate::log::segments::file` is inside of `log/segments`; name what log/segments/mod.rs \
+             exports"
+            ]
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! The same holds in tests, but for the environment: a test may start itself as a child and tell it what to do. To add a library that one room shall own: a row in [`TABLE`].
 
+use std::collections::HashSet;
+
 use super::paths::{self, Path};
 use super::{File, Finding, Tree, reached};
 
@@ -47,14 +49,13 @@ const TABLE: &[Owned] = &[
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));
     let of_tests = reached::test_files(tree);
-    let mut findings: Vec<Finding> =
-        files.flat_map(|file| check_file(file, of_tests.contains(&file.path))).collect();
+    let mut findings: Vec<Finding> = files.flat_map(|file| check_file(file, &of_tests)).collect();
     findings.sort();
     findings.dedup();
     findings
 }
 
-fn check_file(file: &File, is_of_tests: bool) -> Vec<Finding> {
+fn check_file(file: &File, of_tests: &HashSet<String>) -> Vec<Finding> {
     let inside = file.path.strip_prefix(SOURCE).unwrap_or(&file.path);
     let module = paths::module_of(inside);
     let who =
@@ -65,7 +66,7 @@ fn check_file(file: &File, is_of_tests: bool) -> Vec<Finding> {
         // A module of that name hides the library.
         let is_hidden =
             file.tokens.windows(2).any(|pair| pair[0].is_word("mod") && pair[1].is_word(owned.library[0]));
-        let is_free = owned.library == ENVIRONMENT && (path.is_test || is_of_tests);
+        let is_free = owned.library == ENVIRONMENT && (path.is_test || of_tests.contains(&file.path));
         let is_owner = owned.owners.iter().any(|owner| owner.is(&who));
         (!is_hidden && !is_free && !is_owner).then(|| {
             let owners: Vec<String> = owned.owners.iter().map(Owner::words).collect();
