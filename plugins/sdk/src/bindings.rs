@@ -71,7 +71,16 @@ macro_rules! cells_from {
                     values,
                     arena,
                 } = changes;
-                Self { subscriptions, operations, committed_at, rows, old_rows, kinds, values, arena }
+                Self {
+                    subscriptions,
+                    operations,
+                    committed_at,
+                    rows,
+                    old_rows,
+                    kinds,
+                    values,
+                    arena: arena.into(),
+                }
             }
         }
     };
