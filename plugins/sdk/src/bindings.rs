@@ -10,6 +10,7 @@
 use crate::cells::Cells;
 use crate::log::Level;
 use crate::route::Outcome;
+use crate::verdict::Verdicts;
 
 /// `world base`: the plugin itself, and its log.
 pub mod base {
@@ -18,6 +19,17 @@ pub mod base {
         world: "base",
         pub_export_macro: true,
         default_bindings_module: "twohop_plugin::bindings::base",
+        generate_unused_types: false,
+    });
+}
+
+/// `world filter-stage`.
+pub mod filter {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "filter-stage",
+        pub_export_macro: true,
+        default_bindings_module: "twohop_plugin::bindings::filter",
         generate_unused_types: false,
     });
 }
@@ -34,6 +46,7 @@ pub mod router {
 }
 
 pub use base::exports::twohop::policy::plugin::{self, Setting, Subscription};
+pub use filter::exports::twohop::policy::filter as filter_stage;
 pub use router::exports::twohop::policy::router as router_stage;
 
 impl From<crate::Subscription> for Subscription {
@@ -43,19 +56,43 @@ impl From<crate::Subscription> for Subscription {
     }
 }
 
-impl From<router_stage::Changes> for Cells {
-    fn from(changes: router_stage::Changes) -> Self {
-        let router_stage::Changes {
-            subscriptions,
-            operations,
-            committed_at,
-            rows,
-            old_rows,
-            kinds,
-            values,
-            arena,
-        } = changes;
-        Self { subscriptions, operations, committed_at, rows, old_rows, kinds, values, arena }
+/// Each world has a type of its own for the same record.
+macro_rules! cells_from {
+    ($stage:ident) => {
+        impl From<$stage::Changes> for Cells {
+            fn from(changes: $stage::Changes) -> Self {
+                let $stage::Changes {
+                    subscriptions,
+                    operations,
+                    committed_at,
+                    rows,
+                    old_rows,
+                    kinds,
+                    values,
+                    arena,
+                } = changes;
+                Self {
+                    subscriptions,
+                    operations,
+                    committed_at,
+                    rows,
+                    old_rows,
+                    kinds,
+                    values,
+                    arena: arena.into(),
+                }
+            }
+        }
+    };
+}
+
+cells_from!(filter_stage);
+cells_from!(router_stage);
+
+impl From<Verdicts> for filter_stage::Outcome {
+    fn from(outcome: Verdicts) -> Self {
+        let Verdicts { verdicts, reasons, masked_changes, masked_columns, arena } = outcome;
+        Self { verdicts, reasons, masked_changes, masked_columns, arena }
     }
 }
 

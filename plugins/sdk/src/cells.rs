@@ -18,7 +18,63 @@ pub(crate) struct Cells {
     pub(crate) old_rows: Vec<u32>,
     pub(crate) kinds: Vec<u8>,
     pub(crate) values: Vec<u64>,
-    pub(crate) arena: Vec<u8>,
+    pub(crate) arena: Arena,
+}
+
+/// The bytes of a batch. Where all of them are UTF-8, which is checked at once, a text in it needs no check of its own.
+#[derive(Debug)]
+pub(crate) enum Arena {
+    Text(String),
+    Mixed(Vec<u8>),
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl From<Vec<u8>> for Arena {
+    fn from(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(|mixed| Self::Mixed(mixed.into_bytes()), Self::Text)
+    }
+}
+
+impl Arena {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Mixed(bytes) => bytes,
+        }
+    }
+
+    fn bytes(&self, span: u64) -> &[u8] {
+        let (start, length) = bounds(span);
+        match self.as_bytes().get(start..).and_then(|rest| rest.get(..length)) {
+            Some(bytes) => bytes,
+            None => outside(span, self.as_bytes().len()),
+        }
+    }
+
+    fn text(&self, span: u64) -> &str {
+        let (start, length) = bounds(span);
+        match self {
+            Self::Text(text) => match text.get(start..start.saturating_add(length)) {
+                Some(text) => text,
+                None => outside(span, text.len()),
+            },
+            Self::Mixed(_) => match std::str::from_utf8(self.bytes(span)) {
+                Ok(text) => text,
+                Err(error) => panic!("the host sent a text that is not UTF-8: {error}"),
+            },
+        }
+    }
+}
+
+#[cold]
+fn outside(span: u64, length: usize) -> ! {
+    let (start, wanted) = bounds(span);
+    panic!("the host sent a span of {wanted} bytes from {start}, which the arena of {length} does not have")
 }
 
 impl Cells {
@@ -32,8 +88,8 @@ impl Cells {
             kind::BOOLEAN => Value::Boolean(value != 0),
             kind::INTEGER => Value::Integer(value.cast_signed()),
             kind::FLOAT => Value::Float(f64::from_bits(value)),
-            kind::TEXT => Value::Text(text(&self.arena, value)),
-            kind::BYTES => Value::Bytes(bytes(&self.arena, value)),
+            kind::TEXT => Value::Text(self.arena.text(value)),
+            kind::BYTES => Value::Bytes(self.arena.bytes(value)),
             unknown => panic!("the host sent a value of the kind {unknown}, which this SDK does not know"),
         }
     }
@@ -47,19 +103,4 @@ pub(crate) fn bounds(span: u64) -> (usize, usize) {
 /// The span of what was appended to an arena since it had the length `start`.
 pub(crate) fn span_since(start: usize, arena: &[u8]) -> u64 {
     start as u64 | ((arena.len() - start) as u64) << 32
-}
-
-fn bytes(arena: &[u8], span: u64) -> &[u8] {
-    let (start, length) = bounds(span);
-    match arena.get(start..).and_then(|rest| rest.get(..length)) {
-        Some(bytes) => bytes,
-        None => panic!("the host sent a span of {length} bytes from {start}, the arena has {}", arena.len()),
-    }
-}
-
-fn text(arena: &[u8], span: u64) -> &str {
-    match std::str::from_utf8(bytes(arena, span)) {
-        Ok(text) => text,
-        Err(error) => panic!("the host sent a text that is not UTF-8: {error}"),
-    }
 }

@@ -9,9 +9,10 @@ use std::sync::Once;
 
 use crate::cells::Cells;
 use crate::route::Outcome;
-use crate::{Change, Plugin, Router, Routes, Settings, Subscription};
+use crate::verdict::Verdicts;
+use crate::{Change, Filter, Plugin, Router, Routes, Settings, Subscription};
 
-/// Makes a component of a plugin: the type, and the stages that it has. `export!(MyPolicy: router);`
+/// Makes a component of a plugin: the type, and the stages that it has. `export!(MyPolicy: filter, router);`
 ///
 /// Once in a crate. Natively it only checks that the type has the traits of its stages.
 #[macro_export]
@@ -57,6 +58,20 @@ macro_rules! __export_plugin {
 #[macro_export]
 #[cfg(target_family = "wasm")]
 macro_rules! __export_stage {
+    ($plugin:ident, filter) => {
+        impl $crate::bindings::filter_stage::Guest for Exported {
+            fn evaluate(
+                batch: $crate::bindings::filter_stage::Changes,
+            ) -> $crate::bindings::filter_stage::Outcome {
+                INSTANCE.with(|instance| $crate::export::evaluate(instance, batch))
+            }
+        }
+
+        #[allow(unsafe_code, reason = "the names of the exports")]
+        const _: () = {
+    $crate::bindings::filter::export!(Exported with_types_in $crate::bindings::filter);
+        };
+    };
     ($plugin:ident, router) => {
         impl $crate::bindings::router_stage::Guest for Exported {
             fn direct(
@@ -86,10 +101,17 @@ macro_rules! __export_plugin {
 #[macro_export]
 #[cfg(not(target_family = "wasm"))]
 macro_rules! __export_stage {
+    ($plugin:ident, filter) => {
+        const _: () = $crate::export::is_filter::<$plugin>();
+    };
     ($plugin:ident, router) => {
         const _: () = $crate::export::is_router::<$plugin>();
     };
 }
+
+/// Compiles where `P` is a filter.
+#[doc(hidden)]
+pub const fn is_filter<P: Filter>() {}
 
 /// Compiles where `P` is a router.
 #[doc(hidden)]
@@ -136,6 +158,20 @@ impl<P: Plugin> Default for Instance<P> {
     }
 }
 
+impl<P: Filter> Instance<P> {
+    /// The verdicts of a batch.
+    pub(crate) fn judge(&self, cells: &Cells) -> Verdicts {
+        let (policy, subscriptions) = self.configured();
+        let mut verdicts = Verdicts::for_batch(cells.operations.len());
+        for index in 0..cells.operations.len() {
+            let change = Change::new(cells, subscriptions, index);
+            let verdict = policy.evaluate(&change, &mut verdicts.masks());
+            verdicts.push(&verdict);
+        }
+        verdicts
+    }
+}
+
 impl<P: Router> Instance<P> {
     /// The routes of a batch.
     pub(crate) fn route(&self, cells: &Cells) -> Outcome {
@@ -161,6 +197,17 @@ pub fn configure<P: Plugin>(
     let settings = settings.into_iter().map(|setting| (setting.key, setting.value)).collect();
     let subscriptions = instance.configure(settings)?;
     Ok(subscriptions.iter().cloned().map(Into::into).collect())
+}
+
+/// `filter.evaluate`.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub fn evaluate<P: Filter>(
+    instance: &Instance<P>,
+    batch: crate::bindings::filter_stage::Changes,
+) -> crate::bindings::filter_stage::Outcome {
+    log_panics();
+    instance.judge(&batch.into()).into()
 }
 
 /// `router.direct`.

@@ -45,7 +45,8 @@
 //! makes the component of it; only there, on `wasm32`, does [`export!`] expand to anything but a check of types.
 //!
 //! In: the lists of `wit/policy.wit`. Out: the same. Between them nothing is copied but what a policy writes, and
-//! nothing is allocated for a single change. The stages for which there is a trait: router.
+//! nothing is allocated for a single change. The stages for which there is a trait: [`Filter`] and
+//! [`Router`].
 //!
 //! Where a policy panics, the message goes to the plugin's log, and the host stops this instance and looks for the
 //! one change that hurts.
@@ -63,6 +64,7 @@ mod subscription;
 mod text;
 mod time;
 mod value;
+mod verdict;
 
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -73,10 +75,11 @@ pub mod bindings;
 
 pub use change::{Change, Row};
 pub use operation::Operation;
-pub use plugin::{Configured, Plugin, Router};
+pub use plugin::{Configured, Filter, Plugin, Router};
 pub use route::{Channel, Draft, Post, Routes, Topic};
 pub use settings::Settings;
 pub use subscription::Subscription;
 pub use text::IntoText;
 pub use time::Time;
 pub use value::Value;
+pub use verdict::{Masks, Verdict};

@@ -3,7 +3,7 @@
 //! Always holds: stages take `&self`, since a policy is a pure function of the batch and its settings; what it learns
 //! from one change it cannot carry to the next. To add a stage, change this file, `bindings.rs` and `export.rs`.
 
-use crate::{Change, Routes, Settings, Subscription};
+use crate::{Change, Masks, Routes, Settings, Subscription, Verdict};
 
 /// A configured policy and what it wants to see, or one sentence for the person who deploys it.
 pub type Configured<P> = Result<(P, Vec<Subscription>), String>;
@@ -17,6 +17,13 @@ pub trait Plugin: Sized + 'static {
     /// # Errors
     /// One sentence that says which setting is wrong and what would be right.
     fn configure(settings: &Settings) -> Configured<Self>;
+}
+
+/// The first stage: which changes go on, and which columns are hidden from every later stage and payload.
+pub trait Filter: Plugin {
+    /// Called once for each change, in the order of the change log. A change that the plugin did not subscribe to goes
+    /// on as it is.
+    fn evaluate(&self, change: &Change<'_>, masks: &mut Masks<'_>) -> Verdict;
 }
 
 /// The second stage: where each change goes.

@@ -1,9 +1,9 @@
 //! Tests of a policy without WebAssembly: plain `cargo test`.
 //!
-//! In: [`Sample`]s, changes written down as rows. Out: [`Route`]s, decoded. Between them runs what runs in a component:
+//! In: [`Sample`]s, changes written down as rows. Out: [`Route`]s and [`Judged`]s, decoded. Between them runs what runs in a component:
 //! the kit plays the host, lowers the samples that match a subscription into the lists of the interface, calls the
-//! policy, and refuses an answer that a host would refuse. Absent on purpose: filters, masks and anything of the host
-//! that comes after the routes.
+//! policy, and refuses an answer that a host would refuse. Absent on purpose: anything of the host that comes
+//! after the answer; a filter's masks do not reach the router.
 //!
 //! ```
 //! # use twohop_plugin::*;
@@ -28,6 +28,7 @@
 //! ```
 
 mod json;
+mod judged;
 mod lower;
 mod route;
 mod sample;
@@ -35,11 +36,12 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use judged::Judged;
 pub use route::{Keep, Payload, Reach, Route};
 pub use sample::Sample;
 
 use crate::export::Instance;
-use crate::{Plugin, Router, Subscription};
+use crate::{Filter, Plugin, Router, Subscription, Verdict};
 
 /// A configured policy.
 #[derive(Debug)]
@@ -61,6 +63,25 @@ impl<P: Plugin> Policy<P> {
     #[must_use]
     pub fn subscriptions(&self) -> &[Subscription] {
         self.0.subscriptions()
+    }
+}
+
+impl<P: Filter> Policy<P> {
+    /// What the filter says of each sample, all of them in one batch. A sample that no subscription matches is kept.
+    ///
+    /// # Panics
+    /// Where a host would refuse the answer, with the reason; and where the policy panics.
+    #[must_use]
+    pub fn evaluate(&self, samples: &[Sample]) -> Vec<Judged> {
+        let batch = lower::lower(samples, self.subscriptions());
+        let outcome = self.0.judge(&batch.cells);
+        let mut judged = vec![Judged { verdict: Verdict::Keep, masked: Vec::new() }; samples.len()];
+        let seen: Vec<&Sample> = batch.samples.iter().map(|index| &samples[*index]).collect();
+        match judged::read(&outcome, &seen) {
+            Ok(read) => batch.samples.iter().zip(read).for_each(|(index, one)| judged[*index] = one),
+            Err(why) => panic!("a host would refuse the policy's answer: {why}"),
+        }
+        judged
     }
 }
 

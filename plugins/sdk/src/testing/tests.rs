@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::sample::Owned;
 use super::*;
+use crate::Masks;
 use crate::{Change, Configured, Operation, Routes, Row, Settings, Time, Value};
 
 const COLUMNS: [&str; 3] = ["id", "status", "note"];
@@ -308,4 +309,65 @@ fn reading_a_column_that_was_not_asked_for_panics() {
 #[should_panic(expected = "does not ask for the column `$table`")]
 fn reading_a_virtual_column_that_was_not_asked_for_panics() {
     drop(probe("reads a virtual column it did not ask for", insert()));
+}
+
+/// Says of each order what its status says, and hides the columns that its note names.
+struct Obedient;
+
+impl Plugin for Obedient {
+    fn configure(_: &Settings) -> Configured<Self> {
+        Ok((Self, vec![Subscription::table("orders").columns(["status", "note"])]))
+    }
+}
+
+impl Filter for Obedient {
+    fn evaluate(&self, change: &Change<'_>, masks: &mut Masks<'_>) -> Verdict {
+        let Some(row) = change.row() else { return Verdict::Keep };
+        row.text("note").into_iter().flat_map(str::split_whitespace).for_each(|column| masks.hide(column));
+        match row.text("status") {
+            Some("drop") => Verdict::Drop,
+            Some(reason) if reason != "keep" => Verdict::Reject(reason.to_owned()),
+            _ => Verdict::Keep,
+        }
+    }
+}
+
+fn obey(samples: &[Sample]) -> Vec<Judged> {
+    Policy::<Obedient>::configure([]).expect("configured").evaluate(samples)
+}
+
+fn order(status: &str, note: &str) -> Sample {
+    Sample::insert("orders", crate::row! { "id" => 1, "status" => status, "note" => note }).key(["id"])
+}
+
+proptest! {
+    #[test]
+    fn any_verdict_is_read_as_it_was_written(
+        orders in vec(("keep|drop|[a-z]{5,9}", vec("[a-c]{3}", 0..3)), 0..9)
+    ) {
+        let samples: Vec<_> = orders.iter().map(|(status, masks)| order(status, &masks.join(" "))).collect();
+        let expected: Vec<_> = orders.into_iter().map(|(status, masked)| Judged {
+            verdict: match status.as_str() {
+                "keep" => Verdict::Keep,
+                "drop" => Verdict::Drop,
+                _ => Verdict::Reject(status),
+            },
+            masked,
+        }).collect();
+        prop_assert_eq!(obey(&samples), expected);
+    }
+}
+
+#[test]
+fn a_change_that_a_filter_did_not_ask_for_is_kept() {
+    let other = Sample::insert("users", crate::row! { "status" => "drop" });
+    let judged = obey(&[other, order("drop", "")]);
+    assert_eq!(judged[0], Judged { verdict: Verdict::Keep, masked: vec![] });
+    assert_eq!(judged[1], Judged { verdict: Verdict::Drop, masked: vec![] });
+}
+
+#[test]
+#[should_panic(expected = "the change 0: the column `id` is virtual or of the key, and cannot be hidden")]
+fn hiding_the_key_is_refused() {
+    drop(obey(&[order("keep", "id")]));
 }
