@@ -132,7 +132,7 @@ pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
 // Bus.
 
-/// Kept messages, by default.
+/// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.
 pub const HISTORY_COUNT_MAX: u64 = 1_000_000;
 /// How long a message is kept, by default.
 pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -146,8 +146,8 @@ pub const HISTORY_READ_COUNT_MAX: usize = 512;
 pub const HISTORY_SWEEP_COUNT_MAX: u64 = 512;
 /// How often retention looks for messages that are too old while nothing new comes.
 pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Messages in memory that a filtered read looks at before it lets others in.
-pub const HISTORY_SCAN_COUNT_MAX: usize = 1_024;
+/// Messages that a filtered read looks at before it lets others in.
+pub const HISTORY_SCAN_COUNT_MAX: usize = 16_384;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
 

@@ -1,9 +1,9 @@
 //! The bus on one machine: the history in the embedded state, its newest part in memory.
 //!
 //! ```text
-//! apply ─► state: messages, offset, floor in one commit ─► tail ─► head moves ─► followers read the tail
+//! apply ─► state: messages, offset, floor in one commit ─► tail, directory ─► head moves ─► followers read the tail
 //!                                                       └► live messages
-//! read ──► tail, or the state's index for who comes back from further away
+//! read ──► directory: which sequences ─► tail, or the state for who comes back from further away
 //! ```
 //! Invariants:
 //! - publication happens on the committer's thread, in the order of the commits, whether or not the caller of
@@ -13,12 +13,13 @@
 //!
 //! Absent on purpose: a task of its own. Whoever composes the program calls [`LocalBus::sweep`] at intervals.
 
+mod directory;
 mod tables;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,11 +27,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
+use self::directory::Directory;
 use self::tables::{Applied, Millis, Outcome};
 use self::tail::Tail;
 use super::{Batch, Bus, BusError, DeadLetter, Kept};
 use crate::event::{Channel, Epoch, Message, Offset, Partition, Sequence};
 use crate::limits::{HISTORY_SCAN_COUNT_MAX, HISTORY_TAIL_BYTES_MAX, LIVE_QUEUE_COUNT_MAX};
+use crate::state::sql::{self, Connection};
 use crate::state::{State, StateError};
 
 /// How much history is kept: what exceeds either bound goes, oldest first.
@@ -58,22 +61,31 @@ pub struct LocalBus {
 
 /// What the committer's thread publishes to.
 struct Shared {
-    tail: Mutex<Tail>,
+    memory: Mutex<Memory>,
     committed: Mutex<HashMap<Partition, Offset>>,
     floor: AtomicU64,
     head: watch::Sender<Sequence>,
     live: broadcast::Sender<Arc<Message>>,
 }
 
+/// What answers without the disk; both parts change as one.
+struct Memory {
+    tail: Tail,
+    directory: Directory,
+}
+
 impl LocalBus {
-    /// Opens the history of a state, and makes its tables if they are not there.
+    /// Opens the history of a state, and makes its tables if they are not there. Reads the channels of all kept
+    /// messages: about a second for a few million.
     ///
     /// # Errors
     /// If the state refuses.
     pub async fn open(state: State, config: Config) -> Result<Self, BusError> {
         let found = state.commit(tables::create).await?;
+        let memory =
+            Memory { tail: Tail::new(found.head, HISTORY_TAIL_BYTES_MAX), directory: found.directory };
         let shared = Shared {
-            tail: Mutex::new(Tail::new(found.head, HISTORY_TAIL_BYTES_MAX)),
+            memory: Mutex::new(memory),
             committed: Mutex::new(found.committed.into_iter().collect()),
             floor: AtomicU64::new(found.floor.0),
             head: watch::Sender::new(found.head),
@@ -93,7 +105,7 @@ impl LocalBus {
             let (config, now, shared) = (self.config, now(), self.shared.clone());
             let work = move |connection: &_| tables::sweep(connection, config, now);
             let swept = self.state.commit_then(work, move |floor| {
-                floor.inspect(|&floor| shared.raise_floor(floor, &mut shared.tail()))
+                floor.inspect(|&floor| shared.raise_floor(floor, &mut shared.memory()))
             });
             if swept.await?.is_none() {
                 return Ok(());
@@ -109,25 +121,39 @@ impl LocalBus {
         Ok(self.state.read(move |connection| tables::dead_letters(connection, count_max)).await?)
     }
 
-    async fn read_state(
-        &self,
-        channels: Option<&[Channel]>,
-        after: Sequence,
-        count_max: usize,
-    ) -> Result<Vec<Arc<Kept>>, BusError> {
-        let up_to = *self.shared.head.borrow();
-        let channels = channels.map(<[Channel]>::to_vec);
-        let work = move |connection: &_| {
-            let kept = match &channels {
-                None => tables::read_all(connection, after, up_to, count_max)?,
-                Some(channels) => tables::read_some(connection, channels, after, up_to, count_max)?,
-            };
-            Ok((kept, tables::floor(connection)?))
-        };
-        let (kept, floor) = self.state.read(work).await?;
+    async fn read_state<Work>(&self, work: Work) -> Result<Vec<Arc<Kept>>, BusError>
+    where
+        Work: FnOnce(&Connection) -> sql::Result<Vec<Arc<Kept>>> + Send + 'static,
+    {
+        let with_floor = |connection: &Connection| Ok((work(connection)?, tables::floor(connection)?));
+        let (kept, floor) = self.state.read(with_floor).await?;
         // The snapshot may be ahead of the committer's thread, which tells of a removal only after it is on disk.
         self.shared.floor.fetch_max(floor.0, Ordering::AcqRel);
         Ok(kept)
+    }
+
+    async fn read_all(&self, after: Sequence, count_max: usize) -> Result<Vec<Arc<Kept>>, BusError> {
+        let from_tail =
+            self.shared.memory().tail.after(after).map(|kept| kept.take(count_max).cloned().collect());
+        if let Some(kept) = from_tail {
+            return Ok(kept);
+        }
+        let up_to = *self.shared.head.borrow();
+        self.read_state(move |connection| tables::read_all(connection, after, up_to, count_max)).await
+    }
+
+    async fn read_some(
+        &self,
+        channels: &[Channel],
+        after: Sequence,
+        count_max: usize,
+    ) -> Result<Vec<Arc<Kept>>, BusError> {
+        let sequences = self.shared.find(channels, after, count_max);
+        let from_tail = self.shared.memory().tail.at(&sequences);
+        match from_tail {
+            Some(kept) => Ok(kept),
+            None => self.read_state(move |connection| tables::read_some(connection, &sequences)).await,
+        }
     }
 }
 
@@ -171,13 +197,9 @@ impl Bus for LocalBus {
         after: Sequence,
         count_max: usize,
     ) -> Result<Vec<Arc<Kept>>, BusError> {
-        let from_tail = match channels {
-            None => self.shared.tail().after(after).map(|kept| kept.take(count_max).cloned().collect()),
-            Some(channels) => self.shared.scan_tail(channels, after, count_max),
-        };
-        match from_tail {
-            Some(kept) => Ok(kept),
-            None => self.read_state(channels, after, count_max).await,
+        match channels {
+            None => self.read_all(after, count_max).await,
+            Some(channels) => self.read_some(channels, after, count_max).await,
         }
     }
 
@@ -186,59 +208,51 @@ impl Bus for LocalBus {
     }
 
     async fn channels(&self, prefix: &str, after: &str, count_max: usize) -> Result<Vec<Channel>, BusError> {
-        let (prefix, after) = (prefix.to_owned(), after.to_owned());
-        let work = move |connection: &_| tables::channels(connection, &prefix, &after, count_max);
-        Ok(self.state.read(work).await?)
+        Ok(self.shared.memory().directory.names(prefix, after, count_max))
     }
 }
 
 impl Shared {
-    fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, applied: Applied) {
         let Applied { partition, next, kept, live, floor } = applied;
-        let head = {
-            let mut tail = self.tail();
-            kept.into_iter().for_each(|kept| tail.push(kept));
-            self.raise_floor(floor, &mut tail);
-            tail.head()
-        };
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, next);
-        self.head.send_if_modified(|current| std::mem::replace(current, head) != head);
+        {
+            // The head moves before anybody can read what is above it.
+            let mut memory = self.memory();
+            for kept in kept {
+                memory.directory.push(&kept.message.channel);
+                memory.tail.push(kept);
+            }
+            self.raise_floor(floor, &mut memory);
+            let head = memory.tail.head();
+            self.head.send_if_modified(|current| std::mem::replace(current, head) != head);
+        }
         for message in live {
             // Nobody listens: then it is for nobody.
             let _ = self.live.send(message);
         }
     }
 
-    fn raise_floor(&self, floor: Sequence, tail: &mut Tail) {
+    fn raise_floor(&self, floor: Sequence, memory: &mut Memory) {
         self.floor.fetch_max(floor.0, Ordering::AcqRel);
-        tail.forget(floor);
+        memory.tail.forget(floor);
+        memory.directory.forget(floor);
     }
 
-    /// What the tail has of some channels; `None` if it does not reach back far enough. Lets the committer in between
-    /// stretches, and so may lose the race against it.
-    fn scan_tail(&self, channels: &[Channel], after: Sequence, count_max: usize) -> Option<Vec<Arc<Kept>>> {
-        let channels: HashSet<&Channel> = channels.iter().collect();
+    /// The sequences of some channels after one. Lets the committer in between stretches.
+    fn find(&self, channels: &[Channel], after: Sequence, count_max: usize) -> Vec<Sequence> {
         let mut found = Vec::new();
-        let mut cursor = after;
-        loop {
-            let tail = self.tail();
-            for kept in tail.after(cursor)?.take(HISTORY_SCAN_COUNT_MAX) {
-                if found.len() == count_max {
-                    return Some(found);
-                }
-                cursor = kept.sequence;
-                if channels.contains(&kept.message.channel) {
-                    found.push(kept.clone());
-                }
-            }
-            if cursor >= tail.head() {
-                return Some(found);
-            }
+        let mut cursor = Some(after);
+        while let Some(after) = cursor {
+            let directory = &self.memory().directory;
+            let wanted = directory.wanted(channels);
+            cursor = directory.find(&wanted, after, count_max, HISTORY_SCAN_COUNT_MAX, &mut found);
         }
+        found
     }
 }
 

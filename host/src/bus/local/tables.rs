@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Config;
+use super::directory::Directory;
 use crate::bus::{Batch, DeadLetter, Kept};
 use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
 use crate::limits::{DEAD_LETTERS_COUNT_MAX, HISTORY_SWEEP_COUNT_MAX};
@@ -23,6 +24,7 @@ pub(super) struct Millis(pub(super) i64);
 pub(super) struct Found {
     pub(super) head: Sequence,
     pub(super) floor: Sequence,
+    pub(super) directory: Directory,
     pub(super) committed: Vec<(Partition, Offset)>,
 }
 
@@ -54,7 +56,6 @@ pub(super) fn create(connection: &Connection) -> Result<Found> {
              payload BLOB NOT NULL,
              kept_at INTEGER NOT NULL
          ) STRICT;
-         CREATE INDEX IF NOT EXISTS messages_of_channel ON messages (channel);
          CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS retention (floor INTEGER NOT NULL) STRICT;
          INSERT INTO retention SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM retention);
@@ -72,7 +73,18 @@ pub(super) fn create(connection: &Connection) -> Result<Found> {
         .prepare("SELECT partition, next FROM offsets")?
         .query_map([], |row| Ok((Partition(row.get(0)?), Offset(unsigned(row, 1)?))))?
         .collect::<Result<_>>()?;
-    Ok(Found { head: head(connection)?, floor: floor(connection)?, committed })
+    let floor = floor(connection)?;
+    Ok(Found { head: head(connection)?, floor, directory: directory(connection, floor)?, committed })
+}
+
+fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
+    let mut directory = Directory::new(floor);
+    let mut statement = connection.prepare("SELECT channel FROM messages ORDER BY sequence")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        directory.push(&channel(row, 0)?);
+    }
+    Ok(directory)
 }
 
 /// Applies a batch, and removes about as many old messages as it brings new ones where there are too many.
@@ -205,59 +217,12 @@ pub(super) fn read_all(
         .collect()
 }
 
-/// Messages of some channels: their sequences from the index alone, then only those rows that are in the answer.
-pub(super) fn read_some(
-    connection: &Connection,
-    channels: &[Channel],
-    after: Sequence,
-    up_to: Sequence,
-    count_max: usize,
-) -> Result<Vec<Arc<Kept>>> {
-    let mut sequences: Vec<i64> = Vec::new();
-    let mut of_channel = connection.prepare_cached(
-        "SELECT sequence FROM messages WHERE channel = ?1 AND sequence > ?2 AND sequence <= ?3
-         ORDER BY sequence LIMIT ?4",
-    )?;
-    for channel in channels {
-        let found = of_channel.query_map(
-            params![channel.as_str(), signed(after.0), signed(up_to.0), count_max.cast_signed()],
-            |row| row.get(0),
-        )?;
-        for sequence in found {
-            sequences.push(sequence?);
-        }
-    }
-    sequences.sort_unstable();
-    sequences.dedup();
-    sequences.truncate(count_max);
+/// Messages by their sequences; without those that retention has removed meanwhile.
+pub(super) fn read_some(connection: &Connection, sequences: &[Sequence]) -> Result<Vec<Arc<Kept>>> {
     let mut row = connection
         .prepare_cached("SELECT sequence, channel, event, payload FROM messages WHERE sequence = ?1")?;
-    sequences.into_iter().map(|sequence| row.query_row([sequence], kept)).collect()
-}
-
-/// Names of channels, one seek of the index for each.
-pub(super) fn channels(
-    connection: &Connection,
-    prefix: &str,
-    after: &str,
-    count_max: usize,
-) -> Result<Vec<Channel>> {
-    let mut names = Vec::new();
-    let mut at_or_after = connection
-        .prepare_cached("SELECT channel FROM messages WHERE channel >= ?1 ORDER BY channel LIMIT 1")?;
-    let mut beyond = connection
-        .prepare_cached("SELECT channel FROM messages WHERE channel > ?1 ORDER BY channel LIMIT 1")?;
-    let name = |row: &Row<'_>| channel(row, 0);
-    let mut next =
-        if after < prefix { at_or_after.query_row([prefix], name) } else { beyond.query_row([after], name) };
-    while names.len() < count_max
-        && let Some(found) = next.optional()?
-        && found.as_str().starts_with(prefix)
-    {
-        next = beyond.query_row([found.as_str()], name);
-        names.push(found);
-    }
-    Ok(names)
+    let rows = sequences.iter().map(|sequence| row.query_row([signed(sequence.0)], kept).optional());
+    rows.filter_map(Result::transpose).collect()
 }
 
 /// What was set aside, newest first.

@@ -49,9 +49,18 @@ impl Tail {
     /// Everything after a sequence; `None` if the tail does not reach back to it.
     pub(super) fn after(&self, after: Sequence) -> Option<impl Iterator<Item = &Arc<Kept>>> {
         let missing = self.head.0.saturating_sub(after.0);
-        let skip = self.kept.len() as u64;
-        let skip = usize::try_from(skip.checked_sub(missing)?).ok()?;
+        let skip = usize::try_from((self.kept.len() as u64).checked_sub(missing)?).ok()?;
         Some(self.kept.range(skip..))
+    }
+
+    /// The messages of some sequences, in ascending order; `None` if the tail does not reach back to the first.
+    pub(super) fn at(&self, sequences: &[Sequence]) -> Option<Vec<Arc<Kept>>> {
+        let front = self.head.0 + 1 - self.kept.len() as u64;
+        let at = |sequence: &Sequence| {
+            let index = usize::try_from(sequence.0.checked_sub(front)?).ok()?;
+            self.kept.get(index).cloned()
+        };
+        sequences.iter().map(at).collect()
     }
 
     pub(super) fn head(&self) -> Sequence {

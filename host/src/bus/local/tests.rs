@@ -94,6 +94,12 @@ async fn a_follower_that_keeps_up_never_touches_the_disk() {
     }
 }
 
+async fn from_disk(bus: &LocalBus, after: u64) -> u64 {
+    let up_to = *bus.head().borrow();
+    let read = bus.read_state(move |connection| tables::read_all(connection, Sequence(after), up_to, 99_999));
+    read.await.unwrap().len() as u64
+}
+
 #[tokio::test]
 async fn a_full_disk_applies_nothing_and_heals_without_a_restart() {
     let home = tempfile::tempdir().unwrap();
@@ -116,10 +122,10 @@ async fn a_full_disk_applies_nothing_and_heals_without_a_restart() {
     assert!(matches!(refused, Some(BusError::DiskFull { .. })), "{refused:?}");
     assert_eq!(bus.committed(P), Offset(from));
     assert_eq!(*bus.head().borrow(), Sequence(from));
-    assert_eq!(bus.read_state(None, Sequence(0), 99_999).await.unwrap().len() as u64, from);
+    assert_eq!(from_disk(&bus, 0).await, from);
     allow(1_000_000).await;
     bus.apply(run_of("a", from, 100)).await.unwrap();
-    assert_eq!(bus.read_state(None, Sequence(from), 999).await.unwrap().len(), 100);
+    assert_eq!(from_disk(&bus, from).await, 100);
 }
 
 #[tokio::test]
@@ -147,7 +153,9 @@ async fn after_a_torn_journal_the_epoch_is_another_and_the_batches_can_be_applie
         bus.apply(run_of("a", from, 1)).await.unwrap();
     }
     leave_as_a_kill_would(home.path(), after.path());
-    zero(&after.path().join("state.db-wal"), 100 * 4_096);
+    let wal = after.path().join("state.db-wal");
+    let pages = std::fs::metadata(&wal).unwrap().len() / 4_096;
+    zero(&wal, pages * 3 / 4 * 4_096);
     let again = open(after.path(), CONFIG).await;
     assert_ne!(again.epoch(), bus.epoch());
     let committed = again.committed(P).0;
