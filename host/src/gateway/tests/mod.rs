@@ -1,7 +1,6 @@
 //! The gateway over real sockets, on a bus in memory.
 
 mod client;
-#[allow(unused)]
 mod listener;
 mod memory_bus;
 mod streams;
