@@ -67,8 +67,8 @@ async function check(page) {
   await page.locator("#state[data-state=live]").waitFor();
   console.log("ready");
   try {
-    const row = page.locator("#feed .message").filter({ hasText: text }).first();
-    await row.waitFor({ state: "visible" });
+    const onChannel = page.locator("#feed .message").filter({ has: page.getByText(channel, { exact: true }) });
+    await onChannel.filter({ hasText: text }).first().waitFor();
     console.log("seen");
   } finally {
     if (screenshot) await page.screenshot({ path: screenshot });

@@ -89,13 +89,13 @@ impl Hub {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the bus until `stop`, then ends every stream.
+    /// Follows the bus until `stop` or the end of the bus, then ends every stream.
     pub(super) async fn run(self: Arc<Self>, follower: Follower, stop: CancellationToken) {
         let Follower { head, live } = follower;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.follow_history(head) => tracing::error!("the bus has ended, and with it every stream"),
-            () = self.follow_live(live) => tracing::error!("the bus has ended, and with it every stream"),
+            () = self.follow_history(head) => {}
+            () = self.follow_live(live) => {}
             () = self.sweep() => {}
         }
         self.close();
@@ -203,7 +203,8 @@ impl Hub {
         }
     }
 
-    fn close(&self) {
+    /// Ends every stream, and lets nobody subscribe any more.
+    pub(super) fn close(&self) {
         let mut registry = self.registry();
         registry.closed = true;
         registry.subscribers.values().for_each(|mailbox| mailbox.close());

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - an accept that fails never ends the listener;
 //! - connections are bounded; one too many is told so, if it asks;
-//! - every task belongs to the set and is gone when [`Server::run`] returns, at most `shutdown_time_max` after the
+//! - every task belongs to [`Server::run`] and is gone when it returns, at most `shutdown_time_max` after the
 //!   order to stop. HTTP's own graceful end waits for open streams for ever; the hub ends these first.
 
 use std::io::ErrorKind;
@@ -74,8 +74,9 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves until `stop`.
+    /// Serves until `stop`, or until the bus has ended.
     pub(super) async fn run(self, follower: Follower, stop: CancellationToken) {
+        let stop = stop.child_token();
         let Self { config, listener, routes, hub } = self;
         let places = Arc::new(Semaphore::new(config.connections_count_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
@@ -88,10 +89,16 @@ impl Server {
             stop: stop.clone(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(hub.run(follower, stop.clone()));
+        let mut hub_task = tokio::spawn(Arc::clone(&hub).run(follower, stop.clone()));
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
+                // Without it, streams would live and be silent.
+                ended = &mut hub_task => {
+                    tracing::error!(failed = ended.is_err(), "the hub has ended, and the gateway with it");
+                    break;
+                }
                 Some(ended) = tasks.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => {
@@ -115,6 +122,8 @@ impl Server {
             }
         }
         drop(listener);
+        stop.cancel();
+        hub.close();
         let ended = tokio::time::timeout(shutdown_time_max, async {
             while let Some(ended) = tasks.join_next().await {
                 report(ended);
@@ -124,6 +133,7 @@ impl Server {
             tracing::warn!(count = tasks.len(), "cut connections that did not end in time");
             tasks.shutdown().await;
         }
+        hub_task.abort();
     }
 }
 

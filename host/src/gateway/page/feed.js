@@ -8,7 +8,7 @@ const TEXT_MAX = 4_000;
 const LATENCIES_MAX = 500;
 const KNOWN_EVENTS = ["insert", "update", "delete", "truncate", "snapshot", "schema", "message", "reset"];
 
-const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const time = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const number = new Intl.NumberFormat();
 
 const get = (id) => document.getElementById(id);
@@ -51,7 +51,8 @@ export class Feed {
     message.value = parse(message.data);
     const sentAt = message.value?.sent_at;
     if (typeof sentAt === "number") {
-      this.#latencies.push(Math.max(0, message.at.getTime() - sentAt / 1_000));
+      message.delay = Math.max(0, message.at.getTime() - sentAt / 1_000);
+      this.#latencies.push(message.delay);
       if (this.#latencies.length > LATENCIES_MAX) this.#latencies.shift();
     }
     this.#pending.push(message);
@@ -62,7 +63,7 @@ export class Feed {
   draw() {
     if (this.#drawing) return;
     this.#drawing = true;
-    // Not requestAnimationFrame alone: a tab in the background gets no frames, but keeps a bounded count.
+    // A tab in the background gets no frames: what waits is bounded above.
     requestAnimationFrame(() => {
       this.#drawing = false;
       this.#drawFigures();
@@ -94,8 +95,7 @@ export class Feed {
     get("delivered").textContent = number.format(this.#delivered);
     const sorted = [...this.#latencies].sort((a, b) => a - b);
     if (sorted.length > 0) {
-      const median = sorted[sorted.length >> 1];
-      get("latency").textContent = median < 10 ? `${median.toFixed(1)} ms` : `${number.format(Math.round(median))} ms`;
+      get("latency").textContent = millis(sorted[sorted.length >> 1]);
     }
   }
 
@@ -141,6 +141,10 @@ export class Feed {
   }
 }
 
+function millis(value) {
+  return value < 10 ? `${value.toFixed(1)} ms` : `${number.format(Math.round(value))} ms`;
+}
+
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -154,9 +158,11 @@ function row(message) {
   const made = element("li", "message");
   made.dataset.event = known ? message.event : "other";
   const head = element("div", "message-head");
-  const at = element("time", "", `${time.format(message.at)}.${String(message.at.getMilliseconds()).padStart(3, "0")}`);
+  const at = element("time", "", time.format(message.at));
   at.dateTime = message.at.toISOString();
-  head.append(element("span", "event", message.event || "message"), element("span", "channel", message.channel), at);
+  head.append(element("span", "event", message.event || "message"), element("span", "channel", message.channel));
+  if (message.delay !== undefined) head.append(element("span", "delay", `after ${millis(message.delay)}`));
+  head.append(at);
   made.append(head, message.event === "reset" ? resetText(message) : payload(message));
   return made;
 }

@@ -18,12 +18,15 @@ const stream = new Stream((message) => feed.add(message), showState);
 
 let selected = fromAddress();
 let groups = new Map();
+// Groups of which not all keys are listed.
+let partial = new Set();
 let search = "";
 let lastShown = "";
 
 // Channels are `TABLE` and `TABLE:KEY`: of each table's keys the first page is enough, and no table is left out.
 async function list(prefix) {
   const found = [];
+  const partial = new Set();
   let after = "";
   for (let pages = 0; pages < GROUPS_MAX; pages += 1) {
     const query = new URLSearchParams({ prefix, after, limit: PAGE_COUNT });
@@ -31,21 +34,24 @@ async function list(prefix) {
     if (!answer.ok) throw new Error((await answer.json()).error.message);
     const { channels, next } = await answer.json();
     found.push(...channels);
-    if (next === null) return found;
+    if (next === null) break;
     const group = groupOf(next);
+    if (next !== group) partial.add(group);
     // Beyond every key of this group. A name without keys is its own end.
     after = next === group ? next : `${group}:\u{10ffff}`;
   }
-  return found;
+  return { found, partial };
 }
 
+// 2 before 10, which the server's order of bytes does not give.
+const byNumber = new Intl.Collator("en", { numeric: true }).compare;
 const groupOf = (channel) => channel.split(":", 1)[0];
 
 async function refresh() {
   const prefix = search;
   let found;
   try {
-    found = await list(prefix);
+    ({ found, partial } = await list(prefix));
   } catch (error) {
     get("channels-note").textContent = `The list of channels did not come: ${error.message}`;
     return;
@@ -75,13 +81,14 @@ function showChannels() {
   const parts = [];
   if (missing.length > 0) parts.push(...missing.map(channelRow));
   for (const [group, channels] of groups) {
-    const keys = channels.filter((channel) => channel !== group);
+    const keys = channels.filter((channel) => channel !== group).sort(byNumber);
     if (channels.includes(group)) parts.push(channelRow(group));
     if (keys.length === 0) continue;
     const details = element("details");
     details.dataset.group = group;
     details.open = search !== "" || open.has(group);
-    const count = keys.length >= PAGE_COUNT - 1 ? `first ${keys.length} keys` : `${keys.length} ${keys.length === 1 ? "key" : "keys"}`;
+    const some = partial.has(group) ? "first " : "";
+    const count = `${some}${keys.length} ${keys.length === 1 ? "key" : "keys"}`;
     details.append(element("summary", "", channels.includes(group) ? count : `${group}: ${count}`), ...keys.map(channelRow));
     parts.push(details);
   }
@@ -112,7 +119,8 @@ function channelRow(channel) {
 
 function select(channels) {
   selected = channels;
-  const query = new URLSearchParams([...channels].map((channel) => ["channel", channel]));
+  // An empty name stands for a selection of nothing, unlike no selection.
+  const query = new URLSearchParams((channels.size > 0 ? [...channels] : [""]).map((channel) => ["channel", channel]));
   history.replaceState(null, "", `#${query}`);
   follow();
 }
@@ -136,10 +144,10 @@ function showEmpty() {
         element("p", "", "The next commit that reaches a followed channel appears here by itself. Older messages stay where they are: this is a live view."),
       ]
     : groups.size > 0 || selected !== null
-      ? [element("h3", "", "Choose a channel"), element("p", "", "Select one or more on the left: whole tables, or one row by its key.")]
+      ? [element("h3", "", "Choose a channel"), element("p", "", "Select one or more of the list: whole tables, or one row by its key.")]
       : [
           element("h3", "", "Nothing has come through yet"),
-          element("p", "", "Commit a row to a table that Twohop follows. Its policy says to which channels the change goes; they show up on the left by themselves, and what comes on them shows up here."),
+          element("p", "", "Commit a row to a table that Twohop follows. Its policy says to which channels the change goes; they show up in the list by themselves, and what comes on them shows up here."),
           element("pre", "", "INSERT INTO orders (customer, status) VALUES ('Ada', 'new');"),
         ];
   get("empty").replaceChildren(...parts);

@@ -32,6 +32,7 @@ export class Stream {
   #connect() {
     clearTimeout(this.#timer);
     this.#abort?.abort();
+    this.#abort = null;
     if (this.#channels.length === 0) {
       this.#lastId = "";
       this.onState("idle");

@@ -27,6 +27,8 @@ pub(super) struct Client {
     /// The head of the response.
     pub(super) head: String,
     body: Vec<u8>,
+    /// So much of the body has no end of a block.
+    searched: usize,
     pending: VecDeque<Event>,
     fields: Event,
     has_data: bool,
@@ -62,6 +64,7 @@ impl Client {
             raw: Vec::new(),
             head: String::new(),
             body: Vec::new(),
+            searched: 0,
             pending: VecDeque::new(),
             fields: Event::default(),
             has_data: false,
@@ -97,15 +100,8 @@ impl Client {
 
     /// False at the end of the connection.
     async fn fill(&mut self) -> bool {
-        let mut buffer = [0; 16 << 10];
-        let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut buffer)).await;
-        match read.expect("something comes, or the connection ends") {
-            Ok(0) | Err(_) => false,
-            Ok(count) => {
-                self.raw.extend_from_slice(&buffer[..count]);
-                true
-            }
-        }
+        let read = tokio::time::timeout(PATIENCE, self.socket.read_buf(&mut self.raw)).await;
+        !matches!(read.expect("something comes, or the connection ends"), Ok(0) | Err(_))
     }
 
     /// The rest of the answer, by its length.
@@ -148,13 +144,15 @@ impl Client {
     /// Reads at least until the next empty line; false if the stream ended first.
     pub(super) async fn block(&mut self) -> bool {
         loop {
-            if let Some(end) = find(&self.body, b"\n\n") {
+            if let Some(end) = find(&self.body[self.searched..], b"\n\n").map(|end| self.searched + end) {
+                self.searched = 0;
                 let block: Vec<u8> = self.body.drain(..end + 2).collect();
                 let block = String::from_utf8(block).expect("the stream is UTF-8");
                 self.seen.push_str(&block);
                 self.parse(&block);
                 return true;
             }
+            self.searched = self.body.len().saturating_sub(1);
             if !self.chunk().await {
                 return false;
             }
