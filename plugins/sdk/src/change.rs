@@ -54,7 +54,8 @@ impl<'a> Change<'a> {
         self.row_at(self.cells.old_rows[self.index])
     }
 
-    /// `$key`: the row's key as text, with `,` between several columns. None for truncate and schema, and for a table
+    /// `$key`: the row's key as text, with `,` between several columns and `\` before a `,` or
+    /// `\` within one. None for truncate and schema, and for a table
     /// that has no key.
     ///
     /// # Panics

@@ -217,7 +217,7 @@ impl<'r, K> Draft<'r, K> {
         self.finish(option::NOTHING);
     }
 
-    /// JSON of the policy's own making, which nobody checks.
+    /// JSON of the policy's own making: one document, else the host refuses the answer.
     pub fn json(self, json: impl IntoText) {
         self.finish_with(option::JSON, json);
     }

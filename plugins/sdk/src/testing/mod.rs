@@ -3,7 +3,7 @@
 //! In: [`Sample`]s, changes written down as rows. Out: [`Route`]s and [`Judged`]s, decoded. Between them runs what runs in a component:
 //! the kit plays the host, lowers the samples that match a subscription into the lists of the interface, calls the
 //! policy, and refuses an answer that a host would refuse. Absent on purpose: anything of the host that comes
-//! after the answer; a filter's masks do not reach the router.
+//! after the answer; a filter's masks do not reach the router, no length is bounded, and JSON is not parsed.
 //!
 //! ```
 //! # use twohop_plugin::*;

@@ -118,8 +118,8 @@ impl Encoded<'_> {
         let time = Time::from_micros(self.number);
         Ok(match self.kind {
             kind::CHANNEL => Route::Channel {
-                channel: self.name(0, "channel")?,
-                event: self.text(1)?,
+                channel: printable(self.name(0, "channel")?, "channel")?,
+                event: printable(self.text(1)?, "event")?,
                 payload: self.payload()?,
                 keep: self.keep(),
             },
@@ -218,5 +218,13 @@ impl Encoded<'_> {
         let (start, length) = bounds(self.spans[span]);
         let bytes = self.arena.get(start..).and_then(|rest| rest.get(..length));
         bytes.ok_or_else(|| format!("its span {span} is outside of the arena"))
+    }
+}
+
+fn printable(name: String, what: &str) -> Result<String, String> {
+    if name.chars().any(char::is_control) {
+        Err(format!("its {what} has a control character"))
+    } else {
+        Ok(name)
     }
 }

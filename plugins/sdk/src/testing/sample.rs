@@ -173,12 +173,8 @@ impl Sample {
     /// The key as text, of the row after the change or before a delete.
     pub(super) fn key_text(&self) -> Option<String> {
         let row = self.row.as_ref().or(self.old.as_ref())?;
-        let texts: Vec<String> = self.key.iter().map(|column| value(row, column).to_string()).collect();
-        match texts.as_slice() {
-            [] => None,
-            [text] => Some(text.clone()),
-            _ => Some(texts.iter().map(|text| escape(text)).collect::<Vec<_>>().join(",")),
-        }
+        let texts: Vec<String> = self.key.iter().map(|column| key_part(value(row, column))).collect();
+        (!texts.is_empty()).then(|| texts.join(","))
     }
 }
 
@@ -187,8 +183,13 @@ pub(super) fn value<'a>(row: &'a Columns, column: &str) -> Value<'a> {
     row.iter().find(|(name, _)| name == column).map_or(Value::Unchanged, |(_, value)| value.value())
 }
 
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace(',', "\\,")
+fn key_part(value: Value<'_>) -> String {
+    match value {
+        Value::Null | Value::Unchanged | Value::Masked => String::new(),
+        Value::Text(text) => text.replace('\\', "\\\\").replace(',', "\\,"),
+        Value::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => value.to_string(),
+    }
 }
 
 fn owned<'a>(row: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Columns {

@@ -142,15 +142,12 @@ fn any_payload() -> impl Strategy<Value = Payload> {
 
 fn any_route() -> impl Strategy<Value = Route> {
     let name = || ".{1,8}";
+    let word = |word: &str| proptest::string::string_regex(word).expect("a regular expression");
     let time = || any::<i64>().prop_map(Time::from_micros);
     let keep = prop::sample::select(vec![Keep::History, Keep::LiveOnly, Keep::Retained, Keep::Forget]);
     prop_oneof![
-        (name(), ".*", any_payload(), keep).prop_map(|(channel, event, payload, keep)| Route::Channel {
-            channel,
-            event,
-            payload,
-            keep
-        }),
+        (word(r"\PC{1,8}"), word(r"\PC{0,8}"), any_payload(), keep)
+            .prop_map(|(channel, event, payload, keep)| Route::Channel { channel, event, payload, keep }),
         (name(), name(), any_payload(), time()).prop_map(|(author, item, payload, time)| Route::Audience {
             author,
             item,
@@ -223,6 +220,7 @@ impl Plugin for Probe {
 impl Router for Probe {
     fn direct(&self, change: &Change<'_>, routes: &mut Routes) {
         match self.0.as_str() {
+            "breaks a line" => routes.channel("orders").event("in\nsert").row(),
             "names no channel" => routes.channel("").row(),
             "reads what it did not ask for" => drop(change.row().map(|row| row.text("status"))),
             "reads a virtual column it did not ask for" => drop(change.table().len()),
@@ -297,6 +295,18 @@ fn a_dropped_draft_leaves_no_route() {
 )]
 fn an_answer_that_a_host_refuses_fails_the_test() {
     drop(probe("names no channel", insert()));
+}
+
+#[test]
+#[should_panic(expected = "its event has a control character")]
+fn an_event_with_a_line_break_fails_the_test() {
+    drop(probe("breaks a line", insert()));
+}
+
+#[test]
+fn a_key_of_one_column_is_escaped_like_one_of_several() {
+    let insert = Sample::insert("orders", crate::row! { "id" => "x,y" }).key(["id"]);
+    assert_eq!(probe("route", insert), [to("orders:x\\,y", "insert")]);
 }
 
 #[test]
