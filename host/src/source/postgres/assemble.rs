@@ -95,9 +95,14 @@ impl Assembler {
         self.relations.remember(relation, primary_key)
     }
 
-    /// Remembers the name of a type.
-    pub(super) fn announce_type(&mut self, oid: u32, name: &str) -> Result<(), TooManyRelations> {
-        self.relations.remember_type(oid, name)
+    /// Remembers a type.
+    pub(super) fn announce_type(
+        &mut self,
+        oid: u32,
+        schema: &str,
+        name: &str,
+    ) -> Result<(), TooManyRelations> {
+        self.relations.remember_type(oid, schema, name)
     }
 
     /// Whether a transaction has begun whose commit has not come yet.

@@ -62,7 +62,11 @@ impl Target {
             _ => return Err(wrong("names several hosts, and one source reads from one")),
         };
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        let user = config.get_user().ok_or_else(|| wrong("names no user"))?.to_owned();
+        let user = config
+            .get_user()
+            .filter(|user| !user.is_empty())
+            .ok_or_else(|| wrong("names no user"))?
+            .to_owned();
         let password = String::from_utf8(config.get_password().unwrap_or_default().to_vec())
             .map_err(|_| wrong("has a password that is not UTF-8"))?;
         let database = config.get_dbname().unwrap_or(&user).to_owned();
@@ -105,7 +109,10 @@ impl Target {
                 cause: io::Error::new(cause.kind(), cause.to_string()),
             },
             // Such as "password missing": nothing came from the server.
-            None => self.refusal(Said { code: "28P01".to_owned(), message: with_causes(&error) }),
+            None => {
+                let said = Said { code: String::new(), message: with_causes(&error) };
+                SourceError::Password { address: self.address(), user: self.user.clone(), said }
+            }
         }
     }
 

@@ -30,16 +30,46 @@ pub enum DecodeError {
 /// One message. Numbers of the log are LSNs, times are microseconds since 2000-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message<'a> {
-    Begin { commit: u64, committed_at: i64, transaction: u32 },
-    Commit { commit: u64, end: u64, committed_at: i64 },
+    Begin {
+        commit: u64,
+        committed_at: i64,
+        transaction: u32,
+    },
+    Commit {
+        commit: u64,
+        end: u64,
+        committed_at: i64,
+    },
     Origin,
     Relation(Relation<'a>),
-    Type { oid: u32, name: &'a str },
-    Insert { relation: u32, new: Tuple<'a> },
-    Update { relation: u32, old: Option<Old<'a>>, new: Tuple<'a> },
-    Delete { relation: u32, old: Old<'a> },
-    Truncate { relations: Oids<'a> },
-    Logical { scope: Scope, at: u64, prefix: &'a str, content: &'a [u8] },
+    /// A type that is not built in; a domain is announced under the name of its base type.
+    Type {
+        oid: u32,
+        schema: &'a str,
+        name: &'a str,
+    },
+    Insert {
+        relation: u32,
+        new: Tuple<'a>,
+    },
+    Update {
+        relation: u32,
+        old: Option<Old<'a>>,
+        new: Tuple<'a>,
+    },
+    Delete {
+        relation: u32,
+        old: Old<'a>,
+    },
+    Truncate {
+        relations: Oids<'a>,
+    },
+    Logical {
+        scope: Scope,
+        at: u64,
+        prefix: &'a str,
+        content: &'a [u8],
+    },
 }
 
 /// Whether a logical message belongs to a transaction.
@@ -176,8 +206,8 @@ pub(super) fn decode(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
         b'R' => Message::Relation(reader.relation()?),
         b'Y' => {
             let oid = reader.u32("type")?;
-            reader.text("type's schema")?;
-            Message::Type { oid, name: reader.text("type's name")? }
+            let schema = reader.schema("type's schema")?;
+            Message::Type { oid, schema, name: reader.text("type's name")? }
         }
         b'I' => {
             let relation = reader.u32("relation")?;
@@ -256,17 +286,21 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).map_err(|_| DecodeError::Invalid(what))
     }
 
+    /// The server sends an empty name for its own catalog.
+    fn schema(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
+        Ok(match self.text(what)? {
+            "" => "pg_catalog",
+            schema => schema,
+        })
+    }
+
     fn expect(&mut self, mark: u8, what: &'static str) -> Result<(), DecodeError> {
         if self.u8(what)? == mark { Ok(()) } else { Err(DecodeError::Invalid(what)) }
     }
 
     fn relation(&mut self) -> Result<Relation<'a>, DecodeError> {
         let oid = self.u32("relation")?;
-        // The server sends an empty name for its own catalog.
-        let schema = match self.text("schema")? {
-            "" => "pg_catalog",
-            schema => schema,
-        };
+        let schema = self.schema("schema")?;
         let name = self.text("table")?;
         let identity = Identity::from_letter(self.u8("identity")?).ok_or(DecodeError::Invalid("identity"))?;
         let column_count = self.u16("columns")?;
@@ -360,7 +394,7 @@ mod tests {
                 prop::collection::vec(("[a-z]{1,5}", any::<u32>(), any::<bool>()), 0..5)
             )
                 .prop_map(|(oid, name, columns)| encode::relation(oid, "public", &name, b'd', &columns)),
-            (any::<u32>(), "[a-z]{1,9}").prop_map(|(oid, name)| encode::type_name(oid, &name)),
+            (any::<u32>(), "[a-z]{1,9}").prop_map(|(oid, name)| encode::type_name(oid, "public", &name)),
             (any::<u32>(), rows()).prop_map(|(relation, new)| encode::insert(relation, &new)),
             (any::<u32>(), old, rows()).prop_map(|(relation, old, new)| encode::update(
                 relation,
@@ -433,17 +467,17 @@ mod tests {
 
     /// Decodes and looks at everything, so that a broken promise of an iterator shows.
     fn walk(bytes: &[u8]) {
-        match decode(bytes) {
-            Ok(Message::Relation(relation)) => drop(relation.columns().count()),
-            Ok(Message::Insert { new, .. }) => drop(new.iter().count()),
+        let seen = match decode(bytes) {
+            Ok(Message::Relation(relation)) => relation.columns().count(),
+            Ok(Message::Insert { new, .. }) => new.iter().count(),
             Ok(Message::Update { old, new, .. }) => {
-                drop(new.iter().count());
-                drop(old.map(|old| old.tuple().iter().count()));
+                new.iter().count() + old.map_or(0, |old| old.tuple().iter().count())
             }
-            Ok(Message::Delete { old, .. }) => drop(old.tuple().iter().count()),
-            Ok(Message::Truncate { relations }) => drop(relations.iter().count()),
-            Ok(_) | Err(_) => {}
-        }
+            Ok(Message::Delete { old, .. }) => old.tuple().iter().count(),
+            Ok(Message::Truncate { relations }) => relations.iter().count(),
+            Ok(_) | Err(_) => 0,
+        };
+        assert!(seen <= 2 * bytes.len() + 2, "every item has at least a byte");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub enum SourceError {
     },
     /// The password is wrong or missing.
     #[error(
-        "PostgreSQL at {address} does not accept the password of `{user}`: check the source's URL ({said})"
+        "PostgreSQL at {address} does not accept the password of `{user}`: check user and password in the source's URL ({said})"
     )]
     Password {
         /// Host and port.

@@ -37,7 +37,7 @@ pub(super) async fn ensure(
         let list = sql_list(tables.iter().map(|table| &table.name));
         let sql =
             format!("CREATE PUBLICATION {name} FOR TABLE {list} WITH (publish_via_partition_root = true)");
-        control.execute(&format!("`CREATE PUBLICATION {publication}`"), &sql).await?;
+        control.execute(&format!("`{sql}`"), &sql).await?;
         return Ok(Outcome::Created);
     };
     if row.get(0) {
@@ -67,7 +67,7 @@ async fn fit(control: &Control, publication: &str, tables: &[Captured]) -> Resul
     for (verb, names) in [("ADD", &added), ("DROP", &removed)] {
         if !names.is_empty() {
             let sql = format!("ALTER PUBLICATION {} {verb} TABLE {}", quoted(publication), sql_list(names));
-            control.execute(&format!("`ALTER PUBLICATION {publication}`"), &sql).await?;
+            control.execute(&format!("`{sql}`"), &sql).await?;
         }
     }
     Ok(Outcome::Kept { added })

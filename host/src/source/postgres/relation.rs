@@ -32,7 +32,7 @@ pub struct TooManyRelations;
 pub(super) struct Relations {
     source: Box<str>,
     known: HashMap<u32, Known>,
-    types: HashMap<u32, Box<str>>,
+    types: HashMap<u32, (Box<str>, Class)>,
 }
 
 impl Relations {
@@ -44,8 +44,13 @@ impl Relations {
         self.known.get(&relation)
     }
 
-    pub(super) fn remember_type(&mut self, oid: u32, name: &str) -> Result<(), TooManyRelations> {
-        self.types.insert(oid, name.into());
+    pub(super) fn remember_type(
+        &mut self,
+        oid: u32,
+        schema: &str,
+        name: &str,
+    ) -> Result<(), TooManyRelations> {
+        self.types.insert(oid, (name.into(), Class::named(schema, name)));
         self.check_bound()
     }
 
@@ -61,17 +66,14 @@ impl Relations {
             .columns()
             .map(|column| Column {
                 name: column.name.into(),
-                type_name: match self.types.get(&column.type_oid) {
-                    Some(name) => name.clone(),
-                    None => builtin_name(column.type_oid),
-                },
+                type_name: self.type_of(column.type_oid).0,
                 key: match primary_key {
                     Some(key) => key.iter().any(|name| name == column.name),
                     None => column.key,
                 },
             })
             .collect();
-        let classes = relation.columns().map(|column| Class::of(column.type_oid)).collect();
+        let classes = relation.columns().map(|column| self.type_of(column.type_oid).1).collect();
         let table = Arc::new(Table {
             source: self.source.clone(),
             schema: relation.schema.into(),
@@ -80,6 +82,11 @@ impl Relations {
         });
         self.known.insert(relation.oid, Known { table, classes });
         self.check_bound()
+    }
+
+    fn type_of(&self, oid: u32) -> (Box<str>, Class) {
+        let announced = self.types.get(&oid).cloned();
+        announced.unwrap_or_else(|| (builtin_name(oid), Class::of(oid)))
     }
 
     fn check_bound(&self) -> Result<(), TooManyRelations> {
@@ -99,7 +106,7 @@ mod tests {
         let bytes = encode::relation(5, "shop", "orders", identity, &columns);
         let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
         let mut relations = Relations::new("main");
-        relations.remember_type(70_000, "mood_type").expect("the first type fits");
+        relations.remember_type(70_000, "public", "mood_type").expect("the first type fits");
         relations.remember(&relation, primary_key).expect("the first relation fits");
         relations.get(5).expect("it was remembered").table.clone()
     }

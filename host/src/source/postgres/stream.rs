@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
                 };
                 self.assembler.announce(&relation, primary_key.as_deref())?;
             }
-            Message::Type { oid, name } => self.assembler.announce_type(oid, name)?,
+            Message::Type { oid, schema, name } => self.assembler.announce_type(oid, schema, name)?,
             message => self.assembler.push(&message, now())?,
         }
         Ok(())

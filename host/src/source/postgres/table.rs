@@ -60,10 +60,18 @@ pub(super) enum Kind {
     Partitioned,
 }
 
-/// The key is that of the replica identity; where that is the whole row, the primary key; where there is none, all.
-const COLUMNS: &str = "SELECT a.attname, a.atttypid, t.typname, \
+/// A domain is as its base type, which may be a domain again. The key is that of the replica identity; where that is
+/// the whole row, the primary key; where there is none, all columns.
+const COLUMNS: &str = "SELECT a.attname, base.oid, base.typname, \
        COALESCE(a.attnum = ANY ((k.indkey::int2[])[0:k.indnkeyatts - 1]), c.relreplident = 'f') \
-     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid \
+     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+     CROSS JOIN LATERAL ( \
+       WITH RECURSIVE step AS ( \
+         SELECT t.oid, t.typname, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid \
+         UNION ALL \
+         SELECT t.oid, t.typname, t.typtype, t.typbasetype FROM step s JOIN pg_type t ON t.oid = s.typbasetype \
+           WHERE s.typtype = 'd') \
+       SELECT oid, typname FROM step WHERE typtype <> 'd') base \
      LEFT JOIN pg_index k ON k.indrelid = c.oid \
        AND CASE c.relreplident WHEN 'i' THEN k.indisreplident ELSE k.indisprimary END \
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum";

@@ -5,7 +5,7 @@
 //! Booleans, integers, floating-point numbers and byte strings get a kind of their own; every other type keeps its
 //! canonical text, which [`SESSION`] makes the same on every connection.
 //!
-//! Absent on purpose: domains over those types, which keep their text, since only the catalog knows their base.
+//! A domain is as its base type. Absent on purpose: anything of arrays, ranges and JSON, which are text here.
 
 use crate::event::{Micros, RowBuilder, Value};
 
@@ -33,13 +33,25 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// The class of a type by its number in `pg_type`, which is fixed for those that are not text.
+    /// The class of a type by its number in `pg_type`, which is fixed for those that are not text. For a domain, give
+    /// the number of its base type.
     pub(super) fn of(type_oid: u32) -> Self {
         match type_oid {
             16 => Self::Boolean,
             17 => Self::Bytes,
             20 | 21 | 23 | 26 => Self::Integer,
             700 | 701 => Self::Float,
+            _ => Self::Text,
+        }
+    }
+
+    /// The class of a domain's base type, as the server announces it.
+    pub(super) fn named(schema: &str, name: &str) -> Self {
+        match (schema, name) {
+            ("pg_catalog", "bool") => Self::Boolean,
+            ("pg_catalog", "bytea") => Self::Bytes,
+            ("pg_catalog", "int8" | "int4" | "int2" | "oid") => Self::Integer,
+            ("pg_catalog", "float4" | "float8") => Self::Float,
             _ => Self::Text,
         }
     }
@@ -161,6 +173,18 @@ mod tests {
         }
         let mut builder = RowBuilder::default();
         assert_eq!(push(&mut builder, Class::Text, &[0xff]), Err(NotOfClass(Class::Text)));
+    }
+
+    #[test]
+    fn a_base_type_has_the_same_class_by_name_and_by_number() {
+        for type_oid in [16, 17, 20, 21, 23, 25, 26, 700, 701, 1184, 1700, 3802] {
+            assert_eq!(
+                Class::named("pg_catalog", &builtin_name(type_oid)),
+                Class::of(type_oid),
+                "{type_oid}"
+            );
+        }
+        assert_eq!(Class::named("public", "int4"), Class::Text, "a type of the same name in another schema");
     }
 
     #[test]

@@ -89,10 +89,10 @@ pub(in super::super) fn relation(
     out
 }
 
-pub(in super::super) fn type_name(oid: u32, name: &str) -> Vec<u8> {
+pub(in super::super) fn type_name(oid: u32, schema: &str, name: &str) -> Vec<u8> {
     let mut out = vec![b'Y'];
     out.extend(oid.to_be_bytes());
-    out.extend(zero_ended("public").chain(zero_ended(name)));
+    out.extend(zero_ended(schema).chain(zero_ended(name)));
     out
 }
 
