@@ -161,9 +161,8 @@ pub const STATE_GROUP_COUNT_MAX: usize = 64;
 pub const STATE_READERS_COUNT_MAX: usize = 4;
 /// A page of the database: small, since a commit of one message writes a handful of them.
 pub const STATE_PAGE_BYTES: u32 = 4_096;
-/// Pages of the journal that are copied into the main file even if a commit must wait for it; half as many when
-/// nobody waits.
-pub const STATE_JOURNAL_PAGES_MAX: u32 = 4_096;
+/// Pages of the journal at which it is copied into the main file; a few more may come meanwhile.
+pub const STATE_JOURNAL_PAGES_MAX: u32 = 2_048;
 /// What the journal's file is cut to after it grew beyond it.
 pub const STATE_JOURNAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 /// Pages that the committer keeps in memory.

@@ -6,7 +6,7 @@
 //! - jobs run, and are settled, in the order in which they were queued;
 //! - a job that fails leaves nothing behind and harms no other; where SQLite gives up the whole transaction (a full
 //!   disk), every job of the group fails and nothing of the group is kept;
-//! - the journal is copied into the main file between commits, never within one.
+//! - a journal that is copied into the main file is begun anew at once.
 //!
 //! Absent on purpose: retries. A job runs once, its owner decides.
 
@@ -18,6 +18,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StateError;
+use super::copier::{Copied, Copier, copy};
 use crate::limits::{STATE_GROUP_COUNT_MAX, STATE_JOURNAL_PAGES_MAX};
 
 /// What the committer runs.
@@ -59,19 +60,31 @@ where
     }
 }
 
+/// What the committer is told.
+pub(super) enum Order {
+    /// Run this.
+    Job(Box<dyn Job>),
+    /// The copier has copied the journal: copy the rest, and begin it anew.
+    Finish,
+}
+
 pub(super) struct Committer {
     path: PathBuf,
     connection: Connection,
-    jobs: mpsc::Receiver<Box<dyn Job>>,
+    orders: mpsc::Receiver<Order>,
+    copier: Copier,
     /// Pages in the journal after the last commit.
     journal_pages: Arc<AtomicU32>,
+    /// When the copier is called next, in pages.
+    copy_at_pages: u32,
 }
 
 impl Committer {
     pub(super) fn new(
         path: PathBuf,
         mut connection: Connection,
-        jobs: mpsc::Receiver<Box<dyn Job>>,
+        orders: mpsc::Receiver<Order>,
+        copier: Copier,
     ) -> rusqlite::Result<Self> {
         let journal_pages = Arc::new(AtomicU32::new(0));
         let pages = journal_pages.clone();
@@ -79,20 +92,32 @@ impl Committer {
             pages.store(count.cast_unsigned(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { path, connection, jobs, journal_pages })
+        Ok(Self { path, connection, orders, copier, journal_pages, copy_at_pages: STATE_JOURNAL_PAGES_MAX })
     }
 
     /// Runs until every sender is gone and the queue is empty.
     pub(super) fn run(mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < STATE_GROUP_COUNT_MAX
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                group.push(job);
+        while let Some(first) = self.orders.blocking_recv() {
+            let mut group = Vec::new();
+            let mut copied = false;
+            let mut next = Some(first);
+            while let Some(order) = next {
+                match order {
+                    Order::Job(job) => group.push(job),
+                    Order::Finish => copied = true,
+                }
+                next = if group.len() < STATE_GROUP_COUNT_MAX { self.orders.try_recv().ok() } else { None };
             }
-            self.commit(group);
-            self.checkpoint_when_due();
+            if !group.is_empty() {
+                self.commit(group);
+            }
+            if copied {
+                self.finish_round();
+            } else if self.journal_pages.load(Ordering::Relaxed) >= self.copy_at_pages {
+                // Not again before this round is finished.
+                self.copy_at_pages = u32::MAX;
+                self.copier.signal();
+            }
         }
     }
 
@@ -135,34 +160,21 @@ impl Committer {
         result
     }
 
-    /// Copies the journal into the main file and begins it anew, so that it stays small. Done where nobody waits if
-    /// possible, since a commit that comes meanwhile waits for it.
-    fn checkpoint_when_due(&mut self) {
-        let pages = self.journal_pages.load(Ordering::Relaxed);
-        let due = pages >= STATE_JOURNAL_PAGES_MAX
-            || (pages >= STATE_JOURNAL_PAGES_MAX / 2 && self.jobs.is_empty());
-        if !due {
-            return;
+    /// Copies what came while the copier ran, and begins the journal anew, which any write does once all is copied.
+    /// A journal that is copied but not begun anew would, if the disk then lost a page of it, lay old pages over the
+    /// new ones of the main file.
+    fn finish_round(&mut self) {
+        let round = copy(&self.connection).and_then(|copied| match copied {
+            Copied::Everything => self.statement("UPDATE life SET rounds = rounds + 1").map(|()| copied),
+            Copied::InPart => Ok(copied),
+        });
+        if let Err(error) = &round {
+            tracing::warn!(%error, "the state's journal could not be copied into its main file, and grows on");
         }
-        match self.checkpoint() {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(error = %error, "the state's journal could not be copied, and grows on")
-            }
-        }
-    }
-
-    fn checkpoint(&self) -> rusqlite::Result<()> {
-        let (busy, written, copied) = self
-            .connection
-            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
-            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
-        if busy == 0 && written == copied {
-            // A journal that is copied but not begun anew would, if the disk then lost a page of it, lay old pages
-            // over the new ones of the main file. Any write begins it anew.
-            self.statement("UPDATE life SET rounds = rounds + 1")?;
-        }
-        Ok(())
+        self.copy_at_pages = match round {
+            Ok(Copied::Everything) => STATE_JOURNAL_PAGES_MAX,
+            _ => self.journal_pages.load(Ordering::Relaxed).saturating_add(STATE_JOURNAL_PAGES_MAX),
+        };
     }
 
     fn execute(&self, sql: &str) -> Result<(), StateError> {

@@ -16,6 +16,7 @@
 //! no other room touches SQLite.
 
 mod committer;
+mod copier;
 mod error;
 mod journal;
 mod open;
@@ -32,7 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use error::StateError;
 
-use self::committer::{Committer, Job, Task};
+use self::committer::{Committer, Order, Task};
+use self::copier::Copier;
 use self::readers::Readers;
 use crate::limits::STATE_QUEUE_COUNT_MAX;
 
@@ -48,7 +50,7 @@ pub struct State(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     life: u64,
-    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
+    orders: Option<mpsc::Sender<Order>>,
     committer: Option<JoinHandle<()>>,
     readers: Readers,
     /// Held while the state is open; the lock goes with the file handle.
@@ -66,16 +68,17 @@ impl State {
         let lock = lock(&folder.join("state.lock"))?;
         let path = folder.join("state.db");
         let (connection, life) = open::open(&path)?;
-        let (jobs, queue) = mpsc::channel(STATE_QUEUE_COUNT_MAX);
-        let committer = Committer::new(path.clone(), connection, queue)
-            .map_err(|error| StateError::database(&path, error))?;
+        let database = |error| StateError::database(&path, error);
+        let (orders, queue) = mpsc::channel(STATE_QUEUE_COUNT_MAX);
+        let copier = Copier::start(&path, open::connect(&path).map_err(database)?, orders.downgrade())?;
+        let committer = Committer::new(path.clone(), connection, queue, copier).map_err(database)?;
         let committer = std::thread::Builder::new()
             .name("state-commit".into())
             .spawn(|| committer.run())
             .map_err(|error| StateError::io(&path, error))?;
         Ok(Self(Arc::new(Inner {
             life: life.cast_unsigned(),
-            jobs: Some(jobs),
+            orders: Some(orders),
             committer: Some(committer),
             readers: Readers::new(path.clone()),
             path,
@@ -126,10 +129,10 @@ impl State {
         Work: FnOnce(&sql::Connection) -> sql::Result<T> + Send + 'static,
         Then: FnOnce(T) -> Answer + Send + 'static,
     {
-        let jobs = self.0.jobs.as_ref().ok_or(StateError::Ended)?;
+        let orders = self.0.orders.as_ref().ok_or(StateError::Ended)?;
         let (reply, answer) = oneshot::channel();
         let task = Task { work: Some(work), then, value: None, reply };
-        jobs.send(Box::new(task)).await.map_err(|_| StateError::Ended)?;
+        orders.send(Order::Job(Box::new(task))).await.map_err(|_| StateError::Ended)?;
         answer.await.map_err(|_| StateError::Ended)?
     }
 
@@ -157,7 +160,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // The last connection to close copies the journal and removes it: that must be the committer's.
         self.readers.close();
-        drop(self.jobs.take());
+        drop(self.orders.take());
         if let Some(committer) = self.committer.take() {
             // It panicked: whoever waited for it was told.
             let _ = committer.join();

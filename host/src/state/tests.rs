@@ -52,12 +52,18 @@ async fn allow_pages(state: &State, pages: u32) {
 }
 
 /// Keeps the committer busy until the sender is dropped, so that what is queued meanwhile becomes one group.
-fn hold(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+async fn hold(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
     let (release, released) = mpsc::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
     let state = state.clone();
     let held = tokio::spawn(async move {
-        state.commit(move |_| Ok(released.recv().is_err())).await.unwrap();
+        let job = move |_: &Connection| {
+            began.send(()).unwrap();
+            Ok(released.recv().is_err())
+        };
+        state.commit(job).await.unwrap();
     });
+    begun.await.unwrap();
     (release, held)
 }
 
@@ -65,8 +71,7 @@ fn hold(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
 async fn a_job_that_fails_leaves_nothing_and_harms_no_other_of_its_group() {
     let home = TempDir::new().unwrap();
     let state = state(home.path()).await;
-    let (release, held) = hold(&state);
-    tokio::task::yield_now().await;
+    let (release, held) = hold(&state).await;
     let failing = |connection: &Connection| {
         connection.execute("INSERT INTO notes (text) VALUES ('half')", [])?;
         Err::<(), _>(Error::QueryReturnedNoRows)
@@ -86,8 +91,7 @@ async fn what_follows_a_commit_runs_in_order_even_if_nobody_waits() {
     let home = TempDir::new().unwrap();
     let state = state(home.path()).await;
     let order = Arc::new(Mutex::new(Vec::new()));
-    let (release, held) = hold(&state);
-    tokio::task::yield_now().await;
+    let (release, held) = hold(&state).await;
     for nth in 0..5 {
         let order = order.clone();
         let commit = state.commit_then(note("text"), move |()| order.lock().unwrap().push(nth));
@@ -109,8 +113,7 @@ async fn a_full_disk_keeps_nothing_of_the_group_and_heals_without_a_restart() {
     let state = state(home.path()).await;
     state.commit(note("before")).await.unwrap();
     allow_pages(&state, 20).await;
-    let (release, held) = hold(&state);
-    tokio::task::yield_now().await;
+    let (release, held) = hold(&state).await;
     let large = "x".repeat(200_000);
     let release = async { drop(release) };
     let (small, full, late, ()) = tokio::join!(
