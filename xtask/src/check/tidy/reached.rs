@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::lexer::{Kind, Token};
+use super::links::join;
 use super::{File, Finding, Tree};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -140,11 +141,6 @@ fn path_attribute(tokens: &[Token], keyword: usize) -> Option<&str> {
         Some(Kind::Text(named)) if !before[at..].iter().any(ends) => Some(named),
         _ => None,
     }
-}
-
-/// `a/b` and `../c` are `a/c`.
-fn join(folder: &str, name: &str) -> String {
-    super::links::join(folder, name)
 }
 
 #[cfg(test)]
