@@ -11,15 +11,16 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::bus::local::{self, LocalBus};
-use crate::bus::{Bus, BusError};
+use crate::bus::BusError;
 use crate::config::{Config, Snapshot};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway, GatewayError};
-use crate::limits::SHUTDOWN_TIME_MAX;
+use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -72,6 +73,9 @@ pub enum AppError {
     /// The pipeline is.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The public listener ended although nobody told it to.
+    #[error("the public listener ended: the lines above say why")]
+    GatewayEnded,
     /// A part of the program broke one of its own invariants.
     #[error("a part of the program failed: {0}")]
     Panic(#[from] tokio::task::JoinError),
@@ -102,7 +106,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
         heartbeat_interval: config.gateway.heartbeat,
         ..gateway::Config::new(config.gateway.listen)
     };
-    let gateway = Gateway::start(gateway_config, bus, stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
     let sources = prepare_sources(&config, &log).await?;
 
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
@@ -114,7 +118,13 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     }
     let (runtime, pipeline_stop) = (Handle::current(), stop.clone());
     parts.spawn_blocking(move || Ok(pipeline.run(&runtime, &pipeline_stop)?));
+    parts.spawn(sweep(bus, stop.clone()));
     ready(gateway.address());
+    let gateway_stop = stop.clone();
+    parts.spawn(async move {
+        gateway.stopped().await;
+        if gateway_stop.is_cancelled() { Ok(()) } else { Err(AppError::GatewayEnded) }
+    });
 
     let end = tokio::select! {
         signal = shutdown::requested() => signal.map_err(AppError::Signal),
@@ -129,7 +139,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
                 error!(error = %failed, "failed while stopping");
             }
         }
-        gateway.stopped().await;
     };
     if tokio::time::timeout(SHUTDOWN_TIME_MAX * 2, rest).await.is_err() {
         warn!("stopped without waiting any longer; nothing is lost");
@@ -157,7 +166,7 @@ async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppErr
     Ok(tokio::task::spawn_blocking(load).await??)
 }
 
-async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<dyn Bus>), AppError> {
+async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<LocalBus>), AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
     let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
@@ -169,6 +178,19 @@ async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<dyn Bus
     };
     let log = tokio::task::spawn_blocking(move || Segments::open(segments)).await??;
     Ok((Arc::new(log), Arc::new(bus)))
+}
+
+/// Lets the history go that is past its bounds, until stopped. What fails, fails for now only: the next round does
+/// its work.
+async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppError> {
+    let mut rounds = tokio::time::interval(HISTORY_SWEEP_INTERVAL);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+        if let Err(error) = bus.sweep().await {
+            warn!(error = %error, "the history keeps more than it should");
+        }
+    }
+    Ok(())
 }
 
 async fn prepare_sources(
