@@ -495,8 +495,8 @@ mod tests {
             Ok(Message::Logical { scope: Scope::Transaction, at: 9, prefix: "mail", content: b"hello" })
         );
         assert_eq!(
-            decode(&encode::type_name(70_000, "mood")),
-            Ok(Message::Type { oid: 70_000, name: "mood" })
+            decode(&encode::type_name(70_000, "", "int4")),
+            Ok(Message::Type { oid: 70_000, schema: "pg_catalog", name: "int4" })
         );
         let truncate = encode::truncate(&[3, 4]);
         let Ok(Message::Truncate { relations }) = decode(&truncate) else { panic!("not a truncate") };
