@@ -205,6 +205,17 @@ pub enum SourceError {
         /// The slot that stands before it.
         slot: String,
     },
+    /// One row of a snapshot is too large.
+    #[error(
+        "a row of {table} has {bytes} bytes, above the limit of {CHANGE_BYTES_MAX}: take the table out of the \
+         source's `tables`, or set snapshot = \"none\""
+    )]
+    RowTooLarge {
+        /// Its table.
+        table: String,
+        /// Its size.
+        bytes: usize,
+    },
     /// The server does not speak the protocol.
     #[error("PostgreSQL sent what this program does not understand during {doing}: {what}")]
     Protocol {

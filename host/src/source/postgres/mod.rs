@@ -198,11 +198,12 @@ impl Plans {
         let tables = preflight::check(&control, &self.config, &self.target.user, &self.tables).await?;
         let publication = publication::ensure(&control, &self.publication, &tables).await?;
         let last = log.last_position(&self.config.name);
-        let state = slot::free(&control, &self.slot).await?;
-        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot)?;
+        // First, since another server lacks the slot too, and that would be the lesser truth.
         if let Some(last) = last {
             slot::check_written(&control, last).await?;
         }
+        let state = slot::free(&control, &self.slot).await?;
+        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot)?;
         let from = match plan {
             Plan::Resume { from } => from,
             Plan::Create => 0,

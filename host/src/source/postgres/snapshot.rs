@@ -27,6 +27,7 @@ use super::slot::{Created, snapshot_commit, snapshot_end};
 use super::table::{Captured, Kind, describe};
 use super::values::{self, Class};
 use crate::event::{Change, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
+use crate::limits::CHANGE_BYTES_MAX;
 
 const DOING: &str = "the snapshot";
 
@@ -129,12 +130,20 @@ impl Copier<'_> {
         row: &SimpleQueryRow,
     ) -> Result<Change, SourceError> {
         let mut builder = RowBuilder::default();
+        let mut bytes = 0;
         for (column, class) in classes.iter().enumerate() {
             match row.try_get(column).map_err(|error| SourceError::control(DOING, error))? {
                 None => builder.push(Value::Null),
-                Some(text) => values::push(&mut builder, *class, text.as_bytes())
-                    .map_err(|_| unreadable(table, column))?,
+                Some(text) => {
+                    bytes += text.len();
+                    values::push(&mut builder, *class, text.as_bytes())
+                        .map_err(|_| unreadable(table, column))?;
+                }
             }
+        }
+        if bytes > CHANGE_BYTES_MAX {
+            let table = format!("{}.{}", table.schema, table.name);
+            return Err(SourceError::RowTooLarge { table, bytes });
         }
         let position = self.next;
         // The largest index is that of the record of completion.
