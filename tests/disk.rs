@@ -29,7 +29,8 @@ async fn killed_stand() -> Result<(Stand, String, Vec<Row>)> {
     let mut writer = Writer::start(stand.postgres.url(), Duration::from_millis(1));
     writer.wait_for(300).await?;
     let events = follower.wait_until("a hundred rows", WITHIN, |events| events.len() >= 100).await?;
-    let epoch = events[0].id.as_deref().and_then(|id| id.split_once('.')).context("an id is EPOCH.SEQUENCE")?;
+    let epoch =
+        events[0].id.as_deref().and_then(|id| id.split_once('.')).context("an id is EPOCH.SEQUENCE")?;
     let epoch = epoch.0.to_owned();
     stand.host.kill9();
     let committed = writer.finish(&stand.postgres.url()).await?;
@@ -43,9 +44,9 @@ async fn whole_history(stand: &Stand, epoch: &str, committed: &[Row]) -> Result<
     let mut client = SseClient::connect(stand.address(), &path, None).await?;
     let mut received = Vec::new();
     while received.len() < expected.len() {
-        let event = tokio::time::timeout(WITHIN, client.next()).await.with_context(|| {
-            format!("{} of {} rows came", received.len(), expected.len())
-        })??;
+        let event = tokio::time::timeout(WITHIN, client.next())
+            .await
+            .with_context(|| format!("{} of {} rows came", received.len(), expected.len()))??;
         let event = event.context("the stream ended")?;
         ensure!(event.event != "reset", "reset: {}", event.data);
         received.push(number(&event));
@@ -55,8 +56,10 @@ async fn whole_history(stand: &Stand, epoch: &str, committed: &[Row]) -> Result<
 }
 
 fn newest_segment(data: &Path) -> Result<PathBuf> {
-    let files = fs::read_dir(data.join("log/0"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let segments = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let files =
+        fs::read_dir(data.join("log/0"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let segments =
+        files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
     segments.max().context("the change log has a segment")
 }
 
@@ -176,7 +179,9 @@ async fn a_full_disk_stops_the_reading_says_so_and_heals_without_a_restart() -> 
         let stopped_at = follower.received().len();
         writer.wait_for(writer.written() + 50).await?;
         fs::remove_file(ballast)?;
-        follower.wait_until("rows after the disk has space", WITHIN, |events| events.len() > stopped_at + 50).await?;
+        follower
+            .wait_until("rows after the disk has space", WITHIN, |events| events.len() > stopped_at + 50)
+            .await?;
     }
     let committed = writer.finish(&stand.postgres.url()).await?;
     let last = committed.last().context("rows were committed")?.number;

@@ -15,8 +15,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::bus::local::{self, LocalBus};
 use crate::bus::BusError;
+use crate::bus::local::{self, LocalBus};
 use crate::config::{Config, Snapshot};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway, GatewayError};
@@ -107,7 +107,11 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
         ..gateway::Config::new(config.gateway.listen)
     };
     let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
-    let sources = prepare_sources(&config, &log).await?;
+    // Making a slot waits for every open transaction of the server, which may take long.
+    let sources = tokio::select! {
+        sources = prepare_sources(&config, &log) => sources?,
+        signal = shutdown::requested() => return signal.map_err(AppError::Signal),
+    };
 
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     for (name, source) in sources {

@@ -6,12 +6,15 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// The two clients of PostgreSQL log what the source says better, and at times a row.
+const FILTER: &str = "info,pgwire_replication=off,tokio_postgres=warn";
+
 /// Starts logging. `filter` is in the notation of `tracing_subscriber::EnvFilter`, such as `twohop=debug`.
 ///
 /// # Errors
 /// If the filter cannot be understood.
 pub fn start(filter: Option<&str>) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(filter.unwrap_or("info"))?;
+    let filter = EnvFilter::builder().parse(filter.unwrap_or(FILTER))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

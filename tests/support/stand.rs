@@ -80,7 +80,9 @@ impl Stand {
                 looks.tick().await;
             }
         };
-        tokio::time::timeout(within, seen).await.with_context(|| format!("no `{part}` in:\n{}", self.host.stderr()))
+        tokio::time::timeout(within, seen)
+            .await
+            .with_context(|| format!("no `{part}` in:\n{}", self.host.stderr()))
     }
 
     /// Where clients connect.
