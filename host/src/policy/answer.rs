@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::batch::Member;
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::error::reason;
 use super::names::Names;
@@ -155,56 +156,50 @@ pub enum AnswerError {
     Attributes(usize),
 }
 
-/// An answer that was checked.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// By index in the batch, ascending.
-    pub(super) routes: Vec<(u32, Route)>,
-    /// By index in the batch, ascending; these have no routes.
-    pub(super) rejected: Vec<(u32, Arc<str>)>,
+/// One route of one change.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Directed {
+    /// The index of the change in what was evaluated.
+    pub change: usize,
+    /// The index of the plugin in [`Policy::plugins`](super::Policy::plugins).
+    pub plugin: usize,
+    /// Where it goes.
+    pub route: Route,
 }
 
-enum Direction {
-    Route(Route),
-    Reject(Arc<str>),
+/// A change that the plugin rejects: its index in the batch, and why.
+pub(super) type Rejected = (u32, Arc<str>);
+
+/// Whose answer it is, to what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The index of the plugin.
+    pub(super) plugin: usize,
+    /// The changes of the batch.
+    pub(super) members: &'a [Member],
 }
 
-impl Answer {
-    /// Checks an outcome for a batch of so many changes.
-    pub(super) fn check(outcome: &Outcome, changes: usize, names: &mut Names) -> Result<Self, AnswerError> {
-        check_lengths(outcome)?;
+/// Checks an outcome, appends its routes, and gives the changes that it rejects, in their order, which have no
+/// routes. Appends nothing if it breaks a rule.
+///
+/// Each route is written once, where it stays: moving them about would cost as much as all the checks.
+pub(super) fn read(
+    outcome: &Outcome,
+    asked: Asked<'_>,
+    names: &mut Names,
+    routes: &mut Vec<Directed>,
+) -> Result<Vec<Rejected>, AnswerError> {
+    let start = routes.len();
+    let read = check_lengths(outcome).and_then(|()| {
+        routes.reserve(outcome.kinds.len());
         let text = std::str::from_utf8(&outcome.arena).ok();
-        let reader = Reader { outcome, text };
-        let mut answer = Self { routes: Vec::with_capacity(outcome.kinds.len()), rejected: Vec::new() };
-        let (mut before, mut of_change) = (0, 0);
-        for (route, change) in outcome.changes.iter().copied().enumerate() {
-            if change as usize >= changes {
-                return Err(AnswerError::Change { route, change, changes });
-            }
-            if change < before {
-                return Err(AnswerError::Descending(route));
-            }
-            of_change = if change == before { of_change + 1 } else { 1 };
-            before = change;
-            if of_change > ROUTES_PER_CHANGE_MAX {
-                return Err(AnswerError::TooMany(change));
-            }
-            answer.add(change, reader.direction(route, names)?);
-        }
-        Ok(answer)
+        Reader { arena: &outcome.arena, text, names, event: None, asked, routes, rejected: Vec::new() }
+            .read(outcome)
+    });
+    if read.is_err() {
+        routes.truncate(start);
     }
-
-    fn add(&mut self, change: u32, direction: Direction) {
-        let rejected = self.rejected.last().is_some_and(|(rejected, _)| *rejected == change);
-        match direction {
-            _ if rejected => {}
-            Direction::Route(route) => self.routes.push((change, route)),
-            Direction::Reject(reason) => {
-                while self.routes.pop_if(|(of, _)| *of == change).is_some() {}
-                self.rejected.push((change, reason));
-            }
-        }
-    }
+    read
 }
 
 fn check_lengths(outcome: &Outcome) -> Result<(), AnswerError> {
@@ -227,18 +222,59 @@ fn check_lengths(outcome: &Outcome) -> Result<(), AnswerError> {
     Ok(())
 }
 
+/// One route as it stands in the lists.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    /// Which route it is.
+    route: usize,
+    change: u32,
+    options: u8,
+    spans: &'a [u64; 4],
+    number: i64,
+}
+
 struct Reader<'a> {
-    outcome: &'a Outcome,
+    arena: &'a [u8],
     /// The whole arena, if it is text: then each span has to be looked at only where it begins and ends.
     text: Option<&'a str>,
+    names: &'a mut Names,
+    /// The last event: many routes have the same span.
+    event: Option<(u64, Arc<str>)>,
+    asked: Asked<'a>,
+    routes: &'a mut Vec<Directed>,
+    rejected: Vec<Rejected>,
 }
 
 impl<'a> Reader<'a> {
-    fn direction(&self, route: usize, names: &mut Names) -> Result<Direction, AnswerError> {
-        let kind = self.outcome.kinds[route];
+    fn read(mut self, outcome: &Outcome) -> Result<Vec<Rejected>, AnswerError> {
+        let changes = self.asked.members.len();
+        let (spans, _) = outcome.spans.as_chunks::<4>();
+        let lists =
+            outcome.changes.iter().zip(&outcome.kinds).zip(&outcome.options).zip(spans).zip(&outcome.numbers);
+        let (mut before, mut of_change) = (0, 0);
+        for (route, ((((change, kind), options), spans), number)) in lists.enumerate() {
+            let (change, kind, options, number) = (*change, *kind, *options, *number);
+            if change as usize >= changes {
+                return Err(AnswerError::Change { route, change, changes });
+            }
+            if change < before {
+                return Err(AnswerError::Descending(route));
+            }
+            of_change = if change == before { of_change + 1 } else { 1 };
+            before = change;
+            if of_change > ROUTES_PER_CHANGE_MAX {
+                return Err(AnswerError::TooMany(change));
+            }
+            self.direction(kind, Numbers { route, change, options, spans, number })?;
+        }
+        Ok(self.rejected)
+    }
+
+    fn direction(&mut self, kind: u8, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let route = numbers.route;
         let what = match kind {
-            0 => return self.channel(route, names).map(Direction::Route),
-            8 => return self.reject(route).map(Direction::Reject),
+            0 => return self.channel(numbers),
+            8 => return self.reject(numbers),
             1 => "an audience",
             2 => "an inbox",
             3 => "a retraction",
@@ -251,8 +287,8 @@ impl<'a> Reader<'a> {
         Err(AnswerError::NotYet { route, what })
     }
 
-    fn channel(&self, route: usize, names: &mut Names) -> Result<Route, AnswerError> {
-        let options = self.outcome.options[route];
+    fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let Numbers { route, change, options, spans, .. } = numbers;
         if options & 0b1110_0000 != 0 {
             return Err(AnswerError::Options { route, options });
         }
@@ -262,26 +298,57 @@ impl<'a> Reader<'a> {
             2 => return Err(AnswerError::NotYet { route, what: "a channel's value" }),
             _ => return Err(AnswerError::NotYet { route, what: "to forget a channel's value" }),
         };
-        self.zero(route, 3)?;
-        let name = self.text(route, 0, "channel")?;
-        let channel = names.channel(name).map_err(|problem| AnswerError::Channel { route, problem })?;
-        let event = names.event(self.text(route, 1, "event")?).ok_or(AnswerError::Event(route))?;
-        let payload = self.payload(route, 2, options & 0b111)?;
-        Ok(Route::Channel { channel, event, payload, retention })
+        zero(numbers, 3)?;
+        let name = self.span_text(route, spans[0], "channel")?;
+        let event = self.event(route, spans[1])?;
+        let payload = self.payload(route, spans[2], options)?;
+        let channel = self.names.channel(name).map_err(|problem| AnswerError::Channel { route, problem })?;
+        if !self.is_rejected(change) {
+            self.routes.push(Directed {
+                change: self.asked.members[change as usize].change,
+                plugin: self.asked.plugin,
+                route: Route::Channel { channel, event, payload, retention },
+            });
+        }
+        Ok(())
     }
 
-    fn reject(&self, route: usize) -> Result<Arc<str>, AnswerError> {
-        let options = self.outcome.options[route];
+    fn reject(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let Numbers { route, change, options, spans, .. } = numbers;
         if options != 0 {
             return Err(AnswerError::Options { route, options });
         }
-        self.zero(route, 1)?;
-        let text = self.text(route, 0, "reason")?;
-        if text.is_empty() { Err(AnswerError::Reason(route)) } else { Ok(reason(text).into()) }
+        zero(numbers, 1)?;
+        let text = self.span_text(route, spans[0], "reason")?;
+        if text.is_empty() {
+            return Err(AnswerError::Reason(route));
+        }
+        if !self.is_rejected(change) {
+            let (of, plugin) = (self.asked.members[change as usize].change, self.asked.plugin);
+            while self.routes.pop_if(|routed| routed.change == of && routed.plugin == plugin).is_some() {}
+            self.rejected.push((change, reason(text).into()));
+        }
+        Ok(())
     }
 
-    fn payload(&self, route: usize, nth: usize, kind: u8) -> Result<Payload, AnswerError> {
-        if kind < 3 && self.outcome.spans[4 * route + nth] != 0 {
+    fn is_rejected(&self, change: u32) -> bool {
+        self.rejected.last().is_some_and(|(rejected, _)| *rejected == change)
+    }
+
+    fn event(&mut self, route: usize, span: u64) -> Result<Arc<str>, AnswerError> {
+        match &self.event {
+            Some((last, event)) if *last == span => Ok(event.clone()),
+            _ => {
+                let name = self.span_text(route, span, "event")?;
+                let event = self.names.event(name).ok_or(AnswerError::Event(route))?;
+                Ok(self.event.insert((span, event)).1.clone())
+            }
+        }
+    }
+
+    fn payload(&self, route: usize, span: u64, options: u8) -> Result<Payload, AnswerError> {
+        let kind = options & 0b111;
+        if kind < 3 && span != 0 {
             return Err(AnswerError::NotZero { route, what: "payload's span" });
         }
         match kind {
@@ -289,60 +356,54 @@ impl<'a> Reader<'a> {
             1 => Err(AnswerError::NotYet { route, what: "Debezium's envelope" }),
             2 => Ok(Payload::Nothing),
             3 => {
-                let text = self.payload_size(route, self.text(route, nth, "payload")?.as_bytes())?;
-                match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-                    Ok(_) => Ok(Payload::Json(Bytes::copy_from_slice(text))),
+                let text = payload_of(route, self.span_text(route, span, "payload")?.as_bytes())?;
+                match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
+                    Ok(_) => Ok(Payload::Json(text)),
                     Err(_) => Err(AnswerError::Json(route)),
                 }
             }
-            4 => {
-                let text = self.payload_size(route, self.text(route, nth, "payload")?.as_bytes())?;
-                Ok(Payload::Text(Bytes::copy_from_slice(text)))
-            }
-            5 => {
-                let bytes = self.payload_size(route, self.bytes(route, nth, "payload")?)?;
-                Ok(Payload::Bytes(Bytes::copy_from_slice(bytes)))
-            }
-            _ => Err(AnswerError::Options { route, options: self.outcome.options[route] }),
+            4 => payload_of(route, self.span_text(route, span, "payload")?.as_bytes()).map(Payload::Text),
+            5 => payload_of(route, self.span_bytes(route, span, "payload")?).map(Payload::Bytes),
+            _ => Err(AnswerError::Options { route, options }),
         }
     }
 
-    fn payload_size(&self, route: usize, payload: &'a [u8]) -> Result<&'a [u8], AnswerError> {
-        let bytes = payload.len();
-        if bytes > PAYLOAD_BYTES_MAX {
-            return Err(AnswerError::PayloadTooLarge { route, bytes });
-        }
-        Ok(payload)
+    fn span_bytes(&self, route: usize, span: u64, what: &'static str) -> Result<&'a [u8], AnswerError> {
+        self.arena.get(range(span)).ok_or(AnswerError::Span { route, what })
     }
 
-    /// The spans from that one on, and the number, are not used.
-    fn zero(&self, route: usize, from: usize) -> Result<(), AnswerError> {
-        if self.outcome.spans[4 * route + from..4 * route + 4].iter().any(|span| *span != 0) {
-            return Err(AnswerError::NotZero { route, what: "unused spans" });
-        }
-        if self.outcome.numbers[route] != 0 {
-            return Err(AnswerError::NotZero { route, what: "number" });
-        }
-        Ok(())
-    }
-
-    fn range(&self, route: usize, nth: usize) -> std::ops::Range<usize> {
-        let span = self.outcome.spans[4 * route + nth];
-        let start = (span & 0xFFFF_FFFF) as usize;
-        start..start + (span >> 32) as usize
-    }
-
-    fn bytes(&self, route: usize, nth: usize, what: &'static str) -> Result<&'a [u8], AnswerError> {
-        self.outcome.arena.get(self.range(route, nth)).ok_or(AnswerError::Span { route, what })
-    }
-
-    fn text(&self, route: usize, nth: usize, what: &'static str) -> Result<&'a str, AnswerError> {
-        if let Some(text) = self.text.and_then(|text| text.get(self.range(route, nth))) {
+    fn span_text(&self, route: usize, span: u64, what: &'static str) -> Result<&'a str, AnswerError> {
+        if let Some(text) = self.text.and_then(|text| text.get(range(span))) {
             return Ok(text);
         }
-        let bytes = self.bytes(route, nth, what)?;
+        let bytes = self.span_bytes(route, span, what)?;
         std::str::from_utf8(bytes).map_err(|_| AnswerError::Text { route, what })
     }
+}
+
+fn range(span: u64) -> std::ops::Range<usize> {
+    let start = (span & 0xFFFF_FFFF) as usize;
+    start..start + (span >> 32) as usize
+}
+
+/// The spans from that one on, and the number, are not used.
+fn zero(numbers: Numbers<'_>, from: usize) -> Result<(), AnswerError> {
+    let Numbers { route, spans, number, .. } = numbers;
+    if spans[from..].iter().any(|span| *span != 0) {
+        return Err(AnswerError::NotZero { route, what: "unused spans" });
+    }
+    if number != 0 {
+        return Err(AnswerError::NotZero { route, what: "number" });
+    }
+    Ok(())
+}
+
+/// Copied: a slice of the arena would keep all of it for as long as the one message lives.
+fn payload_of(route: usize, bytes: &[u8]) -> Result<Bytes, AnswerError> {
+    if bytes.len() > PAYLOAD_BYTES_MAX {
+        return Err(AnswerError::PayloadTooLarge { route, bytes: bytes.len() });
+    }
+    Ok(Bytes::copy_from_slice(bytes))
 }
 
 #[cfg(test)]
@@ -368,8 +429,20 @@ mod tests {
         }
     }
 
+    #[derive(Debug, PartialEq)]
+    struct Answer {
+        routes: Vec<(usize, Route)>,
+        rejected: Vec<Rejected>,
+    }
+
     fn check(outcome: &Outcome) -> Result<Answer, AnswerError> {
-        Answer::check(outcome, 2, &mut Names::default())
+        let members = [0, 1].map(Member::without_match);
+        let mut routes = Vec::new();
+        let rejected =
+            read(outcome, Asked { plugin: 0, members: &members }, &mut Names::default(), &mut routes);
+        assert!(rejected.is_ok() || routes.is_empty(), "a wrong answer leaves nothing");
+        let routes = routes.into_iter().map(|directed| (directed.change, directed.route)).collect();
+        rejected.map(|rejected| Answer { routes, rejected })
     }
 
     fn spoiled(spoil: impl FnOnce(&mut Outcome)) -> AnswerError {

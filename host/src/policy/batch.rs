@@ -12,7 +12,7 @@
 use std::fmt::Write;
 
 use super::bindings::twohop::policy::types::Changes;
-use super::subscription::{Cell, Match, MatchId, Matches, Virtual};
+use super::subscription::{Cell, Key, Match, MatchId, Matches, Virtual};
 use crate::event::{Change, Operation, Row, row_to_json};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 
@@ -33,6 +33,14 @@ pub(super) struct Member {
     /// Its index in what is evaluated.
     pub(super) change: usize,
     pub(super) found: MatchId,
+}
+
+#[cfg(test)]
+impl Member {
+    /// For tests of what does not look at the match.
+    pub(super) fn without_match(change: usize) -> Self {
+        Self { change, found: MatchId::default() }
+    }
 }
 
 /// The lists.
@@ -148,7 +156,7 @@ impl Batch {
                 (Cell::Column(_), None) | (Cell::Missing, _) => (UNCHANGED, 0),
                 (Cell::Virtual(column), _) => match twin {
                     Some(twin) => (self.kinds[twin as usize + nth], self.values[twin as usize + nth]),
-                    None => self.virtual_cell(change, *column, found.keyed),
+                    None => self.virtual_cell(change, *column, found.key),
                 },
             };
             self.kinds.push(kind);
@@ -157,13 +165,12 @@ impl Batch {
         u32::try_from(first).expect("a batch is bounded in bytes")
     }
 
-    fn virtual_cell(&mut self, change: &Change, column: Virtual, keyed: bool) -> (u8, u64) {
+    fn virtual_cell(&mut self, change: &Change, column: Virtual, key: Key) -> (u8, u64) {
         match column {
             Virtual::Source => (TEXT, self.store(change.table.source.as_bytes())),
             Virtual::Schema => (TEXT, self.store(change.table.schema.as_bytes())),
             Virtual::Table => (TEXT, self.store(change.table.name.as_bytes())),
-            Virtual::Key if !keyed || change.key_row().is_none() => (NULL, 0),
-            Virtual::Key => self.written(|out| change.write_key(out)),
+            Virtual::Key => self.key(change, key),
             Virtual::Row => self.json(change.row()),
             Virtual::Old => self.json(change.old()),
             Virtual::Transaction if change.transaction == 0 => (NULL, 0),
@@ -172,6 +179,44 @@ impl Batch {
             Virtual::Index => (INTEGER, u64::from(change.position.index)),
             Virtual::Last => (BOOLEAN, u64::from(change.last)),
         }
+    }
+
+    /// As [`Change::write_key`] writes it; the commonest keys without its detour over a string.
+    fn key(&mut self, change: &Change, key: Key) -> (u8, u64) {
+        let Some(row) = change.key_row() else { return (NULL, 0) };
+        match key {
+            Key::None => return (NULL, 0),
+            Key::Several => {}
+            Key::One(column) => match row.raw(column) {
+                (INTEGER, value, _) => return self.integer(value.cast_signed()),
+                (TEXT, _, Some(text)) if !text.iter().any(|byte| matches!(byte, b',' | b'\\')) => {
+                    return (TEXT, self.store(text));
+                }
+                _ => {}
+            },
+        }
+        self.written(|out| change.write_key(out))
+    }
+
+    /// Decimal digits, straight into the arena.
+    fn integer(&mut self, value: i64) -> (u8, u64) {
+        const DIGITS_MAX: usize = 20;
+        let mut digits = [0; DIGITS_MAX];
+        let mut first = DIGITS_MAX;
+        let mut rest = value.unsigned_abs();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + u8::try_from(rest % 10).expect("one digit");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            first -= 1;
+            digits[first] = b'-';
+        }
+        (TEXT, self.store(&digits[first..]))
     }
 
     fn json(&mut self, row: Option<Row<'_>>) -> (u8, u64) {
@@ -363,6 +408,22 @@ mod tests {
         let (row, old) = rows(insert, &["$key", "$old", "$transaction", "$schema"]);
         assert_eq!(row, Some(vec![Read::Null, Read::Null, Read::Null, text("")]));
         assert_eq!(old, None);
+    }
+
+    #[test]
+    fn a_key_of_any_kind_is_written_as_a_change_writes_it() {
+        let one = table("s", "t", &[("a", false), ("id", true)]);
+        let two = table("s", "t", &[("a", true), ("id", true)]);
+        let values = [0, 7, -7, 1_234_567_890, i64::MAX, i64::MIN].map(Value::Integer);
+        let others = [Value::Text("a,b\\c"), Value::Text("ä"), Value::Boolean(true), Value::Bytes(&[0xAB])];
+        for value in values.into_iter().chain(others) {
+            for table in [&one, &two] {
+                let insert = change(table, Operation::Insert, Rows::New, &[Value::Text("x"), value]);
+                let mut expected = String::new();
+                insert.write_key(&mut expected);
+                assert_eq!(rows(insert, &["$key"]).0, Some(vec![Read::Text(expected)]));
+            }
+        }
     }
 
     #[test]

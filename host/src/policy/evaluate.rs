@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Route};
+use super::answer::{self, Asked, Directed};
 use super::batch::{Batch, Filled, Member};
 use super::digest::Digest;
 use super::error::{Cause, Fault};
@@ -25,17 +25,6 @@ pub struct Evaluation {
     pub rejected: Vec<Rejection>,
     /// How many calls failed, also those that a second try mended.
     pub faults_count: usize,
-}
-
-/// One route.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Directed {
-    /// The index of the change in what was evaluated.
-    pub change: usize,
-    /// The index of the plugin in [`Policy::plugins`](super::Policy::plugins).
-    pub plugin: usize,
-    /// Where it goes.
-    pub route: Route,
 }
 
 /// A change that one plugin does not handle: a dead letter of that plugin.
@@ -107,20 +96,14 @@ impl Turn<'_> {
 
     /// Calls the plugin with the batch, which holds the members.
     fn attempt(&mut self, members: &[Member]) -> Result<(), Fault> {
-        let answer = self
-            .plugin
-            .direct(self.batch)
-            .and_then(|outcome| Answer::check(&outcome, members.len(), self.names).map_err(Fault::from));
-        let Answer { routes, rejected } = answer.inspect_err(|_| {
+        let asked = Asked { plugin: self.index, members };
+        let answer = self.plugin.direct(self.batch).and_then(|outcome| {
+            answer::read(&outcome, asked, self.names, &mut self.evaluation.routes).map_err(Fault::from)
+        });
+        let rejected = answer.inspect_err(|_| {
             self.plugin.drop_instance();
             self.evaluation.faults_count += 1;
         })?;
-        let (plugin, change) = (self.index, |at: u32| members[at as usize].change);
-        self.evaluation.routes.extend(routes.into_iter().map(|(at, route)| Directed {
-            change: change(at),
-            plugin,
-            route,
-        }));
         for (at, reason) in rejected {
             self.reject(members[at as usize], Cause::Rejected(reason));
         }

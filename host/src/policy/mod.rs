@@ -40,12 +40,12 @@ mod tests;
 use std::collections::HashSet;
 use std::path::Path;
 
-pub use answer::{AnswerError, Payload, Route};
+pub use answer::{AnswerError, Directed, Payload, Route};
 pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin};
 pub use digest::Digest;
 pub use engine::Engine;
 pub use error::{Cause, Fault, PluginError, PolicyError};
-pub use evaluate::{Directed, Evaluation, Rejection};
+pub use evaluate::{Evaluation, Rejection};
 pub use plugin::{Plugin, PluginSource};
 pub use subscription::SubscriptionError;
 

@@ -154,7 +154,7 @@ impl Subscription {
             subscription: u32::try_from(subscription).expect("a few hundred at most"),
             operations: self.operations,
             cells: cells.collect(),
-            keyed: table.columns.iter().any(|column| column.key),
+            key: Key::of(table),
         }
     }
 }
@@ -223,18 +223,37 @@ pub(super) enum Cell {
     Virtual(Virtual),
 }
 
+/// The key columns of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    None,
+    /// The index of the only one.
+    One(usize),
+    Several,
+}
+
+impl Key {
+    fn of(table: &Table) -> Self {
+        let mut columns = (0..table.columns.len()).filter(|index| table.columns[*index].key);
+        match (columns.next(), columns.next()) {
+            (None, _) => Self::None,
+            (Some(only), None) => Self::One(only),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+}
+
 /// A subscription that matches a table.
 #[derive(Debug)]
 pub(super) struct Match {
     pub(super) subscription: u32,
     operations: u8,
     pub(super) cells: Box<[Cell]>,
-    /// Whether the table has a key.
-    pub(super) keyed: bool,
+    pub(super) key: Key,
 }
 
 /// Where [`Matches`] keeps a match.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct MatchId {
     table: u32,
     nth: u32,
