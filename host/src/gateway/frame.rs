@@ -114,15 +114,13 @@ fn put_data(out: &mut BytesMut, payload: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::event::Retention;
 
     fn encoded(event: &str, payload: &str) -> String {
         let message_ = Message {
             channel: Channel::new("orders:42").expect("the name is good"),
-            event: Arc::from(event),
+            event: event.into(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             retention: Retention::Kept,
         };

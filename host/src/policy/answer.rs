@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use super::batch::Member;
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::error::reason;
 use super::names::Names;
-use crate::event::{Channel, ChannelError, Retention};
+use crate::event::{Channel, ChannelError, Retention, has_control};
 use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX};
 
 /// Where a change goes.
@@ -26,7 +27,7 @@ pub enum Route {
         /// The channel.
         channel: Channel,
         /// The event's name as clients see it, may be empty.
-        event: Arc<str>,
+        event: SmolStr,
         /// What they get.
         payload: Payload,
         /// Whether it is kept for those who resume.
@@ -239,7 +240,7 @@ struct Reader<'a> {
     text: Option<&'a str>,
     names: &'a mut Names,
     /// The last event: many routes have the same span.
-    event: Option<(u64, Arc<str>)>,
+    event: Option<(u64, SmolStr)>,
     asked: Asked<'a>,
     routes: &'a mut Vec<Directed>,
     rejected: Vec<Rejected>,
@@ -335,12 +336,15 @@ impl<'a> Reader<'a> {
         self.rejected.last().is_some_and(|(rejected, _)| *rejected == change)
     }
 
-    fn event(&mut self, route: usize, span: u64) -> Result<Arc<str>, AnswerError> {
+    fn event(&mut self, route: usize, span: u64) -> Result<SmolStr, AnswerError> {
         match &self.event {
             Some((last, event)) if *last == span => Ok(event.clone()),
             _ => {
                 let name = self.span_text(route, span, "event")?;
-                let event = self.names.event(name).ok_or(AnswerError::Event(route))?;
+                if name.len() > EVENT_BYTES_MAX || has_control(name) {
+                    return Err(AnswerError::Event(route));
+                }
+                let event = SmolStr::new(name);
                 Ok(self.event.insert((span, event)).1.clone())
             }
         }

@@ -200,23 +200,19 @@ impl Batch {
 
     /// Decimal digits, straight into the arena.
     fn integer(&mut self, value: i64) -> (u8, u64) {
-        const DIGITS_MAX: usize = 20;
-        let mut digits = [0; DIGITS_MAX];
-        let mut first = DIGITS_MAX;
-        let mut rest = value.unsigned_abs();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + u8::try_from(rest % 10).expect("one digit");
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
+        let start = self.arena.len();
         if value < 0 {
-            first -= 1;
-            digits[first] = b'-';
+            self.arena.push(b'-');
         }
-        (TEXT, self.store(&digits[first..]))
+        let mut rest = value.unsigned_abs();
+        let digits = rest.checked_ilog10().unwrap_or(0) as usize + 1;
+        let first = self.arena.len();
+        self.arena.resize(first + digits, b'0');
+        for digit in self.arena[first..].iter_mut().rev() {
+            *digit |= (rest % 10) as u8;
+            rest /= 10;
+        }
+        (TEXT, span(start, self.arena.len() - start))
     }
 
     fn json(&mut self, row: Option<Row<'_>>) -> (u8, u64) {

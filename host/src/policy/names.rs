@@ -1,18 +1,13 @@
-//! Names of channels and events that come again and again, shared instead of copied.
+//! Long names of channels that come again and again, shared instead of copied.
 //!
 //! Invariant: bounded (a slot holds the name that came last), and the names are checked: what comes out is valid.
 
-use std::sync::Arc;
-
 use crate::event::{Channel, ChannelError};
-use crate::limits::{EVENT_BYTES_MAX, NAMES_REMEMBERED_COUNT};
+use crate::limits::NAMES_REMEMBERED_COUNT;
 
 /// The names that came last.
 #[derive(Debug)]
-pub(super) struct Names {
-    channels: Box<[Slot]>,
-    events: Box<[Option<Arc<str>>]>,
-}
+pub(super) struct Names(Box<[Slot]>);
 
 /// Keeps a channel when it comes for the second time: most names of rows come once, and keeping those costs.
 #[derive(Debug, Clone, Default)]
@@ -24,10 +19,7 @@ struct Slot {
 
 impl Default for Names {
     fn default() -> Self {
-        Self {
-            channels: vec![Slot::default(); NAMES_REMEMBERED_COUNT].into(),
-            events: vec![None; NAMES_REMEMBERED_COUNT].into(),
-        }
+        Self(vec![Slot::default(); NAMES_REMEMBERED_COUNT].into())
     }
 }
 
@@ -35,8 +27,13 @@ impl Names {
     /// # Errors
     /// If it is not the name of a channel.
     pub(super) fn channel(&mut self, name: &str) -> Result<Channel, ChannelError> {
+        // A short one stands in place: there is nothing to share.
+        if name.len() <= Channel::IN_PLACE_BYTES_MAX { Channel::new(name) } else { self.shared(name) }
+    }
+
+    fn shared(&mut self, name: &str) -> Result<Channel, ChannelError> {
         let hash = hash(name);
-        let slot = &mut self.channels[slot_of(hash)];
+        let slot = &mut self.0[slot_of(hash)];
         match &slot.kept {
             Some(channel) if channel.as_str() == name => Ok(channel.clone()),
             _ => {
@@ -47,16 +44,6 @@ impl Names {
                 slot.seen = hash;
                 Ok(channel)
             }
-        }
-    }
-
-    /// Nothing, if it is not the name of an event.
-    pub(super) fn event(&mut self, name: &str) -> Option<Arc<str>> {
-        let slot = &mut self.events[slot_of(hash(name))];
-        match slot {
-            Some(event) if **event == *name => Some(event.clone()),
-            _ if name.len() > EVENT_BYTES_MAX || name.chars().any(char::is_control) => None,
-            _ => Some(slot.insert(name.into()).clone()),
         }
     }
 }
@@ -84,13 +71,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_comes_again_is_shared() {
+    fn a_long_name_that_comes_again_is_shared() {
         let mut names = Names::default();
-        let first = names.event("insert").expect("it is valid");
-        let second = names.event("insert").expect("it is valid");
-        assert!(Arc::ptr_eq(&first, &second));
-        let channels: Vec<_> = (0..4).map(|_| names.channel("orders").expect("it is valid")).collect();
-        assert!(channels.iter().all(|channel| channel.as_str() == "orders"));
+        let name = "a_table_with_a_long_name:42";
+        let channels: Vec<_> = (0..4).map(|_| names.channel(name).expect("it is valid")).collect();
+        assert!(channels.iter().all(|channel| channel.as_str() == name));
         let places: Vec<_> = channels.iter().map(|channel| channel.as_str().as_ptr()).collect();
         assert_eq!(places[1..3], places[2..4]);
     }
@@ -99,9 +84,12 @@ mod tests {
     fn names_that_meet_in_a_slot_are_not_confused() {
         let mut names = Names::default();
         for number in 0..10 * NAMES_REMEMBERED_COUNT {
-            for name in [format!("orders:{number}:shipped"), "orders".to_owned(), format!("{}", number % 7)] {
+            for name in [
+                format!("a_table_with_a_long_name:{number}:shipped"),
+                format!("a_table_with_a_long_name:{}", number % 7),
+                format!("{number}"),
+            ] {
                 assert_eq!(names.channel(&name).expect("it is valid").as_str(), name);
-                assert_eq!(names.event(&name).as_deref(), Some(&*name));
             }
         }
     }
@@ -109,11 +97,9 @@ mod tests {
     #[test]
     fn names_that_are_not_valid_are_refused_each_time() {
         let mut names = Names::default();
-        for _ in 0..2 {
-            assert_eq!(names.event("a\nb"), None);
-            assert_eq!(names.event(&"x".repeat(EVENT_BYTES_MAX + 1)), None);
+        for _ in 0..3 {
             assert_eq!(names.channel(""), Err(ChannelError::Empty));
+            assert_eq!(names.channel(&"a\nb".repeat(9)), Err(ChannelError::Control));
         }
-        assert_eq!(names.event("").as_deref(), Some(""));
     }
 }
