@@ -117,8 +117,9 @@ pub const PLUGIN_HANDLES_MAX: usize = 1_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// Tables for which a plugin's policy remembers which subscription matches, before it forgets all and begins anew.
 pub const MATCHED_TABLES_MAX: usize = 4_096;
-/// Names of channels and of events that are shared instead of copied, each. A power of two.
-pub const NAMES_REMEMBERED_COUNT: usize = 256;
+/// The text of an answer that its channels share, which one of them keeps for as long as it lives; of a longer one each
+/// channel copies its name.
+pub const SHARED_TEXT_BYTES_MAX: usize = 16 << 10;
 /// Compiled plugins that are kept on disk; the oldest go first.
 pub const COMPILED_COUNT_MAX: usize = 512;
 /// One compiled plugin.

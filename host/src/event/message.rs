@@ -1,18 +1,26 @@
 //! Channels, and what travels on them.
 //!
-//! Names are as short as `orders:42` and are made for every route: up to 23 bytes of them stand in place, without an
-//! allocation and without a count that processors would fight over; longer ones are shared.
+//! A policy names two of them and an event for every change, so names are made without an allocation where that can
+//! be: channels named in one text share it, and the events that everybody uses are static.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use smol_str::SmolStr;
 
 use crate::limits::CHANNEL_BYTES_MAX;
 
 /// A live address, such as `orders` or `orders:42`: 1 to [`CHANNEL_BYTES_MAX`] bytes without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Channel(SmolStr);
+#[derive(Clone)]
+pub struct Channel {
+    /// A text that has the name in it, at `start..end`.
+    text: Arc<str>,
+    start: u32,
+    end: u32,
+}
 
 /// Why a text is not the name of a channel.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
@@ -29,14 +37,17 @@ pub enum ChannelError {
 }
 
 impl Channel {
-    /// A name of so many bytes needs no allocation.
-    pub(crate) const IN_PLACE_BYTES_MAX: usize = 23;
-
-    /// Checks a name.
+    /// Checks a name, and copies it.
     ///
     /// # Errors
     /// If the name is empty, too long, or has a control character.
     pub fn new(name: &str) -> Result<Self, ChannelError> {
+        Self::check(name)?;
+        Ok(Self::part_of(name.into(), 0..name.len()))
+    }
+
+    /// What [`Channel::new`] checks.
+    pub(crate) fn check(name: &str) -> Result<(), ChannelError> {
         if name.is_empty() {
             return Err(ChannelError::Empty);
         }
@@ -46,25 +57,20 @@ impl Channel {
         if has_control(name) {
             return Err(ChannelError::Control);
         }
-        Ok(Self(SmolStr::new(name)))
+        Ok(())
+    }
+
+    /// The channel named in that part of a text, which it keeps. The caller has checked the name.
+    pub(crate) fn part_of(text: Arc<str>, part: Range<usize>) -> Self {
+        debug_assert_eq!(Self::check(&text[part.clone()]), Ok(()));
+        let place = |at| u32::try_from(at).expect("texts with names in them are short");
+        Self { start: place(part.start), end: place(part.end), text }
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for Channel {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        &self.text[self.start as usize..self.end as usize]
     }
 }
 
@@ -75,13 +81,111 @@ pub(crate) fn has_control(name: &str) -> bool {
     !printable && name.chars().any(char::is_control)
 }
 
+impl PartialEq for Channel {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Channel {}
+
+impl PartialOrd for Channel {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Channel {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+/// As its name hashes, which stands for it in maps.
+impl Hash for Channel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl std::borrow::Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Channel").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The kind of a message, as the client sees it.
+#[derive(Clone)]
+pub struct EventName(Name);
+
+#[derive(Clone)]
+enum Name {
+    Known(&'static str),
+    Other(Arc<str>),
+}
+
+/// The names of operations, which routers use.
+const KNOWN: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
+
+impl From<&str> for EventName {
+    fn from(name: &str) -> Self {
+        match KNOWN.into_iter().find(|known| *known == name) {
+            Some(known) => Self(Name::Known(known)),
+            None => Self(Name::Other(name.into())),
+        }
+    }
+}
+
+impl Deref for EventName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match &self.0 {
+            Name::Known(name) => name,
+            Name::Other(name) => name,
+        }
+    }
+}
+
+impl PartialEq for EventName {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for EventName {}
+
+impl Hash for EventName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// What travels on a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Its address.
     pub channel: Channel,
-    /// Its kind, as the client sees it; without control characters, may be empty.
-    pub event: SmolStr,
+    /// Its kind; without control characters, may be empty.
+    pub event: EventName,
     /// UTF-8 text, as the client gets it.
     pub payload: Bytes,
     /// Whether it is kept for those who come back.
@@ -107,15 +211,26 @@ mod tests {
         assert_eq!(Channel::new(""), Err(ChannelError::Empty));
         assert_eq!(Channel::new("a\nb"), Err(ChannelError::Control));
         assert_eq!(Channel::new("a\u{85}b"), Err(ChannelError::Control));
-        assert!(Channel::new("bestellungen:ä~").is_ok());
         assert_eq!(Channel::new("a\u{7f}b"), Err(ChannelError::Control));
+        assert!(Channel::new("größe:~").is_ok());
         let long = "x".repeat(CHANNEL_BYTES_MAX + 1);
         assert_eq!(Channel::new(&long), Err(ChannelError::TooLong(CHANNEL_BYTES_MAX + 1)));
     }
     #[test]
-    fn a_short_name_stands_in_place() {
-        let short = "x".repeat(Channel::IN_PLACE_BYTES_MAX);
-        assert!(!Channel::new(&short).unwrap().0.is_heap_allocated());
-        assert!(Channel::new(&(short + "x")).unwrap().0.is_heap_allocated());
+    fn a_channel_in_a_longer_text_is_the_channel_of_that_name() {
+        let text: Arc<str> = "insertorders:42\n".into();
+        let part = Channel::part_of(text, 6..15);
+        assert_eq!(part.as_str(), "orders:42");
+        let set = std::collections::HashSet::from([part.clone()]);
+        assert!(set.contains(&Channel::new("orders:42").unwrap()) && set.contains("orders:42"));
+        assert!(part < Channel::new("orders:5").unwrap());
+    }
+
+    #[test]
+    fn an_event_is_its_name_whether_everybody_uses_it_or_nobody() {
+        for name in ["insert", "left", ""] {
+            assert_eq!(&*EventName::from(name), name);
+            assert_eq!(EventName::from(name), EventName(Name::Other(name.into())));
+        }
     }
 }

@@ -5,19 +5,29 @@
 //! Invariant: every number is checked here and nowhere else. Nothing a plugin answers can make this panic, or
 //! allocate more than a small multiple of what it answered. A kind, option or attribute that this host does not
 //! know is refused, never ignored: the answer is refused whole.
-//! To add a kind of route, change [`Route`] and `Reader::direction`.
+//! To add a kind of route, change [`Route`] and `Checker::direction`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smol_str::SmolStr;
 
 use super::batch::Member;
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::error::reason;
-use super::names::Names;
-use crate::event::{Channel, ChannelError, Retention, has_control};
-use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX};
+use crate::event::{Channel, ChannelError, EventName, Retention, has_control};
+use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, SHARED_TEXT_BYTES_MAX};
+
+/// The bits of a route's options that say what its payload is, and what they say.
+const PAYLOAD_BITS: u8 = 0b111;
+const ROW: u8 = 0;
+const NOTHING: u8 = 2;
+const JSON: u8 = 3;
+const TEXT: u8 = 4;
+const BYTES: u8 = 5;
+/// Above them, for a channel, what is kept.
+const RETENTION_SHIFT: u32 = 3;
+const KEPT: u8 = 0;
+const LIVE_ONLY: u8 = 1;
 
 /// Where a change goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +37,7 @@ pub enum Route {
         /// The channel.
         channel: Channel,
         /// The event's name as clients see it, may be empty.
-        event: SmolStr,
+        event: EventName,
         /// What they get.
         payload: Payload,
         /// Whether it is kept for those who resume.
@@ -183,24 +193,31 @@ pub(super) struct Asked<'a> {
 /// Checks an outcome, appends its routes, and gives the changes that it rejects, in their order, which have no
 /// routes. Appends nothing if it breaks a rule.
 ///
-/// Each route is written once, where it stays: moving them about would cost as much as all the checks.
+/// All is checked before the first route is made: making one cannot fail then, and it is written once, where it
+/// stays. Moving routes about costs more than all the checks.
 pub(super) fn read(
     outcome: &Outcome,
     asked: Asked<'_>,
-    names: &mut Names,
     routes: &mut Vec<Directed>,
 ) -> Result<Vec<Rejected>, AnswerError> {
-    let start = routes.len();
-    let read = check_lengths(outcome).and_then(|()| {
-        routes.reserve(outcome.kinds.len());
-        let text = std::str::from_utf8(&outcome.arena).ok();
-        Reader { arena: &outcome.arena, text, names, event: None, asked, routes, rejected: Vec::new() }
-            .read(outcome)
-    });
-    if read.is_err() {
-        routes.truncate(start);
+    check_lengths(outcome)?;
+    let text = std::str::from_utf8(&outcome.arena).ok();
+    let changes = asked.members.len();
+    let checker = Checker { arena: &outcome.arena, text, changes, event: None, rejected: Vec::new() };
+    let rejected = checker.check(outcome)?;
+
+    let shared = text.filter(|text| text.len() <= SHARED_TEXT_BYTES_MAX).map(Arc::from);
+    let mut maker = Maker { arena: &outcome.arena, shared, asked, event: (0, EventName::from("")) };
+    let (spans, _) = outcome.spans.as_chunks::<4>();
+    let lists = outcome.changes.iter().zip(&outcome.options).zip(spans);
+    if rejected.is_empty() {
+        routes.extend(lists.map(|((change, options), spans)| maker.make(*change, *options, spans)));
+    } else {
+        let is_rejected = |change: u32| rejected.binary_search_by_key(&change, |(change, _)| *change).is_ok();
+        let stay = lists.filter(|((change, _), _)| !is_rejected(**change));
+        routes.extend(stay.map(|((change, options), spans)| maker.make(*change, *options, spans)));
     }
-    read
+    Ok(rejected)
 }
 
 fn check_lengths(outcome: &Outcome) -> Result<(), AnswerError> {
@@ -234,21 +251,20 @@ struct Numbers<'a> {
     number: i64,
 }
 
-struct Reader<'a> {
+struct Checker<'a> {
     arena: &'a [u8],
     /// The whole arena, if it is text: then each span has to be looked at only where it begins and ends.
     text: Option<&'a str>,
-    names: &'a mut Names,
-    /// The last event: many routes have the same span.
-    event: Option<(u64, SmolStr)>,
-    asked: Asked<'a>,
-    routes: &'a mut Vec<Directed>,
+    /// How many were handed over.
+    changes: usize,
+    /// The span of the last event: many routes have the same.
+    event: Option<u64>,
     rejected: Vec<Rejected>,
 }
 
-impl<'a> Reader<'a> {
-    fn read(mut self, outcome: &Outcome) -> Result<Vec<Rejected>, AnswerError> {
-        let changes = self.asked.members.len();
+impl<'a> Checker<'a> {
+    fn check(mut self, outcome: &Outcome) -> Result<Vec<Rejected>, AnswerError> {
+        let changes = self.changes;
         let (spans, _) = outcome.spans.as_chunks::<4>();
         let lists =
             outcome.changes.iter().zip(&outcome.kinds).zip(&outcome.options).zip(spans).zip(&outcome.numbers);
@@ -289,29 +305,20 @@ impl<'a> Reader<'a> {
     }
 
     fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
-        let Numbers { route, change, options, spans, .. } = numbers;
+        let Numbers { route, options, spans, .. } = numbers;
         if options & 0b1110_0000 != 0 {
             return Err(AnswerError::Options { route, options });
         }
-        let retention = match options >> 3 & 0b11 {
-            0 => Retention::Kept,
-            1 => Retention::LiveOnly,
+        match options >> RETENTION_SHIFT & 0b11 {
+            KEPT | LIVE_ONLY => {}
             2 => return Err(AnswerError::NotYet { route, what: "a channel's value" }),
             _ => return Err(AnswerError::NotYet { route, what: "to forget a channel's value" }),
-        };
+        }
         zero(numbers, 3)?;
         let name = self.span_text(route, spans[0], "channel")?;
-        let event = self.event(route, spans[1])?;
-        let payload = self.payload(route, spans[2], options)?;
-        let channel = self.names.channel(name).map_err(|problem| AnswerError::Channel { route, problem })?;
-        if !self.is_rejected(change) {
-            self.routes.push(Directed {
-                change: self.asked.members[change as usize].change,
-                plugin: self.asked.plugin,
-                route: Route::Channel { channel, event, payload, retention },
-            });
-        }
-        Ok(())
+        Channel::check(name).map_err(|problem| AnswerError::Channel { route, problem })?;
+        self.event(route, spans[1])?;
+        self.payload(route, spans[2], options)
     }
 
     fn reject(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
@@ -324,52 +331,46 @@ impl<'a> Reader<'a> {
         if text.is_empty() {
             return Err(AnswerError::Reason(route));
         }
-        if !self.is_rejected(change) {
-            let (of, plugin) = (self.asked.members[change as usize].change, self.asked.plugin);
-            while self.routes.pop_if(|routed| routed.change == of && routed.plugin == plugin).is_some() {}
+        if self.rejected.last().is_none_or(|(rejected, _)| *rejected != change) {
             self.rejected.push((change, reason(text).into()));
         }
         Ok(())
     }
 
-    fn is_rejected(&self, change: u32) -> bool {
-        self.rejected.last().is_some_and(|(rejected, _)| *rejected == change)
+    fn event(&mut self, route: usize, span: u64) -> Result<(), AnswerError> {
+        if self.event != Some(span) {
+            let name = self.span_text(route, span, "event")?;
+            if name.len() > EVENT_BYTES_MAX || has_control(name) {
+                return Err(AnswerError::Event(route));
+            }
+            self.event = Some(span);
+        }
+        Ok(())
     }
 
-    fn event(&mut self, route: usize, span: u64) -> Result<SmolStr, AnswerError> {
-        match &self.event {
-            Some((last, event)) if *last == span => Ok(event.clone()),
-            _ => {
-                let name = self.span_text(route, span, "event")?;
-                if name.len() > EVENT_BYTES_MAX || has_control(name) {
-                    return Err(AnswerError::Event(route));
-                }
-                let event = SmolStr::new(name);
-                Ok(self.event.insert((span, event)).1.clone())
+    fn payload(&self, route: usize, span: u64, options: u8) -> Result<(), AnswerError> {
+        let kind = options & PAYLOAD_BITS;
+        if kind < JSON {
+            if span != 0 {
+                return Err(AnswerError::NotZero { route, what: "payload's span" });
             }
+            return match kind {
+                ROW | NOTHING => Ok(()),
+                _ => Err(AnswerError::NotYet { route, what: "Debezium's envelope" }),
+            };
         }
-    }
-
-    fn payload(&self, route: usize, span: u64, options: u8) -> Result<Payload, AnswerError> {
-        let kind = options & 0b111;
-        if kind < 3 && span != 0 {
-            return Err(AnswerError::NotZero { route, what: "payload's span" });
+        let bytes = match kind {
+            JSON | TEXT => self.span_text(route, span, "payload")?.as_bytes(),
+            BYTES => self.span_bytes(route, span, "payload")?,
+            _ => return Err(AnswerError::Options { route, options }),
+        };
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Err(AnswerError::PayloadTooLarge { route, bytes: bytes.len() });
         }
-        match kind {
-            0 => Ok(Payload::Row),
-            1 => Err(AnswerError::NotYet { route, what: "Debezium's envelope" }),
-            2 => Ok(Payload::Nothing),
-            3 => {
-                let text = payload_of(route, self.span_text(route, span, "payload")?.as_bytes())?;
-                match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
-                    Ok(_) => Ok(Payload::Json(text)),
-                    Err(_) => Err(AnswerError::Json(route)),
-                }
-            }
-            4 => payload_of(route, self.span_text(route, span, "payload")?.as_bytes()).map(Payload::Text),
-            5 => payload_of(route, self.span_bytes(route, span, "payload")?).map(Payload::Bytes),
-            _ => Err(AnswerError::Options { route, options }),
+        if kind == JSON && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() {
+            return Err(AnswerError::Json(route));
         }
+        Ok(())
     }
 
     fn span_bytes(&self, route: usize, span: u64, what: &'static str) -> Result<&'a [u8], AnswerError> {
@@ -402,12 +403,64 @@ fn zero(numbers: Numbers<'_>, from: usize) -> Result<(), AnswerError> {
     Ok(())
 }
 
-/// Copied: a slice of the arena would keep all of it for as long as the one message lives.
-fn payload_of(route: usize, bytes: &[u8]) -> Result<Bytes, AnswerError> {
-    if bytes.len() > PAYLOAD_BYTES_MAX {
-        return Err(AnswerError::PayloadTooLarge { route, bytes: bytes.len() });
+/// Makes the routes of an outcome that was checked.
+struct Maker<'a> {
+    arena: &'a [u8],
+    /// The arena, for the channels to share, if it is short.
+    shared: Option<Arc<str>>,
+    asked: Asked<'a>,
+    /// The last event, and its span: many routes have the same.
+    event: (u64, EventName),
+}
+
+impl Maker<'_> {
+    #[inline]
+    fn make(&mut self, change: u32, options: u8, spans: &[u64; 4]) -> Directed {
+        if self.event.0 != spans[1] {
+            self.event = (spans[1], EventName::from(self.text(spans[1])));
+        }
+        let channel = match &self.shared {
+            Some(text) => Channel::part_of(text.clone(), range(spans[0])),
+            None => self.copied(spans[0]),
+        };
+        let retention =
+            if options >> RETENTION_SHIFT == LIVE_ONLY { Retention::LiveOnly } else { Retention::Kept };
+        Directed {
+            change: self.asked.members[change as usize].change,
+            plugin: self.asked.plugin,
+            route: Route::Channel {
+                channel,
+                event: self.event.1.clone(),
+                payload: self.payload(options & PAYLOAD_BITS, spans[2]),
+                retention,
+            },
+        }
     }
-    Ok(Bytes::copy_from_slice(bytes))
+
+    fn copied(&self, span: u64) -> Channel {
+        let name = self.text(span);
+        Channel::part_of(name.into(), 0..name.len())
+    }
+
+    fn text(&self, span: u64) -> &str {
+        std::str::from_utf8(&self.arena[range(span)]).expect("it was checked")
+    }
+
+    #[inline]
+    fn payload(&self, kind: u8, span: u64) -> Payload {
+        match kind {
+            ROW => Payload::Row,
+            NOTHING => Payload::Nothing,
+            JSON => Payload::Json(self.bytes(span)),
+            TEXT => Payload::Text(self.bytes(span)),
+            _ => Payload::Bytes(self.bytes(span)),
+        }
+    }
+
+    /// Copied: a slice of the arena would keep all of it for as long as the one message lives.
+    fn bytes(&self, span: u64) -> Bytes {
+        Bytes::copy_from_slice(&self.arena[range(span)])
+    }
 }
 
 #[cfg(test)]
@@ -415,7 +468,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::names::Names;
 
     /// One route for the first of two changes, which each test spoils.
     fn outcome() -> Outcome {
@@ -443,7 +495,7 @@ mod tests {
         let members = [0, 1].map(Member::without_match);
         let mut routes = Vec::new();
         let rejected =
-            read(outcome, Asked { plugin: 0, members: &members }, &mut Names::default(), &mut routes);
+            read(outcome, Asked { plugin: 0, members: &members }, &mut routes);
         assert!(rejected.is_ok() || routes.is_empty(), "a wrong answer leaves nothing");
         let routes = routes.into_iter().map(|directed| (directed.change, directed.route)).collect();
         rejected.map(|rejected| Answer { routes, rejected })

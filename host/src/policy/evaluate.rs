@@ -12,7 +12,6 @@ use super::answer::{self, Asked, Directed};
 use super::batch::{Batch, Filled, Member};
 use super::digest::Digest;
 use super::error::{Cause, Fault};
-use super::names::Names;
 use super::plugin::Plugin;
 use crate::event::Change;
 
@@ -49,7 +48,6 @@ pub(super) struct Turn<'a> {
     /// The plugin's index.
     pub(super) index: usize,
     pub(super) batch: &'a mut Batch,
-    pub(super) names: &'a mut Names,
     pub(super) evaluation: &'a mut Evaluation,
 }
 
@@ -98,7 +96,7 @@ impl Turn<'_> {
     fn attempt(&mut self, members: &[Member]) -> Result<(), Fault> {
         let asked = Asked { plugin: self.index, members };
         let answer = self.plugin.direct(self.batch).and_then(|outcome| {
-            answer::read(&outcome, asked, self.names, &mut self.evaluation.routes).map_err(Fault::from)
+            answer::read(&outcome, asked, &mut self.evaluation.routes).map_err(Fault::from)
         });
         let rejected = answer.inspect_err(|_| {
             self.plugin.drop_instance();

@@ -27,7 +27,6 @@ mod error;
 mod evaluate;
 mod inspect;
 mod instance;
-mod names;
 mod plugin;
 mod plugin_log;
 mod subscription;
@@ -52,7 +51,6 @@ pub use subscription::SubscriptionError;
 use batch::{Batch, Member};
 use cache::Cache;
 use evaluate::Turn;
-use names::Names;
 
 use crate::event::Change;
 use crate::limits::PLUGINS_COUNT_MAX;
@@ -63,7 +61,6 @@ pub struct Policy {
     plugins: Vec<Plugin>,
     batch: Batch,
     members: Vec<Member>,
-    names: Names,
 }
 
 impl Policy {
@@ -90,7 +87,7 @@ impl Policy {
             .into_iter()
             .map(|source| Plugin::load(engine, source, &cache, program))
             .collect::<Result<_, _>>()?;
-        Ok(Self { plugins, batch: Batch::default(), members: Vec::new(), names: Names::default() })
+        Ok(Self { plugins, batch: Batch::default(), members: Vec::new() })
     }
 
     /// In their order, which is also that of their routes for one change.
@@ -109,7 +106,6 @@ impl Policy {
                 plugin,
                 index,
                 batch: &mut self.batch,
-                names: &mut self.names,
                 evaluation: &mut evaluation,
             };
             turn.take(&self.members);
