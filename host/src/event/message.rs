@@ -11,15 +11,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::{span, span_range};
 use crate::limits::CHANNEL_BYTES_MAX;
 
 /// A live address, such as `orders` or `orders:42`: 1 to [`CHANNEL_BYTES_MAX`] bytes without control characters.
 #[derive(Clone)]
 pub struct Channel {
-    /// A text that has the name in it, at `start..end`.
+    /// A text that has the name in it.
     text: Arc<str>,
-    start: u32,
-    end: u32,
+    /// Where: `start | length << 32`. One number, since two would be written apart and then read as one.
+    span: u64,
 }
 
 /// Why a text is not the name of a channel.
@@ -48,37 +49,42 @@ impl Channel {
 
     /// What [`Channel::new`] checks.
     pub(crate) fn check(name: &str) -> Result<(), ChannelError> {
-        if name.is_empty() {
-            return Err(ChannelError::Empty);
+        Self::check_printable(name)?;
+        if has_control(name) { Err(ChannelError::Control) } else { Ok(()) }
+    }
+
+    /// The same, for a name that stands in a text which is printable.
+    pub(crate) fn check_printable(name: &str) -> Result<(), ChannelError> {
+        match name.len() {
+            0 => Err(ChannelError::Empty),
+            1..=CHANNEL_BYTES_MAX => Ok(()),
+            length => Err(ChannelError::TooLong(length)),
         }
-        if name.len() > CHANNEL_BYTES_MAX {
-            return Err(ChannelError::TooLong(name.len()));
-        }
-        if has_control(name) {
-            return Err(ChannelError::Control);
-        }
-        Ok(())
     }
 
     /// The channel named in that part of a text, which it keeps. The caller has checked the name.
     pub(crate) fn part_of(text: Arc<str>, part: Range<usize>) -> Self {
         debug_assert_eq!(Self::check(&text[part.clone()]), Ok(()));
-        let place = |at| u32::try_from(at).expect("texts with names in them are short");
-        Self { start: place(part.start), end: place(part.end), text }
+        assert!(part.end <= u32::MAX as usize, "texts with names in them are short");
+        Self { text, span: span(part.start, part.len()) }
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text[self.start as usize..self.end as usize]
+        &self.text[span_range(self.span)]
     }
 }
 
 /// Whether a name has a control character, which would break the framing of the wire.
 pub(crate) fn has_control(name: &str) -> bool {
-    // Nearly every name is printable ASCII, and to look at all of its bytes is cheaper than to stop at the first.
-    let printable = name.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
-    !printable && name.chars().any(char::is_control)
+    !is_printable(name) && name.chars().any(char::is_control)
+}
+
+/// Whether a text is printable ASCII, as nearly all names are.
+pub(crate) fn is_printable(text: &str) -> bool {
+    // To look at all bytes, many at once, is cheaper than to stop at the first.
+    text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
 }
 
 impl PartialEq for Channel {
@@ -138,6 +144,20 @@ enum Name {
 
 /// The names of operations, which routers use.
 const KNOWN: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
+
+impl EventName {
+    /// The name, if it is one that everybody uses.
+    pub(crate) fn known(&self) -> Option<&'static str> {
+        match &self.0 {
+            Name::Known(name) => Some(name),
+            Name::Other(_) => None,
+        }
+    }
+
+    pub(crate) fn of_known(name: &'static str) -> Self {
+        Self(Name::Known(name))
+    }
+}
 
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {

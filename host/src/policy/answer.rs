@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::batch::Member;
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::error::reason;
-use crate::event::{Channel, ChannelError, EventName, Retention, has_control};
+use crate::event::{Channel, ChannelError, EventName, Retention, has_control, is_printable};
 use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, SHARED_TEXT_BYTES_MAX};
 
 /// The bits of a route's options that say what its payload is, and what they say.
@@ -202,8 +202,9 @@ pub(super) fn read(
 ) -> Result<Vec<Rejected>, AnswerError> {
     check_lengths(outcome)?;
     let text = std::str::from_utf8(&outcome.arena).ok();
+    let printable = text.is_some_and(is_printable);
     let changes = asked.members.len();
-    let checker = Checker { arena: &outcome.arena, text, changes, event: None, rejected: Vec::new() };
+    let checker = Checker { arena: &outcome.arena, text, printable, changes, event: None, rejected: Vec::new() };
     let rejected = checker.check(outcome)?;
 
     let shared = text.filter(|text| text.len() <= SHARED_TEXT_BYTES_MAX).map(Arc::from);
@@ -255,6 +256,8 @@ struct Checker<'a> {
     arena: &'a [u8],
     /// The whole arena, if it is text: then each span has to be looked at only where it begins and ends.
     text: Option<&'a str>,
+    /// Whether the arena is printable ASCII: then so is every name in it.
+    printable: bool,
     /// How many were handed over.
     changes: usize,
     /// The span of the last event: many routes have the same.
@@ -316,7 +319,8 @@ impl<'a> Checker<'a> {
         }
         zero(numbers, 3)?;
         let name = self.span_text(route, spans[0], "channel")?;
-        Channel::check(name).map_err(|problem| AnswerError::Channel { route, problem })?;
+        let checked = if self.printable { Channel::check_printable(name) } else { Channel::check(name) };
+        checked.map_err(|problem| AnswerError::Channel { route, problem })?;
         self.event(route, spans[1])?;
         self.payload(route, spans[2], options)
     }
@@ -419,6 +423,24 @@ impl Maker<'_> {
         if self.event.0 != spans[1] {
             self.event = (spans[1], EventName::from(self.text(spans[1])));
         }
+        // The commonest route by itself: where nothing is chosen, nothing is put together elsewhere and then moved.
+        match (&self.shared, self.event.1.known()) {
+            (Some(text), Some(event)) if options == ROW => Directed {
+                change: self.asked.members[change as usize].change,
+                plugin: self.asked.plugin,
+                route: Route::Channel {
+                    channel: Channel::part_of(text.clone(), range(spans[0])),
+                    event: EventName::of_known(event),
+                    payload: Payload::Row,
+                    retention: Retention::Kept,
+                },
+            },
+            _ => self.make_any(change, options, spans),
+        }
+    }
+
+    #[inline(never)]
+    fn make_any(&self, change: u32, options: u8, spans: &[u64; 4]) -> Directed {
         let channel = match &self.shared {
             Some(text) => Channel::part_of(text.clone(), range(spans[0])),
             None => self.copied(spans[0]),
