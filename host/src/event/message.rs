@@ -145,20 +145,6 @@ enum Name {
 /// The names of operations, which routers use.
 const KNOWN: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
 
-impl EventName {
-    /// The name, if it is one that everybody uses.
-    pub(crate) fn known(&self) -> Option<&'static str> {
-        match &self.0 {
-            Name::Known(name) => Some(name),
-            Name::Other(_) => None,
-        }
-    }
-
-    pub(crate) fn of_known(name: &'static str) -> Self {
-        Self(Name::Known(name))
-    }
-}
-
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {
         match KNOWN.into_iter().find(|known| *known == name) {

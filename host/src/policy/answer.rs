@@ -211,12 +211,16 @@ pub(super) fn read(
     let mut maker = Maker { arena: &outcome.arena, shared, asked, event: (0, EventName::from("")) };
     let (spans, _) = outcome.spans.as_chunks::<4>();
     let lists = outcome.changes.iter().zip(&outcome.options).zip(spans);
-    if rejected.is_empty() {
-        routes.extend(lists.map(|((change, options), spans)| maker.make(*change, *options, spans)));
+    let lists = lists.map(|((change, options), spans)| (*change, *options, spans));
+    if rejected.is_empty() && outcome.options.iter().all(|options| options & PAYLOAD_BITS == ROW) {
+        // The commonest by itself: where nothing is chosen, nothing is put together elsewhere and then moved.
+        routes.extend(lists.map(|numbers| maker.make(numbers, Payload::Row)));
     } else {
         let is_rejected = |change: u32| rejected.binary_search_by_key(&change, |(change, _)| *change).is_ok();
-        let stay = lists.filter(|((change, _), _)| !is_rejected(**change));
-        routes.extend(stay.map(|((change, options), spans)| maker.make(*change, *options, spans)));
+        routes.extend(lists.filter(|(change, ..)| !is_rejected(*change)).map(|numbers| {
+            let payload = maker.payload(numbers);
+            maker.make(numbers, payload)
+        }));
     }
     Ok(rejected)
 }
@@ -419,58 +423,32 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     #[inline]
-    fn make(&mut self, change: u32, options: u8, spans: &[u64; 4]) -> Directed {
+    fn make(&mut self, numbers: (u32, u8, &[u64; 4]), payload: Payload) -> Directed {
+        let (change, options, spans) = numbers;
         if self.event.0 != spans[1] {
             self.event = (spans[1], EventName::from(self.text(spans[1])));
         }
-        // The commonest route by itself: where nothing is chosen, nothing is put together elsewhere and then moved.
-        match (&self.shared, self.event.1.known()) {
-            (Some(text), Some(event)) if options == ROW => Directed {
-                change: self.asked.members[change as usize].change,
-                plugin: self.asked.plugin,
-                route: Route::Channel {
-                    channel: Channel::part_of(text.clone(), range(spans[0])),
-                    event: EventName::of_known(event),
-                    payload: Payload::Row,
-                    retention: Retention::Kept,
-                },
-            },
-            _ => self.make_any(change, options, spans),
-        }
-    }
-
-    #[inline(never)]
-    fn make_any(&self, change: u32, options: u8, spans: &[u64; 4]) -> Directed {
-        let channel = match &self.shared {
-            Some(text) => Channel::part_of(text.clone(), range(spans[0])),
-            None => self.copied(spans[0]),
+        let name = range(spans[0]);
+        let (text, name) = match &self.shared {
+            Some(text) => (text.clone(), name),
+            None => (self.text(spans[0]).into(), 0..name.len()),
         };
         let retention =
             if options >> RETENTION_SHIFT == LIVE_ONLY { Retention::LiveOnly } else { Retention::Kept };
         Directed {
             change: self.asked.members[change as usize].change,
             plugin: self.asked.plugin,
-            route: Route::Channel {
-                channel,
-                event: self.event.1.clone(),
-                payload: self.payload(options & PAYLOAD_BITS, spans[2]),
-                retention,
-            },
+            route: Route::Channel { channel: Channel::part_of(text, name), event: self.event.1.clone(), payload, retention },
         }
-    }
-
-    fn copied(&self, span: u64) -> Channel {
-        let name = self.text(span);
-        Channel::part_of(name.into(), 0..name.len())
     }
 
     fn text(&self, span: u64) -> &str {
         std::str::from_utf8(&self.arena[range(span)]).expect("it was checked")
     }
 
-    #[inline]
-    fn payload(&self, kind: u8, span: u64) -> Payload {
-        match kind {
+    fn payload(&self, (_, options, spans): (u32, u8, &[u64; 4])) -> Payload {
+        let span = spans[2];
+        match options & PAYLOAD_BITS {
             ROW => Payload::Row,
             NOTHING => Payload::Nothing,
             JSON => Payload::Json(self.bytes(span)),
