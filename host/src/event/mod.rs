@@ -15,7 +15,7 @@ mod table;
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
 pub use codec::{DecodeError, Decoder, Header, encode};
 pub use json::{row_to_json, write_json_string};
-pub(crate) use message::{has_control, is_printable};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
+pub(crate) use message::{has_control, is_printable};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
 pub use table::{Column, Table};

@@ -204,7 +204,8 @@ pub(super) fn read(
     let text = std::str::from_utf8(&outcome.arena).ok();
     let printable = text.is_some_and(is_printable);
     let changes = asked.members.len();
-    let checker = Checker { arena: &outcome.arena, text, printable, changes, event: None, rejected: Vec::new() };
+    let checker =
+        Checker { arena: &outcome.arena, text, printable, changes, event: None, rejected: Vec::new() };
     let rejected = checker.check(outcome)?;
 
     let shared = text.filter(|text| text.len() <= SHARED_TEXT_BYTES_MAX).map(Arc::from);
@@ -438,7 +439,12 @@ impl Maker<'_> {
         Directed {
             change: self.asked.members[change as usize].change,
             plugin: self.asked.plugin,
-            route: Route::Channel { channel: Channel::part_of(text, name), event: self.event.1.clone(), payload, retention },
+            route: Route::Channel {
+                channel: Channel::part_of(text, name),
+                event: self.event.1.clone(),
+                payload,
+                retention,
+            },
         }
     }
 
@@ -494,8 +500,7 @@ mod tests {
     fn check(outcome: &Outcome) -> Result<Answer, AnswerError> {
         let members = [0, 1].map(Member::without_match);
         let mut routes = Vec::new();
-        let rejected =
-            read(outcome, Asked { plugin: 0, members: &members }, &mut routes);
+        let rejected = read(outcome, Asked { plugin: 0, members: &members }, &mut routes);
         assert!(rejected.is_ok() || routes.is_empty(), "a wrong answer leaves nothing");
         let routes = routes.into_iter().map(|directed| (directed.change, directed.route)).collect();
         rejected.map(|rejected| Answer { routes, rejected })

@@ -101,13 +101,8 @@ impl Policy {
         let mut evaluation = Evaluation::default();
         for (index, plugin) in self.plugins.iter_mut().enumerate() {
             plugin.select(changes, &mut self.members);
-            let mut turn = Turn {
-                changes,
-                plugin,
-                index,
-                batch: &mut self.batch,
-                evaluation: &mut evaluation,
-            };
+            let mut turn =
+                Turn { changes, plugin, index, batch: &mut self.batch, evaluation: &mut evaluation };
             turn.take(&self.members);
         }
         if self.plugins.len() > 1 {

@@ -86,7 +86,11 @@ impl Routes {
         self.committed_at = committed_at;
     }
 
-    pub(crate) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(mut self) -> Outcome {
+        let routes = self.outcome.changes.len();
+        self.outcome.kinds.resize(routes, 0);
+        self.outcome.options.resize(routes, 0);
+        self.outcome.numbers.resize(routes, 0);
         self.outcome
     }
 
@@ -165,11 +169,20 @@ impl Routes {
     }
 
     fn push(&mut self, kind: u8, options: u8, spans: [u64; 4], number: i64) {
+        let route = self.outcome.changes.len();
         self.outcome.changes.push(self.change);
-        self.outcome.kinds.push(kind);
-        self.outcome.options.push(options);
         self.outcome.spans.extend_from_slice(&spans);
-        self.outcome.numbers.push(number);
+        set(&mut self.outcome.kinds, route, kind);
+        set(&mut self.outcome.options, route, options);
+        set(&mut self.outcome.numbers, route, number);
+    }
+}
+
+/// Lists in which 0 is the commonest are written only where it is something else, and filled up at the end.
+fn set<T: Copy + Default + PartialEq>(list: &mut Vec<T>, route: usize, value: T) {
+    if value != T::default() {
+        list.resize(route, T::default());
+        list.push(value);
     }
 }
 
