@@ -52,7 +52,9 @@ fn compare(folder: &Path, small: Option<&Path>) -> Result<()> {
             println!("| {engine} | {batch} | {figures} | {megabytes:.0} | {reopened} |");
         }
     }
-    println!("\n| engine | `kill -9` at batch 16 | a zeroed page, at eight places of each file |\n|---|---|---|");
+    println!(
+        "\n| engine | `kill -9` at batch 16 | a zeroed page, at eight places of each file |\n|---|---|---|"
+    );
     for engine in NAMES {
         let store = fresh(folder, engine)?;
         let confirmed = kill(engine, &store)?;
