@@ -118,6 +118,7 @@ async fn a_full_disk_applies_nothing_and_heals_without_a_restart() {
     allow(20).await;
     let (mut from, mut refused) = (0, None);
     while refused.is_none() {
+        assert!(from < 100_000, "twenty pages hold fewer messages");
         match bus.apply(run_of("a", from, 100)).await {
             Ok(()) => from += 100,
             Err(error) => refused = Some(error),
