@@ -40,7 +40,9 @@ pub use judged::Judged;
 pub use route::{Keep, Payload, Reach, Route};
 pub use sample::Sample;
 
+use crate::cells::Cells;
 use crate::export::Instance;
+use crate::route::Outcome;
 use crate::{Filter, Plugin, Router, Subscription, Verdict};
 
 /// A configured policy.
@@ -102,6 +104,39 @@ impl<P: Router> Policy<P> {
             Err(why) => panic!("a host would refuse the policy's answer: {why}"),
         }
         routes
+    }
+}
+
+impl<P: Router> Policy<P> {
+    /// Lowers samples once, to be asked about again and again: for benchmarks.
+    #[must_use]
+    pub fn lower(&self, samples: &[Sample]) -> Lowered {
+        Lowered(lower::lower(samples, self.subscriptions()).cells)
+    }
+
+    /// What the router answers, as it leaves a component: neither read nor checked.
+    ///
+    /// # Panics
+    /// Where the policy panics, and on a batch that was lowered for other subscriptions.
+    #[must_use]
+    pub fn direct_lowered(&self, batch: &Lowered) -> Lists {
+        Lists(self.0.route(&batch.0))
+    }
+}
+
+/// A batch in the lists of the interface.
+#[derive(Debug)]
+pub struct Lowered(Cells);
+
+/// An answer in the lists of the interface.
+#[derive(Debug)]
+pub struct Lists(Outcome);
+
+impl Lists {
+    /// How many routes it has.
+    #[must_use]
+    pub fn routes_count(&self) -> usize {
+        self.0.kinds.len()
     }
 }
 
