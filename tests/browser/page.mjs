@@ -4,7 +4,7 @@
 //
 // Prints `ready` once the page follows the channel, then `seen` once the text is shown. Exit code 0 if it was shown
 // in time and the page had no error and asked nobody but its own origin; else 1, with the reasons on stderr.
-// TWOHOP_CHROMIUM names another browser than Debian's.
+// XTASK_CHROMIUM names another browser than Debian's.
 
 import process from "node:process";
 import { chromium } from "playwright-core";
@@ -18,7 +18,7 @@ if (!text) {
 }
 
 const browser = await chromium.launch({
-  executablePath: process.env.TWOHOP_CHROMIUM ?? "/usr/bin/chromium",
+  executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
   args: [
     "--headless",
@@ -35,7 +35,7 @@ const faults = [];
 try {
   const page = await browser.newPage({
     viewport: { width: 1280, height: 800 },
-    colorScheme: process.env.TWOHOP_COLOR_SCHEME === "dark" ? "dark" : "light",
+    colorScheme: process.env.XTASK_COLOR_SCHEME === "dark" ? "dark" : "light",
   });
   page.setDefaultTimeout(WAIT_MAX);
   page.on("console", (message) => {

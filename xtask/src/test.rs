@@ -18,7 +18,7 @@ use crate::services::Folder;
 use crate::{interrupt, place, setup};
 
 /// Tells the tests that what is slow is to run too.
-pub const LONG_VARIABLE: &str = "TWOHOP_TEST_LONG";
+pub const LONG_VARIABLE: &str = "XTASK_TEST_LONG";
 
 /// How long the suite may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
     command.args(["test", "--workspace"]).env("TMPDIR", folder.path());
     command.env("CARGO_TARGET_DIR", place::target()?);
     if let Some(chromium) = chromium {
-        command.env("TWOHOP_CHROMIUM", chromium);
+        command.env("XTASK_CHROMIUM", chromium);
     }
     if length == Length::Long {
         command.env(LONG_VARIABLE, "1");

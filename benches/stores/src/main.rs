@@ -52,7 +52,9 @@ fn compare(folder: &Path, small: Option<&Path>) -> Result<()> {
             println!("| {engine} | {batch} | {figures} | {megabytes:.0} | {reopened} |");
         }
     }
-    println!("\n| engine | `kill -9` at batch 16 | a zeroed page, at eight places of each file |\n|---|---|---|");
+    println!(
+        "\n| engine | `kill -9` at batch 16 | a zeroed page, at eight places of each file |\n|---|---|---|"
+    );
     for engine in NAMES {
         let store = fresh(folder, engine)?;
         let confirmed = kill(engine, &store)?;
@@ -101,8 +103,9 @@ fn figures(took: &mut [Duration], batch: usize, total: Duration) -> String {
 
 fn messages(batch: usize) -> Vec<Vec<u8>> {
     // Half noise, so that compression has neither a feast nor a fast.
-    let noise =
-        |index: usize| if index % 2 == 0 { b'x' } else { (index.wrapping_mul(2_654_435_761) >> 13) as u8 };
+    let noise = |index: usize| {
+        if index.is_multiple_of(2) { b'x' } else { (index.wrapping_mul(2_654_435_761) >> 13) as u8 }
+    };
     (0..batch).map(|nth| (0..MESSAGE_BYTES).map(|at| noise(nth * 211 + at)).collect()).collect()
 }
 
@@ -183,7 +186,7 @@ fn zero_everywhere(engine: &str, store: &Path, copy: &Path) -> Result<String> {
             continue;
         }
         let (mut whole, mut shorter, mut refused, mut why) = (0, 0, 0, String::new());
-        let sound = child(&["reopen", engine, path(&copied(store, copy)?)?])?;
+        let sound = child(&["reopen", engine, path(copied(store, copy)?)?])?;
         for part in 0..8 {
             copied(store, copy)?;
             let target = fs::OpenOptions::new().write(true).open(copy.join(&name))?;

@@ -146,6 +146,10 @@ fn spawn(options: &Options) -> Result<Service> {
     let binary = options.binary.clone().map_or_else(place::host_binary, Ok)?;
     let mut command: Command = Service::command(&binary, Signal::SIGKILL);
     command.arg("serve").arg("--config").arg(&options.config);
+    // What the person who starts us has set for a host of theirs is not for this one.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TWOHOP_")) {
+        command.env_remove(name);
+    }
     command.envs(options.environment.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::piped()).stderr(stderr);
     Service::start(command).context("could not start the host")

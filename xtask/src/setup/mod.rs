@@ -17,7 +17,7 @@ use crate::place::{find_program, is_executable};
 pub use postgres::binaries as postgres_binaries;
 
 /// Names a Chromium where the one in `PATH` is not wanted.
-const CHROMIUM_VARIABLE: &str = "TWOHOP_CHROMIUM";
+const CHROMIUM_VARIABLE: &str = "XTASK_CHROMIUM";
 
 /// The folder with `initdb` and `postgres`; installs PostgreSQL if there is none.
 ///
@@ -44,7 +44,7 @@ pub fn chromium() -> Result<PathBuf> {
     find_chromium()?.context("chromium was installed, but PATH has no `chromium`")
 }
 
-/// A Chromium, if there is one: `TWOHOP_CHROMIUM`, else the first of its usual names in `PATH`.
+/// A Chromium, if there is one: `XTASK_CHROMIUM`, else the first of its usual names in `PATH`.
 ///
 /// # Errors
 /// The variable names something that cannot be executed.

@@ -15,13 +15,13 @@ use crate::interrupt::HeldBack;
 use crate::place::{find_program, is_executable};
 
 /// Names the folder of PostgreSQL's programs where the usual places are not wanted.
-const BINARIES_VARIABLE: &str = "TWOHOP_PG_BIN";
+const BINARIES_VARIABLE: &str = "XTASK_PG_BIN";
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Marks what we wrote, should `kill -9` keep us from putting a file back.
 const MARK: &str = "# twohop's xtask, until its installation is over";
 
-/// The folder with `initdb` and `postgres`, if there is one: `TWOHOP_PG_BIN`, else the newest of Debian's, else
+/// The folder with `initdb` and `postgres`, if there is one: `XTASK_PG_BIN`, else the newest of Debian's, else
 /// where `postgres` in `PATH` really is.
 ///
 /// # Errors

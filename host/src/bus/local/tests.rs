@@ -75,23 +75,27 @@ async fn a_follower_that_keeps_up_never_touches_the_disk() {
     let state = State::open(home.path()).unwrap();
     let bus = LocalBus::open(state.clone(), CONFIG).await.unwrap();
     bus.apply(run_of("a", 0, 5)).await.unwrap();
-    // Every reader of the state is busy until the end.
-    let (end, mut busy) = (Arc::new(std::sync::Barrier::new(5)), Vec::new());
+    // Every reader of the state is busy until its sender is dropped, at the end or by a failure.
+    let mut releases = Vec::new();
     for _ in 0..crate::limits::STATE_READERS_COUNT_MAX {
-        let (end, state) = (end.clone(), state.clone());
-        busy.push(tokio::spawn(async move {
-            state.read(move |_| Ok(end.wait().is_leader())).await.unwrap();
-        }));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let state = state.clone();
+        tokio::spawn(async move {
+            let wait = move |_: &_| {
+                began.send(()).unwrap();
+                Ok(released.recv().is_err())
+            };
+            state.read(wait).await.unwrap();
+        });
+        begun.await.unwrap();
+        releases.push(release);
     }
     bus.apply(run_of("a", 5, 5)).await.unwrap();
     assert_eq!(bus.read(None, Sequence(5), 99).await.unwrap().len(), 5);
     assert_eq!(bus.read(None, Sequence(10), 99).await.unwrap().len(), 0);
     let a = Channel::new("a").unwrap();
     assert_eq!(bus.read(Some(&[a]), Sequence(7), 99).await.unwrap().len(), 3);
-    tokio::task::spawn_blocking(move || end.wait()).await.unwrap();
-    for reader in busy {
-        reader.await.unwrap();
-    }
 }
 
 async fn from_disk(bus: &LocalBus, after: u64) -> u64 {
@@ -114,6 +118,7 @@ async fn a_full_disk_applies_nothing_and_heals_without_a_restart() {
     allow(20).await;
     let (mut from, mut refused) = (0, None);
     while refused.is_none() {
+        assert!(from < 100_000, "twenty pages hold fewer messages");
         match bus.apply(run_of("a", from, 100)).await {
             Ok(()) => from += 100,
             Err(error) => refused = Some(error),
