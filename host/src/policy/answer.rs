@@ -540,6 +540,30 @@ mod tests {
     }
 
     #[test]
+    fn channels_share_a_short_text_and_copy_their_name_from_a_long_one_or_from_bytes() {
+        let place = |answer: &Answer, route: usize| {
+            let Route::Channel { channel, .. } = &answer.routes[route].1;
+            assert_eq!(channel.as_str(), "orders:1");
+            channel.as_str().as_ptr()
+        };
+        let twice = |arena: Vec<u8>| {
+            let mut outcome = outcome();
+            outcome.arena = arena;
+            outcome.changes = vec![0, 1];
+            outcome.kinds = vec![0; 2];
+            outcome.options = vec![0; 2];
+            outcome.spans = [8 << 32, 8 | 6 << 32, 0, 0].repeat(2);
+            outcome.numbers = vec![0; 2];
+            let answer = check(&outcome).expect("it is right");
+            place(&answer, 0) == place(&answer, 1)
+        };
+        let names = b"orders:1insert";
+        assert!(twice(names.to_vec()));
+        assert!(!twice([&names[..], b"\xFF"].concat()));
+        assert!(!twice([&names[..], &vec![b' '; SHARED_TEXT_BYTES_MAX]].concat()));
+    }
+
+    #[test]
     fn lists_that_do_not_fit_each_other_are_refused() {
         let length = |list, length, expected| AnswerError::Length { list, length, expected };
         assert_eq!(spoiled(|o| o.kinds.push(0)), length("kinds", 2, 1));

@@ -256,11 +256,11 @@ fn append_digits(arena: &mut Vec<u8>, number: u64) {
 /// The digits of a number below 10^8, the first in the lowest byte. Halved three times, all parts at once: a division
 /// a digit, and writing each by itself, would cost as much as all the rest of a change.
 fn eight_digits(number: u64) -> u64 {
-    let fours = number / 10_000 | (number % 10_000) << 32;
-    let hundreds = (fours * 5_243 >> 19) & 0x0000_007F_0000_007F;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
-    let tens = (twos * 103 >> 10) & 0x000F_000F_000F_000F;
-    (tens | (twos - 10 * tens) << 8) | 0x3030_3030_3030_3030
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 5_243) >> 19) & 0x0000_007F_0000_007F;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000F_000F_000F_000F;
+    tens | ((twos - 10 * tens) << 8) | 0x3030_3030_3030_3030
 }
 
 fn span(start: usize, length: usize) -> u64 {
