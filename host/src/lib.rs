@@ -20,6 +20,9 @@ pub mod gateway;
 pub mod pipeline;
 pub mod state;
 
+pub mod registry;
+pub mod deploy;
+
 pub mod app;
 pub mod backoff;
 pub mod config;

@@ -133,6 +133,35 @@ pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The child process that compiles a plugin: its time.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
+// Registry and deployments.
+
+/// Uploaded components that are kept; past it the oldest that nothing active needs go.
+pub const COMPONENTS_COUNT_MAX: usize = 512;
+/// Generations of all plugins that are remembered; past it the oldest that are not active go.
+pub const GENERATIONS_COUNT_MAX: i64 = 10_000;
+/// Records of which plugin set judged from which offset on; past it the oldest go.
+pub const SETS_COUNT_MAX: i64 = 10_000;
+/// Entries of the audit list; past it the oldest go.
+pub const AUDIT_COUNT_MAX: i64 = 10_000;
+/// Entries that wait for who follows the audit list.
+pub const AUDIT_QUEUE_COUNT_MAX: usize = 1_024;
+/// All settings of one plugin.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
+/// Patterns of one grant.
+pub const PATTERNS_COUNT_MAX: usize = 256;
+/// Candidates that run beside what is active.
+pub const SHADOWS_COUNT_MAX: usize = 8;
+/// Batches that wait for a shadow; past it they are left out.
+pub const SHADOW_QUEUE_COUNT_MAX: usize = 8;
+/// Deployments that wait for the pipeline.
+pub const PIPELINE_QUEUE_COUNT_MAX: usize = 16;
+/// Changes that one check reads.
+pub const CHECK_COUNT_MAX: usize = 10_000;
+/// Faults of one plugin within [`PLUGIN_FAULTS_WINDOW`]; one more and it is quarantined.
+pub const PLUGIN_FAULTS_MAX: usize = 100;
+/// See [`PLUGIN_FAULTS_MAX`].
+pub const PLUGIN_FAULTS_WINDOW: Duration = Duration::from_secs(60);
+
 // Bus.
 
 /// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.

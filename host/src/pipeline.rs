@@ -28,6 +28,22 @@ use crate::policy::{Policy, Rejection};
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
 
+/// Whether a pipeline runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Running,
+    /// It waits for somebody to decide: for `resume`, or for another plugin in place of the one that failed.
+    Paused {
+        /// The plugin, whose `on_fault` is `pause`.
+        plugin: Arc<str>,
+        /// The first change that it failed on.
+        offset: Offset,
+        /// What went wrong.
+        fault: String,
+    },
+}
+
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
