@@ -19,7 +19,8 @@ use crate::bus::BusError;
 use crate::bus::local::{self, LocalBus};
 use crate::config::{self, Config, Snapshot};
 use crate::event::Partition;
-use crate::gateway::{self, Gateway, GatewayError};
+use crate::gateway::{self, Gateway};
+use crate::http::ListenError;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
@@ -70,9 +71,9 @@ pub enum AppError {
     /// The change log is.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The public listener is.
+    /// A listener is.
     #[error(transparent)]
-    Gateway(#[from] GatewayError),
+    Listen(#[from] ListenError),
     /// A database is.
     #[error("source {name}")]
     Source {

@@ -7,12 +7,13 @@
 //! - an accept that fails never ends the listener;
 //! - connections are bounded; one too many is told so, if it asks;
 //! - every task belongs to [`Server::run`] and is gone when it returns, at most `shutdown_time_max` after the
-//!   order to stop. HTTP's own graceful end waits for open streams for ever; the hub ends these first.
+//!   order to stop. HTTP's own graceful end waits for open streams for ever; who has streams ends them first.
 
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -27,20 +28,33 @@ use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::Config;
-use super::codes::{Code, Refusal};
-use super::hub::{Follower, Hub};
-use super::routes::Cut;
+use super::Cut;
 use crate::limits::{
     CONNECTION_BUFFER_BYTES_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN, STREAMS_PER_CONNECTION_MAX,
 };
 
+/// How a listener behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// What it is called in the log.
+    pub(crate) name: &'static str,
+    /// From accepting a connection, or from the last answer, to the end of a request's head.
+    pub(crate) request_head_time_max: Duration,
+    /// Between two signs of life that HTTP/2 asks for.
+    pub(crate) heartbeat_interval: Duration,
+    /// From the order to stop until connections are cut.
+    pub(crate) shutdown_time_max: Duration,
+    /// Connections at once.
+    pub(crate) connections_count_max: usize,
+}
+
 /// What serves.
-pub(super) struct Server {
-    pub(super) config: Config,
-    pub(super) listener: TcpListener,
-    pub(super) routes: BoxedFilter<(Response,)>,
-    pub(super) hub: Arc<Hub>,
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) listener: TcpListener,
+    pub(crate) routes: BoxedFilter<(Response,)>,
+    /// What is said to a connection that is one too many.
+    pub(crate) refusal: fn() -> Response,
 }
 
 /// How a connection is met.
@@ -68,38 +82,33 @@ enum Life {
 struct Shared {
     config: Config,
     routes: BoxedFilter<(Response,)>,
+    refusal: fn() -> Response,
     served: auto::Builder<TokioExecutor>,
     refused: auto::Builder<TokioExecutor>,
     stop: CancellationToken,
 }
 
 impl Server {
-    /// Serves until `stop`, or until the bus has ended.
-    pub(super) async fn run(self, follower: Follower, stop: CancellationToken) {
-        let stop = stop.child_token();
-        let Self { config, listener, routes, hub } = self;
+    /// Serves until `stop`. `close` is called then: it ends whatever answers without an end.
+    pub(crate) async fn run(self, stop: CancellationToken, close: impl FnOnce()) {
+        let Self { config, listener, routes, refusal } = self;
         let places = Arc::new(Semaphore::new(config.connections_count_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
-        let shutdown_time_max = config.shutdown_time_max;
+        let (name, shutdown_time_max) = (config.name, config.shutdown_time_max);
         let shared = Arc::new(Shared {
             served: builder(&config),
             refused: refusing_builder(&config),
             config,
             routes,
+            refusal,
             stop: stop.clone(),
         });
         let mut tasks = JoinSet::new();
-        let mut hub_task = tokio::spawn(Arc::clone(&hub).run(follower, stop.clone()));
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                // Without it, streams would live and be silent.
-                ended = &mut hub_task => {
-                    tracing::error!(failed = ended.is_err(), "the hub has ended, and the gateway with it");
-                    break;
-                }
-                Some(ended) = tasks.join_next() => report(ended),
+                Some(ended) = tasks.join_next() => report(name, ended),
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => {
                         let (place, admission) = match Arc::clone(&places).try_acquire_owned() {
@@ -115,31 +124,29 @@ impl Server {
                     Err(error) if is_of_one_connection(error.kind()) => {}
                     Err(error) => {
                         // No more file descriptors, most likely: they come back as connections end.
-                        tracing::warn!(%error, "cannot accept connections, trying again");
+                        tracing::warn!(name, %error, "cannot accept connections, trying again");
                         tokio::time::sleep(RETRY_DELAY_MIN).await;
                     }
                 },
             }
         }
         drop(listener);
-        stop.cancel();
-        hub.close();
+        close();
         let ended = tokio::time::timeout(shutdown_time_max, async {
             while let Some(ended) = tasks.join_next().await {
-                report(ended);
+                report(name, ended);
             }
         });
         if ended.await.is_err() {
-            tracing::warn!(count = tasks.len(), "cut connections that did not end in time");
+            tracing::warn!(name, count = tasks.len(), "cut connections that did not end in time");
             tasks.shutdown().await;
         }
-        hub_task.abort();
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(name: &str, ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a task of the gateway failed");
+        tracing::error!(name, %error, "a connection failed");
     }
 }
 
@@ -180,6 +187,7 @@ async fn connection(
     let _ = socket.set_nodelay(true);
     let asked = AtomicBool::new(false);
     let cut = CancellationToken::new();
+    let refusal = shared.refusal;
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
@@ -191,10 +199,7 @@ async fn connection(
         async move {
             match answer {
                 Some(answer) => answer.await,
-                None => {
-                    Ok(Refusal::new(Code::Overloaded, "the server has as many connections as it may")
-                        .response())
-                }
+                None => Ok(refusal()),
             }
         }
     });

@@ -1,5 +1,5 @@
 //! A client over a plain socket: HTTP/1.1 with chunks, and the parser of `text/event-stream` as WHATWG HTML 9.2.6
-//! writes it. It shares no code with the gateway.
+//! writes it. It shares no code with the server.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,23 +9,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything takes; a test that waits this long has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An event as a browser would dispatch it, with our own field beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Event {
-    pub(super) event: String,
-    pub(super) channel: String,
-    pub(super) id: String,
-    pub(super) data: String,
+pub(crate) struct Event {
+    pub(crate) event: String,
+    pub(crate) channel: String,
+    pub(crate) id: String,
+    pub(crate) data: String,
 }
 
 /// A response whose body is read as it comes.
-pub(super) struct Client {
+pub(crate) struct Client {
     socket: TcpStream,
     raw: Vec<u8>,
     /// The head of the response.
-    pub(super) head: String,
+    pub(crate) head: String,
     body: Vec<u8>,
     /// So much of the body has no end of a block.
     searched: usize,
@@ -33,32 +33,32 @@ pub(super) struct Client {
     fields: Event,
     has_data: bool,
     /// As a browser would send it in `Last-Event-ID`.
-    pub(super) last_id: String,
+    pub(crate) last_id: String,
     /// The reconnection time, if the server set it.
-    pub(super) retry: Option<u64>,
+    pub(crate) retry: Option<u64>,
     /// Every byte of the body so far.
-    pub(super) seen: String,
+    pub(crate) seen: String,
 }
 
 impl Client {
     /// Sends a GET and reads the head of the answer.
-    pub(super) async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::request(address, "GET", target, headers).await
     }
 
-    pub(super) async fn request(
+    pub(crate) async fn request(
         address: SocketAddr,
         method: &str,
         target: &str,
         headers: &[(&str, &str)],
     ) -> Self {
-        let mut socket = TcpStream::connect(address).await.expect("the gateway accepts");
+        let mut socket = TcpStream::connect(address).await.expect("the server accepts");
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        socket.write_all(request.as_bytes()).await.expect("the gateway reads");
+        socket.write_all(request.as_bytes()).await.expect("the server reads");
         let mut client = Self {
             socket,
             raw: Vec::new(),
@@ -83,17 +83,17 @@ impl Client {
     }
 
     /// Resumes a stream.
-    pub(super) async fn resume(address: SocketAddr, target: &str, id: &str) -> Self {
+    pub(crate) async fn resume(address: SocketAddr, target: &str, id: &str) -> Self {
         let mut client = Self::get(address, target, &[("Last-Event-ID", id)]).await;
         client.last_id = id.to_owned();
         client
     }
 
-    pub(super) fn status(&self) -> &str {
+    pub(crate) fn status(&self) -> &str {
         &self.head[9..12]
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
         self.head.lines().find_map(|line| line.strip_prefix(&prefix))
     }
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// The rest of the answer, by its length.
-    pub(super) async fn text(mut self) -> String {
+    pub(crate) async fn text(mut self) -> String {
         let length: usize = self
             .header("content-length")
             .expect("a plain answer has a length")
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// The rest of the answer as JSON.
-    pub(super) async fn json(self) -> serde_json::Value {
+    pub(crate) async fn json(self) -> serde_json::Value {
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("the body is JSON: {text}"))
     }
@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// Reads at least until the next empty line; false if the stream ended first.
-    pub(super) async fn block(&mut self) -> bool {
+    pub(crate) async fn block(&mut self) -> bool {
         loop {
             if let Some(end) = find(&self.body[self.searched..], b"\n\n").map(|end| self.searched + end) {
                 self.searched = 0;
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// The next event that a browser would dispatch; none if the stream ended.
-    pub(super) async fn event(&mut self) -> Option<Event> {
+    pub(crate) async fn event(&mut self) -> Option<Event> {
         while self.pending.is_empty() {
             if !self.block().await {
                 return None;
@@ -170,7 +170,7 @@ impl Client {
     }
 
     /// The data of the next events.
-    pub(super) async fn data(&mut self, count: usize) -> Vec<String> {
+    pub(crate) async fn data(&mut self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
         while all.len() < count {
             all.push(self.event().await.expect("the stream goes on").data);
