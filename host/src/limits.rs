@@ -109,6 +109,10 @@ pub const SUBSCRIPTION_COLUMNS_MAX: usize = 256;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1_024;
 /// Log lines of one plugin in one second; further ones are counted only.
 pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
+/// Recent log lines of one plugin that are kept for people to look at.
+pub const PLUGIN_LINES_COUNT_MAX: usize = 200;
+/// Log lines that wait for who follows them.
+pub const PLUGIN_LINES_QUEUE_COUNT_MAX: usize = 1_024;
 /// Core instances that one component is made of; `wit-component` makes three.
 pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 8;
 /// Tables of all core instances of one component; `wit-component` makes two.

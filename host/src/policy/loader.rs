@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::digest::Digest;
 use super::engine::Engine;
 use super::plugin::Plugin;
+use super::plugin_lines::PluginLines;
 use super::{PluginError, PolicyError, inspect};
 
 /// Loads plugins.
@@ -19,6 +20,7 @@ pub struct Loader {
     engine: Engine,
     cache: Cache,
     program: PathBuf,
+    lines: PluginLines,
 }
 
 impl Loader {
@@ -28,7 +30,7 @@ impl Loader {
     /// # Errors
     /// If the folder cannot be used.
     pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned() })
+        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned(), lines: PluginLines::default() })
     }
 
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the
@@ -42,6 +44,12 @@ impl Loader {
     pub fn load(&self, wasm: &[u8], activation: Activation) -> Result<Plugin, PluginError> {
         assert_eq!(activation.digest, Digest::of(wasm), "who activates has read the component");
         let component = self.cache.component(&self.engine, &self.program, wasm, activation.digest)?;
-        Plugin::configure(activation, inspect::exports(&self.engine, &component)?)
+        Plugin::configure(activation, inspect::exports(&self.engine, &component)?, self.lines.clone())
+    }
+
+    /// What the plugins that it has loaded write to their logs.
+    #[must_use]
+    pub fn lines(&self) -> PluginLines {
+        self.lines.clone()
     }
 }

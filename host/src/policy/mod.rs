@@ -30,6 +30,7 @@ mod inspect;
 mod instance;
 mod loader;
 mod plugin;
+mod plugin_lines;
 mod plugin_log;
 mod subscription;
 
@@ -47,6 +48,7 @@ pub use error::{Cause, Fault, PluginError, PolicyError};
 pub use evaluate::{Evaluation, Rejection};
 pub use loader::Loader;
 pub use plugin::Plugin;
+pub use plugin_lines::{LineLevel, PluginLine, PluginLines};
 pub use subscription::SubscriptionError;
 
 use batch::{Batch, Member};

@@ -13,6 +13,7 @@ use super::bindings::exports::twohop::policy::router::Outcome;
 use super::bindings::twohop::policy::types::{self, Setting};
 use super::error::{Fault, reason};
 use super::instance::{Exports, Instance};
+use super::plugin_lines::PluginLines;
 use super::plugin_log::PluginLog;
 use super::subscription::{Matches, Subscription};
 use crate::event::Change;
@@ -30,8 +31,13 @@ pub struct Plugin {
 impl Plugin {
     /// # Errors
     /// If it does not start, refuses its settings, or asks for what cannot be.
-    pub(super) fn configure(activation: Activation, exports: Exports) -> Result<Self, PluginError> {
-        let log = Arc::new(Mutex::new(PluginLog::new(activation.plugin.clone())));
+    pub(super) fn configure(
+        activation: Activation,
+        exports: Exports,
+        lines: PluginLines,
+    ) -> Result<Self, PluginError> {
+        let log = PluginLog::new(activation.plugin.clone(), activation.generation, lines);
+        let log = Arc::new(Mutex::new(log));
         let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| match fault {
             Fault::Instance(why) => PluginError::Shape(why),
             fault => PluginError::Configure(fault),
