@@ -22,6 +22,7 @@ pub mod state;
 
 pub mod registry;
 pub mod deploy;
+pub mod admin;
 
 pub mod app;
 pub mod backoff;

@@ -166,6 +166,11 @@ pub const PLUGIN_FAULTS_MAX: usize = 100;
 /// See [`PLUGIN_FAULTS_MAX`].
 pub const PLUGIN_FAULTS_WINDOW: Duration = Duration::from_secs(60);
 
+// The large profile.
+
+/// A plugin's component. JavaScript's runtime makes it 12 MB, Python's 19 MB.
+pub const LARGE_PLUGIN_BYTES_MAX: usize = 48 << 20;
+
 // Bus.
 
 /// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.
@@ -245,5 +250,30 @@ pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 pub const RESUME_ID_BYTES_MAX: usize = 512;
 /// Channels in one page of the list of channels.
 pub const CHANNELS_PAGE_COUNT_MAX: usize = 1_000;
+// Admin listener.
+
+/// Connections at once.
+pub const ADMIN_CONNECTIONS_COUNT_MAX: usize = 64;
+/// Uploads and checks at once: each holds a component.
+pub const ADMIN_UPLOADS_COUNT_MAX: usize = 2;
+/// What a form may have around a component.
+pub const UPLOAD_FORM_BYTES_MAX: usize = 16 << 10;
+/// A body of JSON.
+pub const ADMIN_JSON_BYTES_MAX: usize = 256 << 10;
+/// From the end of a request's head to the end of its body.
+pub const ADMIN_BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// A token that a person chose: shorter ones could be guessed.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// A token.
+pub const ADMIN_TOKEN_BYTES_MAX: usize = 1_024;
+/// The name of who asks.
+pub const ADMIN_BY_BYTES_MAX: usize = 64;
+/// Between two looks whether the dashboard's figures have changed.
+pub const ADMIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries of one page of the audit list.
+pub const AUDIT_PAGE_COUNT_MAX: usize = 1_000;
+/// Changes of the log that one request gets.
+pub const CHANGES_COUNT_MAX: u64 = 100_000;
+
 /// From the order to stop until connections are cut.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@
 
 mod file;
 mod server;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use file::file;
 pub(crate) use server::{Config, Server};
+pub(crate) use stream::stream;
 
 /// Rides on a request: ends its connection, which it has for itself.
 #[derive(Debug, Clone)]

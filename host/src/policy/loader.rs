@@ -30,7 +30,12 @@ impl Loader {
     /// # Errors
     /// If the folder cannot be used.
     pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned(), lines: PluginLines::default() })
+        Ok(Self {
+            engine,
+            cache: Cache::open(cache)?,
+            program: program.to_owned(),
+            lines: PluginLines::default(),
+        })
     }
 
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the

@@ -145,7 +145,10 @@ mod tests {
         let loud = lines.after("loud", 0);
         assert_eq!(loud.len(), PLUGIN_LINES_COUNT_MAX);
         assert_eq!(loud[0].text, "1");
-        assert_eq!(texts(&lines.after("loud", loud[loud.len() - 2].id)), [PLUGIN_LINES_COUNT_MAX.to_string()]);
+        assert_eq!(
+            texts(&lines.after("loud", loud[loud.len() - 2].id)),
+            [PLUGIN_LINES_COUNT_MAX.to_string()]
+        );
         assert_eq!(texts(&lines.after("quiet", 0)), ["once"]);
         assert!(lines.after("nobody", 0).is_empty());
         let mut last = 0;
