@@ -38,7 +38,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile};
+pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile, UnknownWord};
 pub use answer::{AnswerError, Directed, Payload, Route};
 pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin, read_component};
 pub use digest::{Digest, NoDigest};
