@@ -26,6 +26,7 @@ pub mod deploy;
 pub mod app;
 pub mod backoff;
 pub mod config;
+pub mod failpoint;
 pub mod limits;
 pub mod shutdown;
 pub mod telemetry;

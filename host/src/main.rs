@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+#[cfg(debug_assertions)]
+use twohop::failpoint;
 use twohop::{app, config, policy, telemetry};
 
 /// From a commit in a database to a person's screen.
@@ -56,6 +58,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             let filter = config::log_filter();
             telemetry::start(filter.as_deref())
                 .with_context(|| format!("{} is not a filter", config::LOG_VARIABLE))?;
+            #[cfg(debug_assertions)]
+            if let Some(failpoint) = config::failpoint() {
+                failpoint::arm(&failpoint);
+            }
             let config = config::load(&config, &config::Overrides { data, listen })?;
             let program = config::program().context("cannot find this program's own file")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;

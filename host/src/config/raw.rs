@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Snapshot, units};
+use super::{Grants, OnFault, Snapshot, units};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -69,6 +69,12 @@ struct Plugin {
     file: PathBuf,
     #[serde(default)]
     settings: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    order: i32,
+    #[serde(default)]
+    on_fault: OnFault,
+    #[serde(default)]
+    grants: Grants,
 }
 
 impl Config {
@@ -150,7 +156,8 @@ impl Plugin {
             )),
         });
         let settings = settings.collect::<Result<_, _>>()?;
-        Ok(super::Plugin { file: folder.join(self.file), settings })
+        let Self { order, on_fault, grants, .. } = self;
+        Ok(super::Plugin { file: folder.join(self.file), settings, order, on_fault, grants })
     }
 }
 

@@ -30,12 +30,13 @@ use tokio::sync::broadcast;
 pub use audit::{Action, Entry, HOST, Note};
 pub use component::Component;
 pub use error::RegistryError;
-pub use generation::{Generation, is_same, last_good};
+pub use generation::{Generation, good_before, is_same};
 pub use set::{Member, PluginSet, SetRecord, Standing};
 
 use component::Folder;
 
 use crate::event::{Micros, Offset, Partition};
+use crate::failpoint::failpoint;
 use crate::limits::AUDIT_QUEUE_COUNT_MAX;
 use crate::policy::{Activation, Digest};
 use crate::state::State;
@@ -96,6 +97,7 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let (folder, digest) = (self.folder.clone(), component.digest);
         blocking(move || folder.write(digest, &wasm)).await??;
+        failpoint!("component-before-row");
         let mut note = Note::new(&component.by, Action::Uploaded);
         note.digest = Some(digest);
         let (folder, events) = (self.folder.clone(), self.events.clone());
