@@ -15,8 +15,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::bus::{Bus, BusError};
 use crate::bus::local::{self, LocalBus};
+use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, Deployer, FilePlugin, Request, StartError};
 use crate::event::Partition;
@@ -125,8 +125,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
     let Stores { log, bus, registry } = open_stores(&config).await?;
     let partition = Partition(0);
-    let (policy, set) =
-        deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
+    let (policy, set) = deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
     if policy.plugins().is_empty() {
         warn!("no plugin is active: changes go nowhere until one is");
     }

@@ -130,6 +130,13 @@ pub struct Neighbours {
     pub loader: Arc<Loader>,
 }
 
+/// Whether there is more to do.
+#[derive(PartialEq, Eq)]
+enum Stepped {
+    On,
+    Stopped,
+}
+
 /// What comes next.
 enum Next {
     Records(Vec<Record>),
@@ -182,24 +189,29 @@ impl Pipeline {
     /// # Errors
     /// Whatever does not heal by itself.
     pub fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), PipelineError> {
-        loop {
-            let records = match runtime.block_on(self.next(stop))? {
-                Next::Records(records) => records,
-                Next::Order(order) => {
-                    self.obey(order, runtime);
-                    continue;
-                }
-                Next::Stop => return Ok(()),
-            };
-            let Some(batch) = self.judge(records, runtime, stop)? else { continue };
-            let next = batch.offsets.end;
-            failpoint!("batch-before-apply");
-            if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
-                return Ok(());
+        while self.step(runtime, stop)? == Stepped::On {}
+        Ok(())
+    }
+
+    /// One batch or one order, whichever comes first.
+    fn step(&mut self, runtime: &Handle, stop: &CancellationToken) -> Result<Stepped, PipelineError> {
+        let records = match runtime.block_on(self.next(stop))? {
+            Next::Records(records) => records,
+            Next::Order(order) => {
+                self.obey(order, runtime);
+                return Ok(Stepped::On);
             }
-            failpoint!("batch-after-apply");
-            self.log.commit(CONSUMER, self.partition, next);
+            Next::Stop => return Ok(Stepped::Stopped),
+        };
+        let Some(batch) = self.judge(records, runtime, stop)? else { return Ok(Stepped::On) };
+        let next = batch.offsets.end;
+        failpoint!("batch-before-apply");
+        if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
+            return Ok(Stepped::Stopped);
         }
+        failpoint!("batch-after-apply");
+        self.log.commit(CONSUMER, self.partition, next);
+        Ok(Stepped::On)
     }
 
     /// Orders first: changes may come without end.
@@ -266,7 +278,9 @@ impl Pipeline {
         note.plugin = Some(plugin.to_string());
         note.from = Some(*offset);
         note.text.clone_from(fault);
-        if let Err(error) = runtime.block_on(self.registry.record(Step { notes: vec![note], ..Step::default() })) {
+        if let Err(error) =
+            runtime.block_on(self.registry.record(Step { notes: vec![note], ..Step::default() }))
+        {
             warn!(%error, "the audit list does not say so");
         }
         self.ordered.flow.send_replace(flow);

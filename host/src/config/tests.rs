@@ -122,8 +122,10 @@ fn a_plugin_may_publish_everywhere_and_nothing_else_unless_it_is_said() {
 
 #[test]
 fn a_variable_can_be_a_list_or_a_truth_value() {
-    let variables =
-        [("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_CHANNELS", "a, b:*"), ("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_AUDIENCE", "true")];
+    let variables = [
+        ("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_CHANNELS", "a, b:*"),
+        ("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_AUDIENCE", "true"),
+    ];
     let config = parse_with(FIVE_LINES, &variables).expect("the configuration is right");
     let grants = &config.plugins["row-router"].grants;
     assert_eq!((grants.channels.as_slice(), grants.audience), (&["a".into(), "b:*".into()][..], true));

@@ -4,8 +4,8 @@ use super::StartError;
 use crate::event::Offset;
 use crate::limits::{NAME_BYTES_MAX, PATTERNS_COUNT_MAX, SETTINGS_BYTES_MAX, SHADOWS_COUNT_MAX};
 use crate::log::LogError;
-use crate::policy::{Digest, PluginError, PolicyError};
 use crate::pipeline::{OrderError, PrepareError};
+use crate::policy::{Digest, PluginError, PolicyError};
 use crate::registry::RegistryError;
 
 /// Why a deployment was refused, or failed.
@@ -119,8 +119,11 @@ impl DeployError {
             | Self::Grant { .. }
             | Self::Settings(_)
             | Self::Patterns(_)
-            | Self::Plugin(_) | Self::Policy(_) => Blame::Invalid,
-            Self::Registry(_) | Self::Start(_) | Self::Log(_) | Self::Decode(_) | Self::Stopping => Blame::Server,
+            | Self::Plugin(_)
+            | Self::Policy(_) => Blame::Invalid,
+            Self::Registry(_) | Self::Start(_) | Self::Log(_) | Self::Decode(_) | Self::Stopping => {
+                Blame::Server
+            }
         }
     }
 }

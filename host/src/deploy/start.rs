@@ -15,9 +15,7 @@ use crate::event::{Offset, Partition};
 use crate::failpoint::failpoint;
 use crate::pipeline::PrepareError;
 use crate::policy::{Activation, Loader, Plugin, Policy, PolicyError};
-use crate::registry::{
-    Action, Member, Note, PluginSet, Registry, RegistryError, SetRecord, Standing, Step,
-};
+use crate::registry::{Action, Member, Note, PluginSet, Registry, RegistryError, SetRecord, Standing, Step};
 
 /// Who activates what the configuration file says.
 pub const CONFIGURATION: &str = "configuration";
@@ -44,7 +42,9 @@ pub enum StartError {
         problem: PrepareError,
     },
     /// A set names what is not there.
-    #[error("the registry has no generation {generation} of the plugin `{plugin}`, which is active: restore the state")]
+    #[error(
+        "the registry has no generation {generation} of the plugin `{plugin}`, which is active: restore the state"
+    )]
     Forgotten {
         /// The plugin.
         plugin: String,

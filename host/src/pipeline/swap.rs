@@ -113,7 +113,9 @@ impl Pipeline {
         let successor = good_before(&generations, failing.generation).into_iter().find_map(|good| {
             let number = good.activation.generation;
             prepare(&self.registry, &self.loader, good.activation.clone())
-                .inspect_err(|error| warn!(plugin = &**plugin, generation = number, %error, "cannot take over"))
+                .inspect_err(
+                    |error| warn!(plugin = &**plugin, generation = number, %error, "cannot take over"),
+                )
                 .ok()
         });
         let adopted = successor.map(|good| {

@@ -36,7 +36,7 @@ mod subscription;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile, UnknownWord};
 pub use answer::{AnswerError, Directed, Payload, Route};

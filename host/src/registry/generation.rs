@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(numbers(&generations, 4), [3, 2, 1]);
         generations[2].quarantined_at = Some(Micros(1));
         assert_eq!(numbers(&generations, 4), [2, 1]);
-        assert_eq!(numbers(&generations, 1), []);
+        assert_eq!(numbers(&generations, 1), [0; 0]);
     }
 
     #[test]
