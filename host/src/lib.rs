@@ -27,6 +27,7 @@ pub mod admin;
 pub mod app;
 pub mod backoff;
 pub mod config;
+pub mod failpoint;
 pub mod http;
 pub mod limits;
 pub mod shutdown;

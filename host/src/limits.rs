@@ -161,10 +161,10 @@ pub const SHADOW_QUEUE_COUNT_MAX: usize = 8;
 pub const PIPELINE_QUEUE_COUNT_MAX: usize = 16;
 /// Changes that one check reads.
 pub const CHECK_COUNT_MAX: usize = 10_000;
-/// Faults of one plugin within [`PLUGIN_FAULTS_WINDOW`]; one more and it is quarantined.
-pub const PLUGIN_FAULTS_MAX: usize = 100;
-/// See [`PLUGIN_FAULTS_MAX`].
-pub const PLUGIN_FAULTS_WINDOW: Duration = Duration::from_secs(60);
+/// Changes that one plugin may fail on within [`QUARANTINE_WINDOW`]; one more, and it is quarantined.
+pub const QUARANTINE_FAULTS_MAX: usize = 100;
+/// See [`QUARANTINE_FAULTS_MAX`].
+pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
 
 // The large profile.
 

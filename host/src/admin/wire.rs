@@ -8,7 +8,7 @@ use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::refusal::Refusal;
-use crate::deploy::{Activated, Comparison, Example, PluginStatus, Request, ShadowReport};
+use crate::deploy::{Activated, Comparison, Example, PluginStatus, Request, ShadowReport, Side};
 use crate::policy::{Grants, OnFault, PluginLine, Profile};
 use crate::registry::{Component, Entry, Generation, Standing};
 
@@ -88,27 +88,39 @@ fn grants(grants: &Grants) -> Value {
 }
 
 pub(super) fn comparison(comparison: &Comparison) -> Value {
-    let examples: Vec<_> = comparison.examples.iter().map(example).collect();
     json!({
-        "changes": comparison.changes_count,
-        "differing": comparison.differing_count,
+        "seen": comparison.seen_count,
+        "equal": comparison.equal_count,
+        "different": comparison.different_count,
         "only_active": comparison.only_active_count,
         "only_candidate": comparison.only_candidate_count,
-        "active_faults": comparison.active_faults_count,
-        "candidate_faults": comparison.candidate_faults_count,
-        "active_nanoseconds": nanoseconds(comparison.active_time),
-        "candidate_nanoseconds": nanoseconds(comparison.candidate_time),
-        "examples": examples,
+        "active": side(&comparison.active),
+        "candidate": side(&comparison.candidate),
+        "examples": comparison.examples.iter().map(example).collect::<Vec<_>>(),
+        "stopped": comparison.stopped,
     })
 }
 
-fn nanoseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn side(side: &Side) -> Value {
+    let Side { seen_count, effects_count, only_here_count, faults_count, time } = side;
+    json!({
+        "seen": seen_count,
+        "effects": effects_count,
+        "only_here": only_here_count,
+        "faults": faults_count,
+        "nanoseconds": u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+    })
 }
 
 fn example(example: &Example) -> Value {
-    let Example { offset, only_active, only_candidate } = example;
-    json!({"offset": offset.0, "only_active": only_active, "only_candidate": only_candidate})
+    let Example { of, key, position, active, candidate } = example;
+    json!({
+        "of": of,
+        "key": key,
+        "position": position.map(|position| position.to_string()),
+        "active": active,
+        "candidate": candidate,
+    })
 }
 
 pub(super) fn shadow(report: &ShadowReport) -> Value {

@@ -1,8 +1,10 @@
 //! What can go wrong in a deployment: each message says what to do.
 
+use super::StartError;
 use crate::event::Offset;
-use crate::limits::{NAME_BYTES_MAX, SHADOWS_COUNT_MAX};
+use crate::limits::{NAME_BYTES_MAX, PATTERNS_COUNT_MAX, SETTINGS_BYTES_MAX, SHADOWS_COUNT_MAX};
 use crate::log::LogError;
+use crate::pipeline::{OrderError, PrepareError};
 use crate::policy::{Digest, PluginError, PolicyError};
 use crate::registry::RegistryError;
 
@@ -45,6 +47,12 @@ pub enum DeployError {
         /// What it would be for.
         has_no: &'static str,
     },
+    /// They are too long.
+    #[error("the settings have {0} bytes, at most {SETTINGS_BYTES_MAX} are allowed")]
+    Settings(usize),
+    /// They are too many.
+    #[error("a grant has {0} patterns, at most {PATTERNS_COUNT_MAX} are allowed")]
+    Patterns(usize),
     /// The component is at fault, or its settings are.
     #[error("the plugin {0}")]
     Plugin(#[from] PluginError),
@@ -66,6 +74,9 @@ pub enum DeployError {
     /// What is kept cannot be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// What is active is not known any more.
+    #[error(transparent)]
+    Start(Box<StartError>),
     /// The change log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -104,8 +115,46 @@ impl DeployError {
                 Blame::Conflict
             }
             Self::Plugin(PluginError::Compiler(_)) => Blame::Server,
-            Self::Name(_) | Self::Grant { .. } | Self::Plugin(_) | Self::Policy(_) => Blame::Invalid,
-            Self::Registry(_) | Self::Log(_) | Self::Decode(_) | Self::Stopping => Blame::Server,
+            Self::Name(_)
+            | Self::Grant { .. }
+            | Self::Settings(_)
+            | Self::Patterns(_)
+            | Self::Plugin(_)
+            | Self::Policy(_) => Blame::Invalid,
+            Self::Registry(_) | Self::Start(_) | Self::Log(_) | Self::Decode(_) | Self::Stopping => {
+                Blame::Server
+            }
+        }
+    }
+}
+
+impl From<PrepareError> for DeployError {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Registry(error) => Self::Registry(error),
+            PrepareError::Plugin(error) => Self::Plugin(error),
+        }
+    }
+}
+
+impl From<StartError> for DeployError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Registry(error) => Self::Registry(error),
+            error => Self::Start(Box::new(error)),
+        }
+    }
+}
+
+impl DeployError {
+    /// What an order about this plugin was refused for.
+    pub(super) fn of_order(plugin: &str, error: OrderError) -> Self {
+        match error {
+            OrderError::Ended => Self::Stopping,
+            OrderError::NotActive => Self::NotActive(plugin.to_owned()),
+            OrderError::NotPaused => Self::NotPaused,
+            OrderError::Policy(error) => Self::Policy(error),
+            OrderError::Registry(error) => Self::Registry(error),
         }
     }
 }

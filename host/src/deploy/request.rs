@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::DeployError;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, PATTERNS_COUNT_MAX, SETTINGS_BYTES_MAX};
 use crate::policy::{Activation, Digest, Grants, OnFault, Profile};
 
 /// A plugin that is asked for.
@@ -60,7 +60,14 @@ impl Request {
     /// If the name cannot be one, or a grant is for what this host does not have.
     pub(super) fn check(&self) -> Result<(), DeployError> {
         check_name(&self.plugin)?;
-        let Grants { channels: _, audience, topics, cache } = &self.grants;
+        let Grants { channels, audience, topics, cache } = &self.grants;
+        if let Some(long) = [channels, topics, cache].iter().find(|list| list.len() > PATTERNS_COUNT_MAX) {
+            return Err(DeployError::Patterns(long.len()));
+        }
+        let settings_bytes = self.settings.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if settings_bytes > SETTINGS_BYTES_MAX {
+            return Err(DeployError::Settings(settings_bytes));
+        }
         for (granted, grant, has_no) in [
             (*audience, "audience", "timelines"),
             (!topics.is_empty(), "topics", "topics"),

@@ -38,6 +38,16 @@ impl Loader {
         })
     }
 
+    /// The stages that a component exports; blocks while it compiles, if it is not in the cache.
+    ///
+    /// # Errors
+    /// If it is no plugin of this host.
+    pub fn stages(&self, wasm: &[u8]) -> Result<Vec<&'static str>, PluginError> {
+        let component = self.cache.component(&self.engine, &self.program, wasm, Digest::of(wasm))?;
+        inspect::exports(&self.engine, &component)?;
+        Ok(vec!["router"])
+    }
+
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the
     /// activation is that of the component.
     ///

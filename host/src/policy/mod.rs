@@ -37,9 +37,9 @@ mod subscription;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile};
+pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile, UnknownWord};
 pub use answer::{AnswerError, Directed, Payload, Route};
 pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin, read_component};
 pub use digest::{Digest, NoDigest};

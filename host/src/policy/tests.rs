@@ -1,9 +1,27 @@
-//! The room as a whole, against plugins that misbehave.
+//! The room as a whole, against plugins that misbehave; and what others need to test with it.
 
-use super::fixtures::{Guest, activation, change, load, load_as, named, orders, refusal, table};
+use std::path::Path;
+
+use super::cache::Cache;
+use super::compile::precompile;
+use super::fixtures::{Guest, activation, change, engine, load, load_as, named, orders, refusal, table};
 use super::*;
 use crate::event::{Operation, Retention, Rows, Value};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, PLUGIN_BYTES_MAX, PLUGIN_MEMORY_BYTES_MAX};
+
+/// A router that sends each change to the channel that this column names. A name that begins with `T` traps.
+pub(crate) fn router_by(column: &str) -> Vec<u8> {
+    Guest::subscribed("*", &[], &[column]).component()
+}
+
+/// A loader that has compiled these components, and cannot compile others.
+pub(crate) fn loader_of(folder: &Path, components: &[&[u8]]) -> Loader {
+    let cache = Cache::open(folder).expect("it can be made");
+    for wasm in components {
+        cache.seed(engine(), wasm, &precompile(wasm).expect("it compiles"));
+    }
+    Loader::new(engine().clone(), folder, Path::new("/nowhere/twohop")).expect("the cache is there")
+}
 
 fn inserts(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Change> {
     let table = orders();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::RegistryError;
 use crate::event::Micros;
+use crate::failpoint::failpoint;
 use crate::policy::{Digest, Profile};
 
 /// What is known of an uploaded component.
@@ -61,6 +62,7 @@ impl Folder {
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(wasm)?;
             file.sync_all()?;
+            failpoint!("component-before-rename");
             fs::rename(&new, &path)?;
             fs::File::open(&self.0)?.sync_all()
         })();

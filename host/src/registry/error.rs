@@ -40,3 +40,15 @@ pub enum RegistryError {
     #[error("a job of the registry panicked: the lines above say why")]
     Panic,
 }
+
+impl RegistryError {
+    /// Whether it heals once the disk has space.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::State(StateError::DiskFull { .. }) => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}

@@ -16,19 +16,21 @@ pub struct Generation {
     pub quarantined_at: Option<Micros>,
 }
 
-/// The one that takes over when `failing` is quarantined: the newest before it that was not quarantined, and is not
-/// the same under another number as one that was. `generations` are those of one plugin, in any order.
+/// Those that may take over when `failing` is quarantined, the best first: each before it that was not quarantined,
+/// and is not the same under another number as one that was. `generations` are those of one plugin, in any order.
 #[must_use]
-pub fn last_good(generations: &[Generation], failing: u64) -> Option<&Generation> {
-    let bad = |generation: &&Generation| {
+pub fn good_before(generations: &[Generation], failing: u64) -> Vec<&Generation> {
+    let is_bad = |generation: &&Generation| {
         generation.quarantined_at.is_some() || generation.activation.generation == failing
     };
-    let bad: Vec<_> = generations.iter().filter(bad).collect();
-    generations
+    let bad: Vec<_> = generations.iter().filter(is_bad).collect();
+    let mut good: Vec<_> = generations
         .iter()
         .filter(|generation| generation.activation.generation < failing)
         .filter(|good| !bad.iter().any(|bad| is_same(&good.activation, &bad.activation)))
-        .max_by_key(|generation| generation.activation.generation)
+        .collect();
+    good.sort_by_key(|generation| std::cmp::Reverse(generation.activation.generation));
+    good
 }
 
 /// Whether two generations would answer the same under the same limits.
@@ -51,22 +53,22 @@ mod tests {
         }
     }
 
-    fn number(generation: Option<&Generation>) -> Option<u64> {
-        generation.map(|generation| generation.activation.generation)
+    fn numbers(generations: &[Generation], failing: u64) -> Vec<u64> {
+        good_before(generations, failing).iter().map(|good| good.activation.generation).collect()
     }
 
     #[test]
-    fn the_newest_earlier_one_that_was_not_quarantined_takes_over() {
+    fn the_newest_earlier_ones_that_were_not_quarantined_may_take_over() {
         let mut generations: Vec<_> = (1..=4).map(|at| generation(at, &at.to_string())).collect();
-        assert_eq!(number(last_good(&generations, 4)), Some(3));
+        assert_eq!(numbers(&generations, 4), [3, 2, 1]);
         generations[2].quarantined_at = Some(Micros(1));
-        assert_eq!(number(last_good(&generations, 4)), Some(2));
-        assert_eq!(number(last_good(&generations, 1)), None);
+        assert_eq!(numbers(&generations, 4), [2, 1]);
+        assert_eq!(numbers(&generations, 1), [0; 0]);
     }
 
     #[test]
     fn what_is_the_same_under_another_number_does_not_take_over() {
         let generations = [generation(1, "good"), generation(2, "bad"), generation(3, "bad")];
-        assert_eq!(number(last_good(&generations, 3)), Some(1));
+        assert_eq!(numbers(&generations, 3), [1]);
     }
 }
