@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::sdk;
@@ -32,12 +32,16 @@ struct Package {
 
 /// The lock of a crate that depends on the SDK alone.
 pub(crate) fn of(name: &str, version: &str) -> Result<String> {
-    part(WHOLE, name, version, sdk::dependencies()?)
+    part(WHOLE, name, version, &sdk::dependencies()?)
 }
 
-fn part(whole: &str, name: &str, version: &str, of_sdk: Vec<String>) -> Result<String> {
+/// `built_with` are the SDK's own dependencies; the lock lists those of its tests beside them.
+fn part(whole: &str, name: &str, version: &str, built_with: &[String]) -> Result<String> {
     let whole: Lock = toml::from_str(whole).context("this project's Cargo.lock")?;
     let sdk = find(&whole.package, SDK)?;
+    let is_built_with = |dependency: &&String| built_with.iter().any(|name| name == name_of(dependency));
+    let of_sdk: Vec<String> = sdk.dependencies.iter().filter(is_built_with).cloned().collect();
+    ensure!(of_sdk.len() == built_with.len(), "this project's Cargo.lock is older than the SDK's Cargo.toml");
     let mut reached = BTreeSet::new();
     let mut waiting = of_sdk.clone();
     while let Some(next) = waiting.pop() {
@@ -60,11 +64,14 @@ fn part(whole: &str, name: &str, version: &str, of_sdk: Vec<String>) -> Result<S
 
 /// The package that a dependency means: `name`, and where there are several of that name `name version`.
 fn find<'a>(packages: &'a [Package], dependency: &str) -> Result<&'a Package> {
-    let mut words = dependency.split(' ');
-    let (name, version) = (words.next().unwrap_or_default(), words.next());
+    let (name, version) = (name_of(dependency), dependency.split(' ').nth(1));
     let is =
         |package: &&Package| package.name == name && version.is_none_or(|wanted| package.version == wanted);
     packages.iter().find(is).with_context(|| format!("this project's Cargo.lock has no `{dependency}`"))
+}
+
+fn name_of(dependency: &str) -> &str {
+    dependency.split_once(' ').map_or(dependency, |(name, _)| name)
 }
 
 fn write(version: u32, packages: &BTreeSet<Package>) -> String {
@@ -72,7 +79,7 @@ fn write(version: u32, packages: &BTreeSet<Package>) -> String {
     packages.iter().for_each(|package| *counts.entry(&package.name).or_default() += 1);
     // Of several versions here, there may be one left.
     let short = |dependency: &str| {
-        let name = dependency.split(' ').next().unwrap_or_default();
+        let name = name_of(dependency);
         if counts.get(name) == Some(&1) { name.to_owned() } else { dependency.to_owned() }
     };
     let mut text = format!(
@@ -110,10 +117,11 @@ version = 4
             + "
 [[package]]\nname = \"bits\"\nversion = \"1.0.0\"\nsource = \"r\"\nchecksum = \"c1\"\n
 [[package]]\nname = \"bits\"\nversion = \"2.0.0\"\nsource = \"r\"\nchecksum = \"c2\"\n
+[[package]]\nname = \"macros\"\nversion = \"2.0.0\"\nsource = \"r\"\nchecksum = \"c0\"\n
 [[package]]\nname = \"macros\"\nversion = \"3.0.0\"\nsource = \"r\"\nchecksum = \"c3\"\n\
 dependencies = [\n \"bits 2.0.0\",\n]\n
 [[package]]\nname = \"tests\"\nversion = \"1.0.0\"\n
-[[package]]\nname = \"twohop-plugin\"\nversion = \"0.1.0\"\ndependencies = [\n \"macros\",\n \"tests\",\n]\n";
+[[package]]\nname = \"twohop-plugin\"\nversion = \"0.1.0\"\ndependencies = [\n \"macros 3.0.0\",\n \"tests\",\n]\n";
         let expected = FORM.to_owned()
             + "
 [[package]]\nname = \"bits\"\nversion = \"2.0.0\"\nsource = \"r\"\nchecksum = \"c2\"\n
@@ -121,12 +129,14 @@ dependencies = [\n \"bits 2.0.0\",\n]\n
 dependencies = [\n \"bits\",\n]\n
 [[package]]\nname = \"orders\"\nversion = \"0.2.0\"\ndependencies = [\n \"twohop-plugin\",\n]\n
 [[package]]\nname = \"twohop-plugin\"\nversion = \"0.1.0\"\ndependencies = [\n \"macros\",\n]\n";
-        assert_eq!(part(&whole, "orders", "0.2.0", vec!["macros".to_owned()]).unwrap(), expected);
+        assert_eq!(part(&whole, "orders", "0.2.0", &["macros".to_owned()]).unwrap(), expected);
     }
 
     #[test]
     fn a_crate_that_the_lock_lacks_is_an_error() {
-        let error = part(FORM, "orders", "0.1.0", Vec::new()).unwrap_err();
-        assert!(format!("{error:#}").contains("Cargo.lock"), "{error:#}");
+        let whole = FORM.to_owned() + "\n[[package]]\nname = \"twohop-plugin\"\nversion = \"0.1.0\"\n";
+        let error = part(&whole, "orders", "0.1.0", &["macros".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("is older than"), "{error}");
+        assert!(part(FORM, "orders", "0.1.0", &[]).is_err());
     }
 }
