@@ -1,7 +1,8 @@
 //! The `Cargo.lock` of a new crate: what the SDK needs, at the versions with which this was built and tested.
 //!
-//! In: this repository's `Cargo.lock`. Out: the part of it that a plugin's crate uses, in cargo's own form, so that cargo
-//! finds nothing to change (`--locked` works) and a build needs no crate that this project does not know.
+//! In: this repository's `Cargo.lock`. Out: the part of it that a plugin's crate reaches, in cargo's own form, so that a
+//! build takes no version that this project has not tried. It may hold a few crates more than are used, since features
+//! that this workspace turns on are off there: the first build drops those by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
