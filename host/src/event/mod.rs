@@ -10,6 +10,7 @@ mod codec;
 mod json;
 mod message;
 mod position;
+mod replay;
 mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
@@ -18,4 +19,5 @@ pub use json::{row_to_json, write_json_string};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
 pub(crate) use message::{has_control, is_printable};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
+pub use replay::{LetterId, Replay};
 pub use table::{Column, Table};
