@@ -6,11 +6,13 @@
 //! - the offset that a batch commits is durable together with its effects, so a crash at any point repeats nothing
 //!   and leaves nothing out: what was applied lies behind the offset, what was not is read again;
 //! - the change log is told of an offset only after that, so retention keeps whatever may be read again;
+//! - a replay whose dead letter is gone (it was replayed or discarded before) has no effects;
 //! - a full disk is waited for; nothing else that fails is tried again.
 //!
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::bus::{Batch, Bus, BusError, DeadLetter};
+use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
 use crate::effects;
-use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
+use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{Policy, Rejection};
@@ -101,20 +103,54 @@ impl Pipeline {
             let from = self.bus.committed(self.partition);
             let read = self.log.read(self.partition, from, BATCH_COUNT_MAX, BATCH_BYTES_MAX);
             let Some(records) = runtime.block_on(stop.run_until_cancelled(read)) else { return Ok(()) };
-            let batch = self.evaluate(&records?)?;
-            let next = batch.offsets.end;
-            if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
+            if self.process(&records?, runtime, stop)? == Applied::Stopped {
                 return Ok(());
             }
-            self.log.commit(CONSUMER, self.partition, next);
         }
     }
 
-    fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
-        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
+    fn process(
+        &mut self,
+        records: &[Record],
+        runtime: &Handle,
+        stop: &CancellationToken,
+    ) -> Result<Applied, PipelineError> {
+        // Where replays stand whose letters are gone. The bus alone can tell, in the commit itself.
+        let mut left_out = HashSet::new();
+        loop {
+            let batch = self.evaluate(records, &left_out)?;
+            let next = batch.offsets.end;
+            match runtime.block_on(apply(&*self.bus, batch, stop)) {
+                Ok(Applied::Durably) => self.log.commit(CONSUMER, self.partition, next),
+                Err(BusError::NotDue { offsets }) => {
+                    left_out.extend(offsets);
+                    continue;
+                }
+                Ok(Applied::Stopped) => return Ok(Applied::Stopped),
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(Applied::Durably);
+        }
+    }
+
+    fn evaluate(&mut self, records: &[Record], left_out: &HashSet<Offset>) -> Result<Batch, PipelineError> {
+        let (mut changes, mut their_records) = (Vec::with_capacity(records.len()), Vec::new());
+        let (mut replayed, mut dead_letters) = (Vec::new(), Vec::new());
+        for record in records.iter().filter(|record| !left_out.contains(&record.offset)) {
+            let change = self.decode(record)?;
+            if let Some(Replay { letter, router, .. }) = &change.replay {
+                replayed.push(Replayed { offset: record.offset, letter: *letter });
+                if let Some(router) = router.as_deref().filter(|router| !self.has_plugin(router)) {
+                    dead_letters.push(set_aside(without_plugin(router, record)));
+                    continue;
+                }
+            }
+            changes.push(change);
+            their_records.push(record);
+        }
         let evaluation = self.policy.evaluate(&mut changes);
-        let dead_letters =
-            evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
+        let rejected = evaluation.rejected.into_iter();
+        dead_letters.extend(rejected.map(|rejection| set_aside(dead_letter(rejection, &their_records))));
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
         Ok(Batch {
@@ -122,7 +158,12 @@ impl Pipeline {
             offsets: first..first.plus(records.len() as u64),
             messages: effects::messages(&changes, evaluation.routes),
             dead_letters,
+            replayed,
         })
+    }
+
+    fn has_plugin(&self, name: &str) -> bool {
+        self.policy.plugins().iter().any(|plugin| &*plugin.activation().plugin == name)
     }
 
     fn decode(&mut self, record: &Record) -> Result<Change, PipelineError> {
@@ -134,20 +175,38 @@ impl Pipeline {
     }
 }
 
-fn dead_letter(rejection: Rejection, records: &[Record]) -> DeadLetter {
-    let record = &records[rejection.change];
-    let letter = DeadLetter {
+fn dead_letter(rejection: Rejection, records: &[&Record]) -> DeadLetter {
+    let record = records[rejection.change];
+    DeadLetter {
         offset: record.offset,
         plugin: rejection.name.to_string(),
+        generation: rejection.generation,
         digest: rejection.digest.to_string(),
+        stage: Stage::Router,
         fault: rejection.cause.to_string(),
         record: record.payload.clone(),
-    };
+    }
+}
+
+/// A replay whose plugin has gone meanwhile.
+fn without_plugin(router: &str, record: &Record) -> DeadLetter {
+    DeadLetter {
+        offset: record.offset,
+        plugin: router.to_owned(),
+        generation: 0,
+        digest: String::new(),
+        stage: Stage::Router,
+        fault: "the plugin is not active: activate it, then replay the change again".to_owned(),
+        record: record.payload.clone(),
+    }
+}
+
+fn set_aside(letter: DeadLetter) -> DeadLetter {
     warn!(plugin = letter.plugin, offset = letter.offset.0, fault = letter.fault, "change set aside");
     letter
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Applied {
     Durably,
     Stopped,
@@ -175,5 +234,83 @@ async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<
         if stop.run_until_cancelled(backoff.wait()).await.is_none() {
             return Ok(Applied::Stopped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::bus::Letters;
+    use crate::event::{
+        LetterId, Micros, Operation, Origin, Position, Replay, RowBuilder, Rows, Table, encode,
+    };
+
+    const P: Partition = Partition(0);
+
+    fn replay_for(letter: LetterId, router: &str) -> bytes::Bytes {
+        let table = Table { source: "s".into(), schema: "p".into(), name: "t".into(), columns: [].into() };
+        let origin = Origin {
+            table: Arc::new(table),
+            operation: Operation::Truncate,
+            position: Position { commit: 1, index: 0 },
+            last: true,
+            transaction: 1,
+            committed_at: Micros(0),
+        };
+        let mut change = RowBuilder::default().finish(origin, Rows::Neither);
+        change.replay = Some(Replay { letter, first: Offset(0), router: Some(router.into()) });
+        encode(&change)
+    }
+
+    async fn process(bus: Arc<dyn Bus>, log: Arc<dyn ChangeLog>) {
+        let policy = Policy::new([]).unwrap();
+        let mut pipeline = Pipeline::new(P, log.clone(), bus.clone(), policy).unwrap();
+        let records = log.read(P, bus.committed(P), 9, 999).await.unwrap();
+        let runtime = Handle::current();
+        let processed = tokio::task::spawn_blocking(move || {
+            pipeline.process(&records, &runtime, &CancellationToken::new())
+        });
+        assert_eq!(processed.await.unwrap().unwrap(), Applied::Durably);
+    }
+
+    async fn stores(folder: &Path) -> (Arc<crate::bus::contract::Local>, Arc<dyn ChangeLog>) {
+        (crate::bus::contract::local(folder).await, crate::log::contract::local(folder))
+    }
+
+    #[tokio::test]
+    async fn a_replay_whose_plugin_is_not_active_is_a_letter_again_and_a_replay_of_no_letter_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bus, log) = stores(folder.path()).await;
+        log.append(P, vec![replay_for(LetterId(1), "gone")]).await.unwrap();
+        process(bus.clone(), log.clone()).await;
+        assert_eq!((bus.committed(P), bus.list(None, None, 9, 9).await.unwrap()), (Offset(1), vec![]));
+
+        let letter = DeadLetter {
+            offset: Offset(1),
+            plugin: "gone".into(),
+            generation: 1,
+            digest: "00".into(),
+            stage: Stage::Router,
+            fault: "it trapped".into(),
+            record: replay_for(LetterId(7), "gone"),
+        };
+        let batch = Batch {
+            partition: P,
+            offsets: Offset(1)..Offset(2),
+            messages: vec![],
+            dead_letters: vec![letter],
+            replayed: vec![],
+        };
+        log.append(P, vec![replay_for(LetterId(7), "gone")]).await.unwrap();
+        bus.apply(batch).await.unwrap();
+        let id = bus.list(None, None, 9, 9).await.unwrap()[0].id;
+        log.append(P, vec![replay_for(id, "gone"), replay_for(id, "gone")]).await.unwrap();
+        process(bus.clone(), log.clone()).await;
+        let letters = bus.list(None, None, 9, 999).await.unwrap();
+        let [again] = &letters[..] else { panic!("{letters:?}") };
+        assert!(again.id > id && again.letter.fault.contains("not active"), "{again:?}");
+        assert_eq!((bus.committed(P), again.letter.offset), (Offset(4), Offset(2)));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+pub(crate) use super::segments::tests::local;
 use super::{ChangeLog, Record};
 use crate::event::{
     Decoder, LetterId, Micros, Offset, Operation, Origin, Partition, Position, Replay, RowBuilder, Rows,

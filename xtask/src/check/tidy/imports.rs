@@ -50,6 +50,7 @@ const TABLE: &[(&str, May)] = &[
         "effects",
         May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline", "policy"]),
     ),
+    ("letters", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "log", "bus"])),
     ("gateway", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline"])),
     // The pipeline introduces them.
     (
