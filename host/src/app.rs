@@ -23,6 +23,7 @@ use crate::deploy::{self, Deployer, FilePlugin, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
 use crate::http::ListenError;
+use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
@@ -156,6 +157,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let admin_parts = admin::Parts {
         lines: loader.lines(),
         deployer: Deployer::new(deploy::Neighbours { registry, loader, log: log.clone(), partition, orders }),
+        letters: DeadLetters::new(bus.clone(), log.clone()),
         log: log.clone(),
         bus: bus.clone(),
         partition,

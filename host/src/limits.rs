@@ -192,6 +192,17 @@ pub const HISTORY_SCAN_COUNT_MAX: usize = 16_384;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
 
+// Dead letters.
+
+/// Replays that were begun and are not applied; their letters stay, beyond [`DEAD_LETTERS_COUNT_MAX`] too.
+pub const REPLAYS_COUNT_MAX: usize = 1_000;
+/// Dead letters in one list.
+pub const LETTERS_READ_COUNT_MAX: usize = 256;
+/// Bytes of the changes of one list of dead letters, unless the first alone has more.
+pub const LETTERS_READ_BYTES_MAX: usize = 4 << 20;
+/// Changes of the log that a replay looks at, to tell whether its own is outdated.
+pub const REPLAY_SCAN_COUNT_MAX: u64 = 1_000_000;
+
 // State.
 
 /// Jobs that wait for the committer.

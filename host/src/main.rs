@@ -37,6 +37,13 @@ enum Command {
     /// Make, build and look after plugins.
     #[command(subcommand)]
     Plugin(cli::Plugin),
+    /// Look at the changes that plugins could not digest.
+    #[command(subcommand)]
+    DeadLetters(cli::DeadLetters),
+    /// Let a paused pipeline go on.
+    Resume(cli::Resume),
+    /// Print the newest changes of the log, a JSON object a line.
+    Changes(cli::Changes),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
@@ -79,6 +86,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(served?)
         }
         Command::Plugin(command) => cli::plugin(&command),
+        Command::DeadLetters(command) => cli::dead_letters(&command),
+        Command::Resume(arguments) => cli::resume(&arguments),
+        Command::Changes(arguments) => cli::changes(&arguments),
         Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
     }
 }

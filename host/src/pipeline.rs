@@ -8,6 +8,7 @@
 //! - which plugins judge an offset is durable before its first effect (`swap`), so what is read again is judged by
 //!   the same ones;
 //! - the change log is told of an offset only after that, so retention keeps whatever may be read again;
+//! - a replay whose dead letter is gone (it was replayed or discarded before) has no effects;
 //! - a full disk is waited for; nothing else that fails is tried again.
 //!
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
@@ -18,8 +19,11 @@ mod prepare;
 mod quarantine;
 mod swap;
 #[cfg(test)]
+mod replays;
+#[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,9 +39,9 @@ use quarantine::Faults;
 use swap::Obeyed;
 
 use crate::backoff::Backoff;
-use crate::bus::{Batch, Bus, BusError, DeadLetter};
+use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
 use crate::effects;
-use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
+use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
 use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
@@ -195,7 +199,7 @@ impl Pipeline {
 
     /// One batch or one order, whichever comes first.
     fn step(&mut self, runtime: &Handle, stop: &CancellationToken) -> Result<Stepped, PipelineError> {
-        let records = match runtime.block_on(self.next(stop))? {
+        let mut records = match runtime.block_on(self.next(stop))? {
             Next::Records(records) => records,
             Next::Order(order) => {
                 self.obey(order, runtime);
@@ -203,15 +207,24 @@ impl Pipeline {
             }
             Next::Stop => return Ok(Stepped::Stopped),
         };
-        let Some(batch) = self.judge(records, runtime, stop)? else { return Ok(Stepped::On) };
-        let next = batch.offsets.end;
-        failpoint!("batch-before-apply");
-        if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
-            return Ok(Stepped::Stopped);
+        // Where replays stand whose letters are gone. The bus alone can tell, in the commit itself.
+        let mut left_out = HashSet::new();
+        loop {
+            let judged = self.judge(&mut records, &left_out, runtime, stop)?;
+            let Some(batch) = judged else { return Ok(Stepped::On) };
+            let next = batch.offsets.end;
+            failpoint!("batch-before-apply");
+            match runtime.block_on(apply(&*self.bus, batch, stop)) {
+                Ok(Applied::Durably) => {
+                    failpoint!("batch-after-apply");
+                    self.log.commit(CONSUMER, self.partition, next);
+                    return Ok(Stepped::On);
+                }
+                Ok(Applied::Stopped) => return Ok(Stepped::Stopped),
+                Err(BusError::NotDue { offsets }) => left_out.extend(offsets),
+                Err(error) => return Err(error.into()),
+            }
         }
-        failpoint!("batch-after-apply");
-        self.log.commit(CONSUMER, self.partition, next);
-        Ok(Stepped::On)
     }
 
     /// Orders first: changes may come without end.
@@ -227,39 +240,57 @@ impl Pipeline {
         }
     }
 
-    /// Judges records. Nothing, if that changed who judges: then they are read again.
+    /// Judges records, or as many of them as may be applied together. Nothing, if that changed who judges: then they
+    /// are read again.
     fn judge(
         &mut self,
-        mut records: Vec<Record>,
+        records: &mut Vec<Record>,
+        left_out: &HashSet<Offset>,
         runtime: &Handle,
         stop: &CancellationToken,
     ) -> Result<Option<Batch>, PipelineError> {
-        let (changes, evaluation) = loop {
-            let (changes, evaluation) = self.evaluate(&records)?;
-            let Some(rejection) = self.pausing(&evaluation) else { break (changes, evaluation) };
-            let offset = records[rejection.change].offset;
-            match rejection.change {
+        let judged = loop {
+            let judged = self.evaluate(records, left_out)?;
+            let Some(rejection) = self.pausing(&judged.evaluation) else { break judged };
+            let at = judged.records[rejection.change];
+            let offset = records[at].offset;
+            match at {
                 0 if self.excused != Some(offset) => {
                     let (plugin, fault) = (rejection.name.clone(), rejection.cause.to_string());
                     self.pause(Flow::Paused { plugin, offset, fault }, runtime, stop);
                     return Ok(None);
                 }
-                0 if records.len() == 1 => break (changes, evaluation),
+                0 if records.len() == 1 => break judged,
                 // What is excused is applied by itself, and before it what comes before it.
                 at => records.truncate(at.max(1)),
             }
         };
-        if let Some(plugin) = self.faults.note(&quarantine::faults(&evaluation), Instant::now()) {
+        if let Some(plugin) = self.faults.note(&quarantine::faults(&judged.evaluation), Instant::now()) {
             self.quarantine(&plugin, runtime, stop)?;
             return Ok(None);
         }
-        Ok(Some(self.batch(&records, &changes, evaluation)))
+        Ok(Some(self.batch(records, judged)))
     }
 
-    fn evaluate(&mut self, records: &[Record]) -> Result<(Vec<Change>, Evaluation), PipelineError> {
-        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
-        let evaluation = self.policy.evaluate(&mut changes);
-        Ok((changes, evaluation))
+    fn evaluate(&mut self, records: &[Record], left_out: &HashSet<Offset>) -> Result<Judged, PipelineError> {
+        let mut judged = Judged::default();
+        for (at, record) in records.iter().enumerate() {
+            if left_out.contains(&record.offset) {
+                continue;
+            }
+            let change = self.decode(record)?;
+            if let Some(Replay { letter, router, .. }) = &change.replay {
+                judged.replayed.push(Replayed { offset: record.offset, letter: *letter });
+                if let Some(router) = router.as_deref().filter(|router| !self.has_plugin(router)) {
+                    judged.dead_letters.push(without_plugin(router, record));
+                    continue;
+                }
+            }
+            judged.changes.push(change);
+            judged.records.push(at);
+        }
+        judged.evaluation = self.policy.evaluate(&mut judged.changes);
+        Ok(judged)
     }
 
     /// The first change on which a plugin failed that is to stop the pipeline then.
@@ -300,17 +331,27 @@ impl Pipeline {
         self.ordered.flow.send_replace(Flow::Running);
     }
 
-    fn batch(&self, records: &[Record], changes: &[Change], evaluation: Evaluation) -> Batch {
-        let dead_letters =
-            evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
+    fn batch(&self, records: &[Record], judged: Judged) -> Batch {
+        let Judged { changes, records: at, evaluation, mut dead_letters, replayed } = judged;
+        let rejected = evaluation.rejected.into_iter();
+        dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
+        for letter in &dead_letters {
+            let DeadLetter { plugin, offset, fault, .. } = letter;
+            warn!(plugin, offset = offset.0, fault, "change set aside");
+        }
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
         Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),
-            messages: effects::messages(changes, evaluation.routes),
+            messages: effects::messages(&changes, evaluation.routes),
             dead_letters,
+            replayed,
         }
+    }
+
+    fn has_plugin(&self, name: &str) -> bool {
+        self.policy.plugins().iter().any(|plugin| &*plugin.activation().plugin == name)
     }
 
     fn decode(&mut self, record: &Record) -> Result<Change, PipelineError> {
@@ -322,17 +363,41 @@ impl Pipeline {
     }
 }
 
-fn dead_letter(rejection: Rejection, records: &[Record]) -> DeadLetter {
-    let record = &records[rejection.change];
-    let letter = DeadLetter {
+/// What was made of records.
+#[derive(Default)]
+struct Judged {
+    changes: Vec<Change>,
+    /// For each change, which of the records it was.
+    records: Vec<usize>,
+    evaluation: Evaluation,
+    /// Replays that nobody can take.
+    dead_letters: Vec<DeadLetter>,
+    replayed: Vec<Replayed>,
+}
+
+fn dead_letter(record: &Record, rejection: Rejection) -> DeadLetter {
+    DeadLetter {
         offset: record.offset,
         plugin: rejection.name.to_string(),
+        generation: rejection.generation,
         digest: rejection.digest.to_string(),
+        stage: Stage::Router,
         fault: rejection.cause.to_string(),
         record: record.payload.clone(),
-    };
-    warn!(plugin = letter.plugin, offset = letter.offset.0, fault = letter.fault, "change set aside");
-    letter
+    }
+}
+
+/// A replay whose plugin has gone meanwhile.
+fn without_plugin(router: &str, record: &Record) -> DeadLetter {
+    DeadLetter {
+        offset: record.offset,
+        plugin: router.to_owned(),
+        generation: 0,
+        digest: String::new(),
+        stage: Stage::Router,
+        fault: "the plugin is not active: activate it, then replay the change again".to_owned(),
+        record: record.payload.clone(),
+    }
 }
 
 #[derive(PartialEq, Eq)]

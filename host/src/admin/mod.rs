@@ -19,6 +19,7 @@ mod components;
 mod events;
 mod form;
 mod health;
+mod letters;
 mod page;
 mod plugins;
 mod query;
@@ -44,6 +45,7 @@ use crate::bus::Bus;
 use crate::deploy::Deployer;
 use crate::event::Partition;
 use crate::http::{self, ListenError};
+use crate::letters::DeadLetters;
 use crate::limits::{
     ADMIN_CONNECTIONS_COUNT_MAX, ADMIN_UPLOADS_COUNT_MAX, HEARTBEAT_INTERVAL, REQUEST_HEAD_TIME_MAX,
     SHUTDOWN_TIME_MAX,
@@ -57,6 +59,8 @@ pub struct Parts {
     pub deployer: Deployer,
     /// What plugins write to their logs.
     pub lines: PluginLines,
+    /// What plugins could not digest.
+    pub letters: DeadLetters,
     /// The change log.
     pub log: Arc<dyn ChangeLog>,
     /// The history, for how far the pipeline has come.

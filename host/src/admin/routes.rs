@@ -17,7 +17,7 @@ use warp::reply::Response;
 
 use super::body::Body;
 use super::refusal::Refusal;
-use super::{State, changes, components, events, health, page, plugins};
+use super::{State, changes, components, events, health, letters, page, plugins};
 use crate::event::has_control;
 use crate::limits::ADMIN_BY_BYTES_MAX;
 
@@ -75,6 +75,7 @@ async fn answer(state: Arc<State>, request: Request) -> Result<Response, Refusal
     }
     match *segments {
         ["v1", "plugins", plugin, ref rest @ ..] => of_plugin(&state, plugin, rest, request).await,
+        ["v1", "dead-letters", ref rest @ ..] => of_letters(&state, rest, request).await,
         ref other => of_server(&state, other, request).await,
     }
 }
@@ -138,6 +139,21 @@ async fn of_plugin(
         [] | ["logs"] => Err(Refusal::method("GET")),
         ["check" | "activate" | "roll-back" | "deactivate"] => Err(Refusal::method("POST")),
         ["shadow"] => Err(Refusal::method("GET, PUT, DELETE")),
+        _ => Err(Refusal::nowhere()),
+    }
+}
+
+async fn of_letters(state: &State, rest: &[&str], request: Request) -> Result<Response, Refusal> {
+    let Request { method, query, .. } = request;
+    let (get, delete) = (method == Method::GET, method == Method::DELETE);
+    match rest {
+        [] if get => letters::list(state, &query).await,
+        [] if delete => letters::discard_all(state, &query).await,
+        [id] if get => letters::show(state, id).await,
+        [id] if delete => letters::discard(state, id).await,
+        [id, "replay"] if method == Method::POST => letters::replay(state, id, &query).await,
+        [] | [_] => Err(Refusal::method("GET, DELETE")),
+        [_, "replay"] => Err(Refusal::method("POST")),
         _ => Err(Refusal::nowhere()),
     }
 }

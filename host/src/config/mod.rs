@@ -105,6 +105,12 @@ pub fn failpoint() -> Option<String> {
     std::env::var(FAILPOINT_VARIABLE).ok()
 }
 
+/// Who runs this program, as far as the environment says.
+#[must_use]
+pub fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
 /// This program's own file.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Position, Table};
+use super::{Position, Replay, Table};
 
 /// Microseconds since the Unix epoch, on the source's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,8 @@ pub struct Change {
     pub transaction: u64,
     /// When the transaction committed.
     pub committed_at: Micros,
+    /// Of which dead letter it is the replay. Everything else is then as it was the first time.
+    pub replay: Option<Replay>,
     pub(super) arena: Bytes,
     pub(super) row: Option<Box<[Cell]>>,
     pub(super) old: Option<Box<[Cell]>>,
@@ -161,36 +163,10 @@ impl Change {
         self.row().or_else(|| self.old())
     }
 
-    /// Appends the text of the key columns, joined by `,`; a `,` or `\` within a value is preceded by `\`.
-    /// Appends nothing for a change without a row or a table without a key.
+    /// Appends the text of the row's key, see [`Row::write_key`]. Appends nothing for a change without a row.
     pub fn write_key(&self, out: &mut String) {
-        use std::fmt::Write;
-        let Some(row) = self.key_row() else { return };
-        let keys = self.table.columns.iter().enumerate().filter(|(_, column)| column.key);
-        for (nth, (index, _)) in keys.enumerate() {
-            if nth > 0 {
-                out.push(',');
-            }
-            match row.value(index) {
-                Value::Text(text) if !text.contains([',', '\\']) => out.push_str(text),
-                Value::Text(text) => {
-                    for character in text.chars() {
-                        if matches!(character, ',' | '\\') {
-                            out.push('\\');
-                        }
-                        out.push(character);
-                    }
-                }
-                Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
-                Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-                Value::Float(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-                Value::Bytes(bytes) => {
-                    for byte in bytes {
-                        write!(out, "{byte:02x}").expect("writing to a string cannot fail");
-                    }
-                }
-                Value::Null | Value::Unchanged | Value::Masked => {}
-            }
+        if let Some(row) = self.key_row() {
+            row.write_key(out);
         }
     }
 }
@@ -235,6 +211,37 @@ impl<'a> Row<'a> {
         let Cell { kind, value } = self.cells[column];
         let bytes = matches!(kind, Kind::Text | Kind::Bytes).then(|| &self.change.arena[span_range(value)]);
         (kind as u8, value, bytes)
+    }
+
+    /// Appends the text of the key columns, joined by `,`; a `,` or `\` within a value is preceded by `\`.
+    /// Appends nothing where the table has no key.
+    pub fn write_key(self, out: &mut String) {
+        use std::fmt::Write;
+        for (nth, (_, value)) in self.columns().filter(|(column, _)| column.key).enumerate() {
+            if nth > 0 {
+                out.push(',');
+            }
+            match value {
+                Value::Text(text) if !text.contains([',', '\\']) => out.push_str(text),
+                Value::Text(text) => {
+                    for character in text.chars() {
+                        if matches!(character, ',' | '\\') {
+                            out.push('\\');
+                        }
+                        out.push(character);
+                    }
+                }
+                Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
+                Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
+                Value::Float(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
+                Value::Bytes(bytes) => {
+                    for byte in bytes {
+                        write!(out, "{byte:02x}").expect("writing to a string cannot fail");
+                    }
+                }
+                Value::Null | Value::Unchanged | Value::Masked => {}
+            }
+        }
     }
 
     /// The columns of the row's table with their values, in the table's order.
@@ -304,6 +311,7 @@ impl RowBuilder {
             last,
             transaction,
             committed_at,
+            replay: None,
             arena: self.arena.freeze(),
             row: row.map(Vec::into_boxed_slice),
             old: old.map(Vec::into_boxed_slice),

@@ -11,6 +11,7 @@ mod json;
 mod jsonl;
 mod message;
 mod position;
+mod replay;
 mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
@@ -20,4 +21,5 @@ pub use jsonl::{LineError, change_from_line, change_to_line};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
 pub(crate) use message::{has_control, is_printable};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
+pub use replay::{LetterId, Replay};
 pub use table::{Column, Table};

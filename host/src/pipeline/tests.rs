@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::bus::Letters;
 use crate::bus::local::{self, LocalBus};
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
@@ -317,7 +318,7 @@ fn a_plugin_that_fails_too_often_is_replaced_by_its_last_good_generation_before_
         stand.sets().iter().map(|record| (record.from.0, record.set.members()[0].generation)).collect();
     assert_eq!(froms, [(0, 1), (2, 2), (4, 1)]);
     assert_eq!(stand.actions(), [Action::Activated, Action::Activated, Action::Quarantined]);
-    assert_eq!(stand.runtime.block_on(stand.parts().bus.dead_letters(9)).unwrap(), []);
+    assert_eq!(stand.runtime.block_on(stand.parts().bus.list(None, None, 9, usize::MAX)).unwrap(), vec![]);
     // It stays so.
     stand.open();
     stand.append_plain(1);
@@ -334,8 +335,8 @@ fn few_faults_are_set_aside_one_by_one() {
     stand.append_plain(1);
     stand.catch_up();
     assert_eq!(stand.messages(), ["two:2"]);
-    let letters = stand.runtime.block_on(stand.parts().bus.dead_letters(9)).unwrap();
-    assert_eq!(letters.iter().map(|(_, letter)| letter.offset.0).collect::<Vec<_>>(), [1, 0]);
+    let letters = stand.runtime.block_on(stand.parts().bus.list(None, None, 9, usize::MAX)).unwrap();
+    assert_eq!(letters.iter().map(|kept| kept.letter.offset.0).collect::<Vec<_>>(), [1, 0]);
 }
 
 #[test]
@@ -408,7 +409,7 @@ fn a_fault_pauses_the_pipeline_where_the_plugin_says_so_and_each_resume_sets_one
     }
     stand.catch_up();
     assert_eq!(stand.messages(), ["two:0", "two:3"]);
-    assert_eq!(stand.runtime.block_on(stand.parts().bus.dead_letters(9)).unwrap().len(), 2);
+    assert_eq!(stand.runtime.block_on(stand.parts().bus.list(None, None, 9, usize::MAX)).unwrap().len(), 2);
     assert_eq!(stand.actions()[2..], [Action::Paused, Action::Resumed, Action::Paused, Action::Resumed]);
 }
 

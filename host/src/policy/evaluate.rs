@@ -36,10 +36,17 @@ pub struct Rejection {
     pub plugin: usize,
     /// The plugin's name.
     pub name: Arc<str>,
+    /// Which activation of it.
+    pub generation: u64,
     /// Which component it was.
     pub digest: Digest,
     /// Why.
     pub cause: Cause,
+}
+
+/// Whether the router of a plugin gets a change: a replay may be for one plugin alone.
+pub(super) fn is_for(change: &Change, plugin: &str) -> bool {
+    change.replay.as_ref().and_then(|replay| replay.router.as_deref()).is_none_or(|router| router == plugin)
 }
 
 /// One plugin's turn.
@@ -110,9 +117,10 @@ impl Turn<'_> {
     }
 
     fn reject(&mut self, member: Member, cause: Cause) {
-        let Activation { plugin: name, digest, .. } = self.plugin.activation();
-        let (name, digest) = (name.clone(), *digest);
+        let Activation { plugin: name, generation, digest, .. } = self.plugin.activation();
+        let (name, generation, digest) = (name.clone(), *generation, *digest);
         let Member { change, .. } = member;
-        self.evaluation.rejected.push(Rejection { change, plugin: self.index, name, digest, cause });
+        let rejection = Rejection { change, plugin: self.index, name, generation, digest, cause };
+        self.evaluation.rejected.push(rejection);
     }
 }

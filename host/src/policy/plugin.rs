@@ -12,6 +12,7 @@ use super::batch::{Batch, Member};
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::bindings::twohop::policy::types::{self, Setting};
 use super::error::{Fault, reason};
+use super::evaluate::is_for;
 use super::instance::{Exports, Instance};
 use super::plugin_lines::PluginLines;
 use super::plugin_log::PluginLog;
@@ -55,12 +56,14 @@ impl Plugin {
         &self.activation
     }
 
-    /// Puts the changes it subscribed to into `members`, in their order.
+    /// Puts the changes it subscribed to into `members`, in their order, without replays for other plugins.
     pub(super) fn select(&mut self, changes: &[Change], members: &mut Vec<Member>) {
         members.clear();
         self.matches.bound();
         for (change, subject) in changes.iter().enumerate() {
-            if let Some(found) = self.matches.find(subject, &self.activation.plugin) {
+            if is_for(subject, &self.activation.plugin)
+                && let Some(found) = self.matches.find(subject, &self.activation.plugin)
+            {
                 members.push(Member { change, found });
             }
         }

@@ -1,12 +1,13 @@
 //! The room as a whole, against plugins that misbehave; and what others need to test with it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::cache::Cache;
 use super::compile::precompile;
 use super::fixtures::{Guest, activation, change, engine, load, load_as, named, orders, refusal, table};
 use super::*;
-use crate::event::{Operation, Retention, Rows, Value};
+use crate::event::{LetterId, Offset, Operation, Replay, Retention, Rows, Value};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, PLUGIN_BYTES_MAX, PLUGIN_MEMORY_BYTES_MAX};
 
 /// A router that sends each change to the channel that this column names. A name that begins with `T` traps.
@@ -110,6 +111,22 @@ mod judging {
         let rejected: Vec<_> =
             evaluation.rejected.iter().map(|rejection| (rejection.change, &*rejection.name)).collect();
         assert_eq!(rejected, [(1, "first"), (1, "b"), (1, "last")]);
+    }
+
+    #[test]
+    fn a_replay_goes_to_the_router_that_it_is_for_or_to_all() {
+        let wasm = Guest::default().component();
+        let mut policy = load(&[("one", &wasm), ("two", &wasm)]).expect("both are plugins");
+        let mut changes = inserts(["a", "b", "c"]);
+        let routers = [Some("two"), None, Some("gone")];
+        for (change, router) in changes.iter_mut().zip(routers) {
+            change.replay =
+                Some(Replay { letter: LetterId(1), first: Offset(0), router: router.map(Arc::from) });
+        }
+        let evaluation = policy.evaluate(&mut changes);
+        let order: Vec<_> =
+            evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
+        assert_eq!(order, [(0, 1), (1, 0), (1, 1)]);
     }
 
     #[test]

@@ -56,6 +56,7 @@ const TABLE: &[(&str, May)] = &[
         "gateway",
         May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "http", "bus", "timeline"]),
     ),
+    ("letters", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "log", "bus"])),
     // The pipeline introduces them.
     (
         "pipeline",
