@@ -13,6 +13,7 @@
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+mod beside;
 mod orders;
 mod prepare;
 mod quarantine;
@@ -27,6 +28,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use beside::{Beside, Judged};
 pub use orders::{OrderError, Orders};
 pub use prepare::{PrepareError, prepare};
 
@@ -41,7 +43,7 @@ use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
 use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
-use crate::policy::{Cause, Evaluation, Loader, OnFault, Policy, Rejection};
+use crate::policy::{Activation, Evaluation, Loader, OnFault, Policy, Rejection};
 use crate::registry::{Action, HOST, Note, PluginSet, Registry, RegistryError, Standing, Step};
 
 /// The name under which pipelines commit to the change log.
@@ -113,6 +115,7 @@ pub struct Pipeline {
     set: PluginSet,
     decoder: Decoder,
     ordered: Ordered,
+    beside: Beside,
     faults: Faults,
     /// What stopped the pipeline, and may be set aside.
     excused: Option<Offset>,
@@ -128,6 +131,8 @@ pub struct Neighbours {
     pub registry: Registry,
     /// What loads the generation that takes over.
     pub loader: Arc<Loader>,
+    /// Who looks on.
+    pub beside: Beside,
 }
 
 /// Whether there is more to do.
@@ -156,7 +161,7 @@ impl Pipeline {
         mut policy: Policy,
         set: PluginSet,
     ) -> Result<(Self, Orders), PipelineError> {
-        let Neighbours { log, bus, registry, loader } = neighbours;
+        let Neighbours { log, bus, registry, loader, beside } = neighbours;
         let committed = bus.committed(partition);
         let end = log.bounds(partition).end;
         if committed > end {
@@ -164,7 +169,7 @@ impl Pipeline {
         }
         log.commit(CONSUMER, partition, committed);
         for member in set.members().iter().filter(|member| member.standing == Standing::Quarantined) {
-            quarantine::silence(&mut policy, &member.plugin);
+            policy.quarantine(&member.plugin);
         }
         let (orders, ordered) = orders::orders();
         let (decoder, faults) = (Decoder::default(), Faults::default());
@@ -178,6 +183,7 @@ impl Pipeline {
             set,
             decoder,
             ordered,
+            beside,
             faults,
             excused: None,
         };
@@ -195,7 +201,7 @@ impl Pipeline {
 
     /// One batch or one order, whichever comes first.
     fn step(&mut self, runtime: &Handle, stop: &CancellationToken) -> Result<Stepped, PipelineError> {
-        let records = match runtime.block_on(self.next(stop))? {
+        let mut records = match runtime.block_on(self.next(stop))? {
             Next::Records(records) => records,
             Next::Order(order) => {
                 self.obey(order, runtime);
@@ -203,7 +209,7 @@ impl Pipeline {
             }
             Next::Stop => return Ok(Stepped::Stopped),
         };
-        let Some(batch) = self.judge(records, runtime, stop)? else { return Ok(Stepped::On) };
+        let Some(batch) = self.judge(&mut records, runtime, stop)? else { return Ok(Stepped::On) };
         let next = batch.offsets.end;
         failpoint!("batch-before-apply");
         if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
@@ -211,6 +217,7 @@ impl Pipeline {
         }
         failpoint!("batch-after-apply");
         self.log.commit(CONSUMER, self.partition, next);
+        self.beside.tell(records, &self.set);
         Ok(Stepped::On)
     }
 
@@ -227,16 +234,27 @@ impl Pipeline {
         }
     }
 
-    /// Judges records. Nothing, if that changed who judges: then they are read again.
+    /// Judges records, or the first few of them. Nothing, if that changed who judges: then they are read again.
     fn judge(
         &mut self,
-        mut records: Vec<Record>,
+        records: &mut Vec<Record>,
         runtime: &Handle,
         stop: &CancellationToken,
     ) -> Result<Option<Batch>, PipelineError> {
         let (changes, evaluation) = loop {
-            let (changes, evaluation) = self.evaluate(&records)?;
-            let Some(rejection) = self.pausing(&evaluation) else { break (changes, evaluation) };
+            let (changes, evaluation) = self.evaluate(records)?;
+            if let Some(plugin) = evaluation.failing {
+                let Activation { plugin, on_fault, .. } = self.policy.plugins()[plugin].activation().clone();
+                if on_fault == OnFault::Pause && records.len() > 1 {
+                    // It ended before the first change that hurts was found.
+                    records.truncate(records.len() / 2);
+                    continue;
+                }
+                self.quarantine(&plugin, runtime, stop)?;
+                return Ok(None);
+            }
+            let Some(pause) = evaluation.pause else { break (changes, evaluation) };
+            let rejection = &evaluation.rejected[pause];
             let offset = records[rejection.change].offset;
             match rejection.change {
                 0 if self.excused != Some(offset) => {
@@ -253,21 +271,13 @@ impl Pipeline {
             self.quarantine(&plugin, runtime, stop)?;
             return Ok(None);
         }
-        Ok(Some(self.batch(&records, &changes, evaluation)))
+        Ok(Some(self.batch(records, &changes, evaluation)))
     }
 
     fn evaluate(&mut self, records: &[Record]) -> Result<(Vec<Change>, Evaluation), PipelineError> {
         let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
         let evaluation = self.policy.evaluate(&mut changes);
         Ok((changes, evaluation))
-    }
-
-    /// The first change on which a plugin failed that is to stop the pipeline then.
-    fn pausing<'a>(&self, evaluation: &'a Evaluation) -> Option<&'a Rejection> {
-        evaluation.rejected.iter().find(|rejection| {
-            let on_fault = self.policy.plugins()[rejection.plugin].activation().on_fault;
-            on_fault == OnFault::Pause && matches!(rejection.cause, Cause::Fault(_))
-        })
     }
 
     /// Waits for somebody to decide, and does what they say.

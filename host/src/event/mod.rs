@@ -7,6 +7,7 @@
 
 mod change;
 mod codec;
+mod envelope;
 mod json;
 mod message;
 mod position;
@@ -14,6 +15,7 @@ mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
 pub use codec::{DecodeError, Decoder, Header, encode};
+pub use envelope::envelope_to_json;
 pub use json::{row_to_json, write_json_string};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
 pub(crate) use message::{has_control, is_printable};

@@ -348,6 +348,8 @@ fn a_plugin_that_fails_too_often_without_a_good_generation_is_called_no_more() {
     stand.catch_up();
     assert_eq!(stand.messages(), [""; 0]);
     assert_eq!(stand.sets()[0].set.members()[0].standing, Standing::Quarantined);
+    let letters = stand.runtime.block_on(stand.parts().bus.dead_letters(usize::MAX)).unwrap();
+    assert_eq!(letters.len() as u64, stand.count);
     stand.open();
     stand.append_plain(1);
     stand.catch_up();
