@@ -19,7 +19,7 @@ use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
-use crate::deploy::{self, Deployer, FilePlugin, Request, StartError};
+use crate::deploy::{self, DeployError, Deployer, FilePlugin, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
 use crate::http::ListenError;
@@ -27,7 +27,7 @@ use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
-use crate::pipeline::{self, Pipeline, PipelineError};
+use crate::pipeline::{self, Beside, Pipeline, PipelineError};
 use crate::policy::{self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError};
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown;
@@ -75,6 +75,9 @@ pub enum AppError {
     /// What is active, or is to be, cannot be.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What was deployed before is.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
     /// The registry is.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -116,6 +119,9 @@ pub enum AppError {
     Signal(#[source] std::io::Error),
 }
 
+/// The one partition of the embedded change log.
+const PARTITION: Partition = Partition(0);
+
 /// Where the listeners are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
@@ -138,29 +144,20 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let file = read_plugins(&config)?;
     let cache = config.data.join("plugins").join("cache");
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
-    let Stores { log, bus, registry } = open_stores(&config).await?;
-    let partition = Partition(0);
-    let (policy, set) = deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
-    if policy.plugins().is_empty() {
-        warn!("no plugin is active: changes go nowhere until one is");
-    }
+    let lines = loader.lines();
+    let stores = open_stores(&config).await?;
+    let Policies { pipeline, mirror, deployer } = make_policies(&stores, loader, file).await?;
+    let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let neighbours = pipeline::Neighbours {
-        log: log.clone(),
-        bus: bus.clone(),
-        registry: registry.clone(),
-        loader: loader.clone(),
-    };
-    let (pipeline, orders) = Pipeline::new(partition, neighbours, policy, set)?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
-        lines: loader.lines(),
-        deployer: Deployer::new(deploy::Neighbours { registry, loader, log: log.clone(), partition, orders }),
+        lines,
+        deployer: deployer.clone(),
         letters: DeadLetters::new(bus.clone(), log.clone()),
         log: log.clone(),
         bus: bus.clone(),
-        partition,
+        partition: PARTITION,
         readiness: readiness.clone(),
     };
     let gateway_config = gateway::Config {
@@ -185,6 +182,12 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     }
     let (runtime, pipeline_stop) = (Handle::current(), stop.clone());
     parts.spawn_blocking(move || Ok(pipeline.run(&runtime, &pipeline_stop)?));
+    let (runtime, mirror_stop) = (Handle::current(), stop.clone());
+    parts.spawn_blocking(move || {
+        mirror.run(&runtime, &mirror_stop);
+        Ok(())
+    });
+    deployer.resume_shadows().await?;
     parts.spawn(sweep(bus, stop.clone()));
     readiness.set();
     ready(Addresses { clients: gateway.address(), admin: admin.address() });
@@ -262,10 +265,43 @@ fn read_plugins(config: &Config) -> Result<Vec<FilePlugin>, AppError> {
     config.plugins.iter().map(read).collect()
 }
 
+#[derive(Clone)]
 struct Stores {
     log: Arc<dyn ChangeLog>,
     bus: Arc<LocalBus>,
     registry: Registry,
+}
+
+/// What judges, what does once more for candidates, and what tells both.
+struct Policies {
+    pipeline: Pipeline,
+    mirror: Mirror,
+    deployer: Deployer,
+}
+
+async fn make_policies(
+    stores: &Stores,
+    loader: Arc<Loader>,
+    file: Vec<FilePlugin>,
+) -> Result<Policies, AppError> {
+    let Stores { log, bus, registry } = stores.clone();
+    let partition = PARTITION;
+    let (policy, set) = deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
+    if policy.plugins().is_empty() {
+        warn!("no plugin is active: changes go nowhere until one is");
+    }
+    let (beside, judged) = Beside::new();
+    let neighbours = pipeline::Neighbours {
+        log: log.clone(),
+        bus,
+        registry: registry.clone(),
+        loader: loader.clone(),
+        beside: beside.clone(),
+    };
+    let (pipeline, orders) = Pipeline::new(partition, neighbours, policy, set)?;
+    let neighbours = deploy::Neighbours { registry, loader, log, partition, orders, beside };
+    let (deployer, mirror) = Deployer::new(neighbours, judged);
+    Ok(Policies { pipeline, mirror, deployer })
 }
 
 async fn open_stores(config: &Config) -> Result<Stores, AppError> {

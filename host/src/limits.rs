@@ -97,6 +97,23 @@ pub const ROUTES_PER_CHANGE_MAX: usize = 1_024;
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The name of an event.
 pub const EVENT_BYTES_MAX: usize = 128;
+/// What names an author, an item or a user.
+pub const ID_BYTES_MAX: usize = 255;
+/// A topic; Kafka's own limit.
+pub const TOPIC_BYTES_MAX: usize = 249;
+/// The key of a cache entry or of a topic's record.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// A name or payload of a route where it is shown to people; the rest is cut off.
+pub const SHOWN_PAYLOAD_BYTES_MAX: usize = 256;
+/// Calls of one plugin that may fail within one evaluation; one more, and the evaluation stops. To find one change that
+/// hurts among 256 takes ten.
+pub const PLUGIN_FAULTS_MAX: usize = 32;
+/// All that a gate is told in one call.
+pub const GATE_BYTES_MAX: usize = 1 << 20;
+/// Differences that a comparison shows in full; further ones are counted.
+pub const COMPARISON_EXAMPLES_MAX: usize = 20;
+/// Effects of one change in such an example, on either side; further ones are counted.
+pub const COMPARISON_EFFECTS_MAX: usize = 16;
 /// Plugins that run at once.
 pub const PLUGINS_COUNT_MAX: usize = 256;
 /// A pattern of a grant.

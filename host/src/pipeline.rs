@@ -14,6 +14,7 @@
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+mod beside;
 mod orders;
 mod prepare;
 mod quarantine;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use beside::{Beside, Judged};
 pub use orders::{OrderError, Orders};
 pub use prepare::{PrepareError, prepare};
 
@@ -45,7 +47,7 @@ use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
 use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
-use crate::policy::{Cause, Evaluation, Loader, OnFault, Policy, Rejection};
+use crate::policy::{self, Activation, Evaluation, Loader, OnFault, Policy, Rejection};
 use crate::registry::{Action, HOST, Note, PluginSet, Registry, RegistryError, Standing, Step};
 
 /// The name under which pipelines commit to the change log.
@@ -117,6 +119,7 @@ pub struct Pipeline {
     set: PluginSet,
     decoder: Decoder,
     ordered: Ordered,
+    beside: Beside,
     faults: Faults,
     /// What stopped the pipeline, and may be set aside.
     excused: Option<Offset>,
@@ -132,6 +135,8 @@ pub struct Neighbours {
     pub registry: Registry,
     /// What loads the generation that takes over.
     pub loader: Arc<Loader>,
+    /// Who looks on.
+    pub beside: Beside,
 }
 
 /// Whether there is more to do.
@@ -160,7 +165,7 @@ impl Pipeline {
         mut policy: Policy,
         set: PluginSet,
     ) -> Result<(Self, Orders), PipelineError> {
-        let Neighbours { log, bus, registry, loader } = neighbours;
+        let Neighbours { log, bus, registry, loader, beside } = neighbours;
         let committed = bus.committed(partition);
         let end = log.bounds(partition).end;
         if committed > end {
@@ -168,7 +173,7 @@ impl Pipeline {
         }
         log.commit(CONSUMER, partition, committed);
         for member in set.members().iter().filter(|member| member.standing == Standing::Quarantined) {
-            quarantine::silence(&mut policy, &member.plugin);
+            policy.quarantine(&member.plugin);
         }
         let (orders, ordered) = orders::orders();
         let (decoder, faults) = (Decoder::default(), Faults::default());
@@ -182,6 +187,7 @@ impl Pipeline {
             set,
             decoder,
             ordered,
+            beside,
             faults,
             excused: None,
         };
@@ -218,6 +224,7 @@ impl Pipeline {
                 Ok(Applied::Durably) => {
                     failpoint!("batch-after-apply");
                     self.log.commit(CONSUMER, self.partition, next);
+                    self.beside.tell(records, &self.set);
                     return Ok(Stepped::On);
                 }
                 Ok(Applied::Stopped) => return Ok(Stepped::Stopped),
@@ -240,8 +247,7 @@ impl Pipeline {
         }
     }
 
-    /// Judges records, or as many of them as may be applied together. Nothing, if that changed who judges: then they
-    /// are read again.
+    /// Judges records, or the first few of them. Nothing, if that changed who judges: then they are read again.
     fn judge(
         &mut self,
         records: &mut Vec<Record>,
@@ -251,7 +257,18 @@ impl Pipeline {
     ) -> Result<Option<Batch>, PipelineError> {
         let judged = loop {
             let judged = self.evaluate(records, left_out)?;
-            let Some(rejection) = self.pausing(&judged.evaluation) else { break judged };
+            if let Some(plugin) = judged.evaluation.failing {
+                let Activation { plugin, on_fault, .. } = self.policy.plugins()[plugin].activation().clone();
+                if on_fault == OnFault::Pause && records.len() > 1 {
+                    // It ended before the first change that hurts was found.
+                    records.truncate(records.len() / 2);
+                    continue;
+                }
+                self.quarantine(&plugin, runtime, stop)?;
+                return Ok(None);
+            }
+            let Some(pause) = judged.evaluation.pause else { break judged };
+            let rejection = &judged.evaluation.rejected[pause];
             let at = judged.records[rejection.change];
             let offset = records[at].offset;
             match at {
@@ -272,8 +289,12 @@ impl Pipeline {
         Ok(Some(self.batch(records, judged)))
     }
 
-    fn evaluate(&mut self, records: &[Record], left_out: &HashSet<Offset>) -> Result<Judged, PipelineError> {
-        let mut judged = Judged::default();
+    fn evaluate(
+        &mut self,
+        records: &[Record],
+        left_out: &HashSet<Offset>,
+    ) -> Result<Judgment, PipelineError> {
+        let mut judged = Judgment::default();
         for (at, record) in records.iter().enumerate() {
             if left_out.contains(&record.offset) {
                 continue;
@@ -291,14 +312,6 @@ impl Pipeline {
         }
         judged.evaluation = self.policy.evaluate(&mut judged.changes);
         Ok(judged)
-    }
-
-    /// The first change on which a plugin failed that is to stop the pipeline then.
-    fn pausing<'a>(&self, evaluation: &'a Evaluation) -> Option<&'a Rejection> {
-        evaluation.rejected.iter().find(|rejection| {
-            let on_fault = self.policy.plugins()[rejection.plugin].activation().on_fault;
-            on_fault == OnFault::Pause && matches!(rejection.cause, Cause::Fault(_))
-        })
     }
 
     /// Waits for somebody to decide, and does what they say.
@@ -331,8 +344,8 @@ impl Pipeline {
         self.ordered.flow.send_replace(Flow::Running);
     }
 
-    fn batch(&self, records: &[Record], judged: Judged) -> Batch {
-        let Judged { changes, records: at, evaluation, mut dead_letters, replayed } = judged;
+    fn batch(&self, records: &[Record], judged: Judgment) -> Batch {
+        let Judgment { changes, records: at, evaluation, mut dead_letters, replayed } = judged;
         let rejected = evaluation.rejected.into_iter();
         dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
         for letter in &dead_letters {
@@ -365,7 +378,7 @@ impl Pipeline {
 
 /// What was made of records.
 #[derive(Default)]
-struct Judged {
+struct Judgment {
     changes: Vec<Change>,
     /// For each change, which of the records it was.
     records: Vec<usize>,
@@ -381,7 +394,10 @@ fn dead_letter(record: &Record, rejection: Rejection) -> DeadLetter {
         plugin: rejection.name.to_string(),
         generation: rejection.generation,
         digest: rejection.digest.to_string(),
-        stage: Stage::Router,
+        stage: match rejection.stage {
+            policy::Stage::Filter => Stage::Filter,
+            _ => Stage::Router,
+        },
         fault: rejection.cause.to_string(),
         record: record.payload.clone(),
     }

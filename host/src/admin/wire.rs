@@ -8,8 +8,8 @@ use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::refusal::Refusal;
-use crate::deploy::{Activated, Comparison, Example, PluginStatus, Request, ShadowReport, Side};
-use crate::policy::{Grants, OnFault, PluginLine, Profile};
+use crate::deploy::{Activated, PluginStatus, Request, ShadowReport};
+use crate::policy::{Comparison, Example, Grants, OnFault, PluginLine, Profile, Side};
 use crate::registry::{Component, Entry, Generation, Standing};
 
 /// An answer.

@@ -14,6 +14,7 @@
 mod candidates;
 mod error;
 mod file;
+mod mirror;
 mod report;
 mod request;
 mod start;
@@ -21,17 +22,20 @@ mod start;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
-pub use report::{Comparison, Example, ShadowReport, Side};
+pub use mirror::Mirror;
+pub use report::ShadowReport;
 pub use request::Request;
 pub use start::{CONFIGURATION, FilePlugin, StartError, start};
+
+use mirror::MirrorHandle;
 
 use crate::event::{Offset, Partition};
 use crate::failpoint::failpoint;
 use crate::log::ChangeLog;
-use crate::pipeline::{Flow, Orders, PrepareError, prepare};
+use crate::pipeline::{Beside, Flow, Judged, Orders, PrepareError, prepare};
 use crate::policy::{Activation, Digest, Loader, Plugin, Profile};
 use crate::registry::{
     self, Action, Component, Entry, Generation, PluginSet, Registry, RegistryError, Standing, is_same,
@@ -43,6 +47,7 @@ pub struct Deployer(Arc<Inner>);
 
 struct Inner {
     neighbours: Neighbours,
+    mirror: MirrorHandle,
     /// Held through a step, so that numbers are given once.
     turn: Mutex<()>,
 }
@@ -59,6 +64,8 @@ pub struct Neighbours {
     pub partition: Partition,
     /// What the pipeline is told.
     pub orders: Orders,
+    /// What shadows look on at.
+    pub beside: Beside,
 }
 
 /// What became of an activation.
@@ -95,10 +102,12 @@ pub struct Active {
 }
 
 impl Deployer {
-    /// Deploys to a pipeline.
+    /// Deploys to a pipeline. Candidates run in the mirror, which gets what was judged.
     #[must_use]
-    pub fn new(neighbours: Neighbours) -> Self {
-        Self(Arc::new(Inner { neighbours, turn: Mutex::new(()) }))
+    pub fn new(neighbours: Neighbours, judged: mpsc::Receiver<Judged>) -> (Self, Mirror) {
+        let (registry, loader) = (neighbours.registry.clone(), neighbours.loader.clone());
+        let (mirror, handle) = Mirror::new(registry, loader, neighbours.beside.clone(), judged);
+        (Self(Arc::new(Inner { neighbours, mirror: handle, turn: Mutex::new(()) })), mirror)
     }
 
     /// Takes a component: compiles it, looks at its world, keeps it. One that is there already is left as it is.
@@ -283,7 +292,7 @@ async fn accept(
         name: None,
         version: None,
         description: None,
-        stages: stages.into_iter().map(str::to_owned).collect(),
+        stages: stages.iter().map(ToString::to_string).collect(),
         profile,
         by: by.to_owned(),
         at: registry::now(),

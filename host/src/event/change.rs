@@ -163,6 +163,34 @@ impl Change {
         self.row().or_else(|| self.old())
     }
 
+    /// Hides a column: in both rows its cell is [`Value::Masked`] from now on. What it held may still be among the
+    /// bytes of the arena, but no cell leads there.
+    ///
+    /// # Panics
+    /// If the table has no such column.
+    pub fn mask(&mut self, column: usize) {
+        for cells in [&mut self.row, &mut self.old].into_iter().flatten() {
+            cells[column] = Cell { kind: Kind::Masked, value: 0 };
+        }
+    }
+
+    /// Whether a column is hidden.
+    pub(super) fn is_masked(&self) -> bool {
+        [&self.row, &self.old].into_iter().flatten().flatten().any(|cell| cell.kind == Kind::Masked)
+    }
+
+    /// The same change, with an arena that has the bytes of its cells and no others.
+    pub(super) fn compact(&self) -> Self {
+        let mut builder = RowBuilder::default();
+        let [row, old] = [self.row(), self.old()].map(|row| {
+            row.map(|row| {
+                row.columns().for_each(|(_, value)| builder.push(value));
+                std::mem::take(&mut builder.cells).into_boxed_slice()
+            })
+        });
+        Self { arena: builder.arena.freeze(), row, old, ..self.clone() }
+    }
+
     /// Appends the text of the row's key, see [`Row::write_key`]. Appends nothing for a change without a row.
     pub fn write_key(&self, out: &mut String) {
         if let Some(row) = self.key_row() {

@@ -77,6 +77,14 @@ impl<'a> Header<'a> {
 /// If a name is longer than its length field: sources refuse such names, PostgreSQL's have 63 bytes.
 #[must_use]
 pub fn encode(change: &Change) -> Bytes {
+    if change.is_masked() {
+        // What was hidden must not be in the record either.
+        return encode_whole(&change.compact());
+    }
+    encode_whole(change)
+}
+
+fn encode_whole(change: &Change) -> Bytes {
     let rows = [change.row.as_deref(), change.old.as_deref()];
     let cells_count: usize = rows.iter().flatten().map(|cells| cells.len()).sum();
     let mut out =

@@ -7,6 +7,7 @@
 
 mod change;
 mod codec;
+mod envelope;
 mod json;
 mod jsonl;
 mod message;
@@ -16,6 +17,7 @@ mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
 pub use codec::{DecodeError, Decoder, Header, encode};
+pub use envelope::envelope_to_json;
 pub use json::{row_to_json, write_json_string};
 pub use jsonl::{LineError, change_from_line, change_to_line};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::limits::{QUARANTINE_FAULTS_MAX, QUARANTINE_WINDOW};
-use crate::policy::{Cause, Evaluation, Policy};
+use crate::policy::{Cause, Evaluation};
 
 /// The faults of all plugins within the window.
 #[derive(Debug, Default)]
@@ -62,11 +62,6 @@ pub(super) fn faults(evaluation: &Evaluation) -> Vec<(Arc<str>, usize)> {
         }
     }
     faults
-}
-
-/// Nobody calls the plugin any more.
-pub(super) fn silence(policy: &mut Policy, plugin: &str) {
-    policy.remove(plugin);
 }
 
 #[cfg(test)]

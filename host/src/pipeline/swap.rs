@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::orders::{Order, OrderError, What};
-use super::{Flow, Pipeline, PipelineError, prepare, quarantine};
+use super::{Flow, Pipeline, PipelineError, prepare};
 use crate::backoff::Backoff;
 use crate::event::Offset;
 use crate::failpoint::failpoint;
@@ -155,7 +155,7 @@ impl Pipeline {
         let member = Member { standing: Standing::Quarantined, ..failing.clone() };
         let step = quarantined(failing, note);
         let from = runtime.block_on(self.record(self.set.clone().with(member), step))?;
-        quarantine::silence(&mut self.policy, &failing.plugin);
+        self.policy.quarantine(&failing.plugin);
         self.faults.forget(&failing.plugin);
         Ok(from)
     }

@@ -200,8 +200,13 @@ async fn open(home: &Path) -> Parts {
         let active = generations.into_iter().find(|one| one.activation.generation == member.generation);
         plugins.push(prepare(&registry, &loader, active.unwrap().activation).unwrap());
     }
-    let neighbours =
-        Neighbours { log: log.clone(), bus: bus.clone(), registry: registry.clone(), loader: loader.clone() };
+    let neighbours = Neighbours {
+        log: log.clone(),
+        bus: bus.clone(),
+        registry: registry.clone(),
+        loader: loader.clone(),
+        beside: Beside::new().0,
+    };
     let policy = Policy::new(plugins).unwrap();
     let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();
     Parts { bus, log, registry, loader, pipeline, orders }
@@ -349,6 +354,9 @@ fn a_plugin_that_fails_too_often_without_a_good_generation_is_called_no_more() {
     stand.catch_up();
     assert_eq!(stand.messages(), [""; 0]);
     assert_eq!(stand.sets()[0].set.members()[0].standing, Standing::Quarantined);
+    let letters =
+        stand.runtime.block_on(stand.parts().bus.list(None, None, usize::MAX >> 1, usize::MAX)).unwrap();
+    assert_eq!(letters.len() as u64, stand.count);
     stand.open();
     stand.append_plain(1);
     stand.catch_up();

@@ -45,6 +45,15 @@ pub struct Grants {
     pub cache: Vec<Pattern>,
 }
 
+impl Grants {
+    /// All there is: to look at what a plugin would do.
+    #[must_use]
+    pub fn everything() -> Self {
+        let every = || vec![Pattern::every()];
+        Self { channels: every(), audience: true, topics: every(), cache: every() }
+    }
+}
+
 impl Default for Grants {
     fn default() -> Self {
         Self { channels: vec![Pattern::every()], audience: false, topics: Vec::new(), cache: Vec::new() }
@@ -74,6 +83,11 @@ impl Pattern {
     #[must_use]
     pub fn every() -> Self {
         Self("*".into())
+    }
+
+    /// Whether it matches every name.
+    pub(super) fn is_every(&self) -> bool {
+        &*self.0 == "*"
     }
 
     /// Whether a name fits.

@@ -10,6 +10,7 @@ use super::activation::Activation;
 use super::cache::Cache;
 use super::digest::Digest;
 use super::engine::Engine;
+use super::instance::Stage;
 use super::plugin::Plugin;
 use super::plugin_lines::PluginLines;
 use super::{PluginError, PolicyError, inspect};
@@ -42,10 +43,10 @@ impl Loader {
     ///
     /// # Errors
     /// If it is no plugin of this host.
-    pub fn stages(&self, wasm: &[u8]) -> Result<Vec<&'static str>, PluginError> {
+    pub fn stages(&self, wasm: &[u8]) -> Result<Vec<Stage>, PluginError> {
         let component = self.cache.component(&self.engine, &self.program, wasm, Digest::of(wasm))?;
-        inspect::exports(&self.engine, &component)?;
-        Ok(vec!["router"])
+        let exports = inspect::exports(&self.engine, &component)?;
+        Ok(Stage::ALL.into_iter().filter(|stage| exports.stages.has(*stage)).collect())
     }
 
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the

@@ -1,6 +1,6 @@
 ;; A router by hand, on the canonical ABI, for tests. Its answer: for each change one route to the channel that the
 ;; first cell of its row names, with the row as payload, kept. The first letter of that cell tells it to misbehave.
-;; The placeholders are filled in by fixtures.rs.
+;; The placeholders are filled in by fixtures.rs, the last with the other stages.
 (module
   (import "twohop:policy/log@1.0.0" "write" (func $log (param i32 i32 i32)))
   (memory (export "memory") 100)
@@ -87,5 +87,5 @@
       (br_if $each (i32.lt_u (local.get $at) (local.get $count))))
     (i32.const 0x800))
   (data $message "a policy was hurt\n by this")
-  {EXPORTS}
+  {STAGES}
 )
