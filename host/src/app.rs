@@ -33,6 +33,7 @@ use crate::registry::{Registry, RegistryError};
 use crate::shutdown;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
 use crate::state::{State, StateError};
+use crate::telemetry::Metrics;
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -144,12 +145,18 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let file = read_plugins(&config)?;
     let cache = config.data.join("plugins").join("cache");
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
-    let lines = loader.lines();
+    let (lines, metrics) = (loader.lines(), Arc::<Metrics>::default());
     let stores = open_stores(&config).await?;
-    let Policies { pipeline, mirror, deployer } = make_policies(&stores, loader, file).await?;
+    let Policies { pipeline, mirror, deployer } =
+        make_policies(&stores, loader, metrics.clone(), file).await?;
     let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
+    let gateway_config = gateway::Config {
+        heartbeat_interval: config.gateway.heartbeat,
+        ..gateway::Config::new(config.gateway.listen)
+    };
+    let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -159,12 +166,9 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         bus: bus.clone(),
         partition: PARTITION,
         readiness: readiness.clone(),
+        metrics,
+        streams_count: Box::new(gateway.streams_counter()),
     };
-    let gateway_config = gateway::Config {
-        heartbeat_interval: config.gateway.heartbeat,
-        ..gateway::Config::new(config.gateway.listen)
-    };
-    let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
     let token = admin_token(&config)?;
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
     // Making a slot waits for every open transaction of the server, which may take long.
@@ -282,6 +286,7 @@ struct Policies {
 async fn make_policies(
     stores: &Stores,
     loader: Arc<Loader>,
+    metrics: Arc<Metrics>,
     file: Vec<FilePlugin>,
 ) -> Result<Policies, AppError> {
     let Stores { log, bus, registry } = stores.clone();
@@ -297,6 +302,7 @@ async fn make_policies(
         registry: registry.clone(),
         loader: loader.clone(),
         beside: beside.clone(),
+        metrics,
     };
     let (pipeline, orders) = Pipeline::new(partition, neighbours, policy, set)?;
     let neighbours = deploy::Neighbours { registry, loader, log, partition, orders, beside };

@@ -15,6 +15,7 @@
 //! slow; ARCHITECTURE.md says what it would take.
 
 mod beside;
+mod measure;
 mod orders;
 mod prepare;
 mod quarantine;
@@ -36,6 +37,7 @@ pub use beside::{Beside, Judged};
 pub use orders::{OrderError, Orders};
 pub use prepare::{PrepareError, prepare};
 
+use measure::Measure;
 use orders::{Order, Ordered};
 use quarantine::Faults;
 use swap::Obeyed;
@@ -49,6 +51,7 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{self, Activation, Evaluation, Loader, OnFault, Policy, Rejection};
 use crate::registry::{Action, HOST, Note, PluginSet, Registry, RegistryError, Standing, Step};
+use crate::telemetry::Metrics;
 
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
@@ -123,6 +126,7 @@ pub struct Pipeline {
     faults: Faults,
     /// What stopped the pipeline, and may be set aside.
     excused: Option<Offset>,
+    measure: Measure,
 }
 
 /// Whom a pipeline stands between.
@@ -137,6 +141,8 @@ pub struct Neighbours {
     pub loader: Arc<Loader>,
     /// Who looks on.
     pub beside: Beside,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Whether there is more to do.
@@ -165,7 +171,7 @@ impl Pipeline {
         mut policy: Policy,
         set: PluginSet,
     ) -> Result<(Self, Orders), PipelineError> {
-        let Neighbours { log, bus, registry, loader, beside } = neighbours;
+        let Neighbours { log, bus, registry, loader, beside, metrics } = neighbours;
         let committed = bus.committed(partition);
         let end = log.bounds(partition).end;
         if committed > end {
@@ -190,6 +196,7 @@ impl Pipeline {
             beside,
             faults,
             excused: None,
+            measure: Measure::new(metrics),
         };
         Ok((pipeline, orders))
     }
@@ -224,6 +231,7 @@ impl Pipeline {
                 Ok(Applied::Durably) => {
                     failpoint!("batch-after-apply");
                     self.log.commit(CONSUMER, self.partition, next);
+                    self.measure.applied();
                     self.beside.tell(records, &self.set);
                     return Ok(Stepped::On);
                 }
@@ -311,6 +319,7 @@ impl Pipeline {
             judged.records.push(at);
         }
         judged.evaluation = self.policy.evaluate(&mut judged.changes);
+        self.measure.asked(&mut self.policy, &judged.evaluation);
         Ok(judged)
     }
 
@@ -344,10 +353,11 @@ impl Pipeline {
         self.ordered.flow.send_replace(Flow::Running);
     }
 
-    fn batch(&self, records: &[Record], judged: Judgment) -> Batch {
-        let Judgment { changes, records: at, evaluation, mut dead_letters, replayed } = judged;
-        let rejected = evaluation.rejected.into_iter();
+    fn batch(&mut self, records: &[Record], judged: Judgment) -> Batch {
+        let Judgment { changes, records: at, mut evaluation, mut dead_letters, replayed } = judged;
+        let rejected = std::mem::take(&mut evaluation.rejected).into_iter();
         dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
+        self.measure.judged(&self.policy, &changes, &evaluation, &dead_letters);
         for letter in &dead_letters {
             let DeadLetter { plugin, offset, fault, .. } = letter;
             warn!(plugin, offset = offset.0, fault, "change set aside");

@@ -112,7 +112,7 @@ impl Events {
                     Err(RecvError::Closed) => return None,
                 },
                 _ = self.status.tick(), if self.plugin.is_none() => {
-                    let status = json!({"pipeline": health::pipeline_value(&self.state)});
+                    let status = health::status(&self.state);
                     if self.told.as_ref() != Some(&status) {
                         let frame = event("status", &status);
                         self.told = Some(status);

@@ -56,7 +56,16 @@ pub(super) fn pipeline(state: &State) -> Response {
     wire::json(&pipeline_value(state))
 }
 
-pub(super) fn pipeline_value(state: &State) -> Value {
+/// The pipeline, and the counters of plugins by name.
+pub(super) fn status(state: &State) -> Value {
+    let mut plugins = serde_json::Map::new();
+    for (name, counters) in state.parts.metrics.plugins() {
+        plugins.insert(name.to_string(), wire::counters(&counters));
+    }
+    json!({"pipeline": pipeline_value(state), "plugins": plugins})
+}
+
+fn pipeline_value(state: &State) -> Value {
     let partition = state.parts.partition;
     let kept = state.parts.log.bounds(partition);
     let mut value = json!({

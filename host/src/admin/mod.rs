@@ -20,6 +20,7 @@ mod events;
 mod form;
 mod health;
 mod letters;
+mod metrics;
 mod page;
 mod plugins;
 mod query;
@@ -52,6 +53,7 @@ use crate::limits::{
 };
 use crate::log::ChangeLog;
 use crate::policy::PluginLines;
+use crate::telemetry::Metrics;
 
 /// What the listener is about.
 pub struct Parts {
@@ -69,6 +71,10 @@ pub struct Parts {
     pub partition: Partition,
     /// Whether changes flow.
     pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How many event streams of clients are open.
+    pub streams_count: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 /// What the routes share.

@@ -33,6 +33,10 @@ pub(super) async fn show(state: &State, plugin: &str, query: &str) -> Result<Res
     let plugins = state.parts.deployer.plugins().await?;
     let status = plugins.iter().find(|status| *status.plugin == *plugin);
     let mut value = status.map(wire::plugin).ok_or_else(|| unknown(plugin))?;
+    if let Some((_, counters)) = state.parts.metrics.plugins().into_iter().find(|(name, _)| **name == *plugin)
+    {
+        value["counters"] = wire::counters(&counters);
+    }
     value["generations"] = generations.iter().map(wire::generation).collect();
     Ok(wire::json(&value))
 }

@@ -17,7 +17,7 @@ use warp::reply::Response;
 
 use super::body::Body;
 use super::refusal::Refusal;
-use super::{State, changes, components, events, health, letters, page, plugins};
+use super::{State, changes, components, events, health, letters, metrics, page, plugins};
 use crate::event::has_control;
 use crate::limits::ADMIN_BY_BYTES_MAX;
 
@@ -74,7 +74,9 @@ async fn answer(state: Arc<State>, request: Request) -> Result<Response, Refusal
         return Err(Refusal::unauthorized());
     }
     match *segments {
-        ["v1", "plugins", plugin, ref rest @ ..] => of_plugin(&state, plugin, rest, request).await,
+        ["v1", "plugins", plugin, ref rest @ ..] if !plugin.is_empty() => {
+            of_plugin(&state, plugin, rest, request).await
+        }
         ["v1", "dead-letters", ref rest @ ..] => of_letters(&state, rest, request).await,
         ref other => of_server(&state, other, request).await,
     }
@@ -112,7 +114,10 @@ async fn of_server(state: &Arc<State>, segments: &[&str], request: Request) -> R
         ["v1", "pipeline", "resume"] => Err(Refusal::method("POST")),
         ["v1", "changes"] if get => changes::newest(state, query),
         ["v1", "events"] if get => Ok(events::all(state)),
-        ["v1", "plugins" | "audit" | "pipeline" | "changes" | "events"] => Err(Refusal::method("GET")),
+        ["metrics"] if get => metrics::metrics(state).await,
+        ["metrics"] | ["v1", "plugins" | "audit" | "pipeline" | "changes" | "events"] => {
+            Err(Refusal::method("GET"))
+        }
         _ => Err(Refusal::nowhere()),
     }
 }

@@ -3,6 +3,8 @@
 //! Times are microseconds since the Unix epoch, durations nanoseconds, digests hexadecimal. Offsets and counts are
 //! numbers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
@@ -11,6 +13,7 @@ use super::refusal::Refusal;
 use crate::deploy::{Activated, PluginStatus, Request, ShadowReport};
 use crate::policy::{Comparison, Example, Grants, OnFault, PluginLine, Profile, Side};
 use crate::registry::{Component, Entry, Generation, Standing};
+use crate::telemetry::PluginMetrics;
 
 /// An answer.
 pub(super) fn json(body: &Value) -> Response {
@@ -197,6 +200,18 @@ pub(super) fn on_fault_of(name: &str) -> Result<OnFault, Refusal> {
             Err(Refusal::invalid(format!("`on_fault` cannot be `{other}`: it is `set-aside` or `pause`")))
         }
     }
+}
+
+pub(super) fn counters(counters: &PluginMetrics) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "changes": read(&counters.changes),
+        "routes": read(&counters.routes),
+        "refused_routes": read(&counters.refused_routes),
+        "faults": read(&counters.faults),
+        "dead_letters": read(&counters.dead_letters),
+        "nanoseconds": read(&counters.nanoseconds),
+    })
 }
 
 pub(super) fn activated(plugin: &str, activated: Activated) -> Value {

@@ -128,6 +128,12 @@ impl Gateway {
         self.hub.subscribers_count()
     }
 
+    /// What counts the event streams that are open, for as long as it is kept.
+    pub fn streams_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let hub = Arc::clone(&self.hub);
+        move || hub.subscribers_count()
+    }
+
     /// Waits until it has stopped: every stream ended, every task gone.
     pub async fn stopped(self) {
         if let Err(error) = self.server.await {

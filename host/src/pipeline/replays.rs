@@ -27,7 +27,8 @@ async fn process(bus: Arc<crate::bus::contract::Local>, log: Arc<dyn ChangeLog>,
     let state = crate::state::State::open(&home.join("registry")).unwrap();
     let registry = Registry::open(state, home).await.unwrap();
     let loader = Arc::new(crate::policy::tests::loader_of(&home.join("compiled"), &[]));
-    let neighbours = Neighbours { log, bus, registry, loader, beside: Beside::new().0 };
+    let neighbours =
+        Neighbours { log, bus, registry, loader, beside: Beside::new().0, metrics: Arc::default() };
     let policy = Policy::new([]).unwrap();
     let (mut pipeline, _orders) = Pipeline::new(P, neighbours, policy, PluginSet::default()).unwrap();
     let runtime = Handle::current();

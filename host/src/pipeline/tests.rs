@@ -206,6 +206,7 @@ async fn open(home: &Path) -> Parts {
         registry: registry.clone(),
         loader: loader.clone(),
         beside: Beside::new().0,
+        metrics: Arc::default(),
     };
     let policy = Policy::new(plugins).unwrap();
     let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();

@@ -63,11 +63,14 @@ pub use fanout::{Plans, Post};
 pub use gate::{Connection, Gate, Grant, Reception, Refusal, Request, Scope};
 pub use instance::Stage;
 pub use loader::Loader;
-pub use plugin::Plugin;
+pub use plugin::{Plugin, Work};
 pub use plugin_lines::{LineLevel, PluginLine, PluginLines};
 pub use route::{CacheKeys, Directed, Entry, Payload, Route};
 pub use shadow::Shadow;
 pub use subscription::SubscriptionError;
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use answer::Verdicts;
 use batch::Batch;
@@ -152,6 +155,16 @@ impl Policy {
         &self.plugins
     }
 
+    /// What plugins did since this was asked last, those that did something.
+    pub fn take_work(&mut self, mut each: impl FnMut(&Arc<str>, Work)) {
+        for plugin in &mut self.plugins {
+            let work = plugin.take_work();
+            if work != Work::default() {
+                each(&plugin.activation().plugin, work);
+            }
+        }
+    }
+
     /// Lets a candidate run beside the plugin of its name, instead of the one that did so before, which it gives back.
     pub fn compare(&mut self, shadow: Shadow) -> Option<Shadow> {
         let before = self.stop_comparing(&shadow.candidate().activation().plugin);
@@ -222,9 +235,11 @@ impl Policy {
         let faults_count = evaluation.faults_count(index);
         self.verdicts.clear();
         if plugin.has(question.stage()) {
+            let began = Instant::now();
             let (matches, batch, verdicts) = (&self.matches, &mut self.batch, &mut self.verdicts);
             let mut turn = Turn { question, changes, matches, plugin, index, batch, verdicts, evaluation };
             turn.take();
+            self.plugins[index].worked(self.matches.members(index).len(), began.elapsed());
         }
         let rejected = &evaluation.rejected[rejected..];
         if let (Some(shadow), Some(clock)) = (shadow, clock) {

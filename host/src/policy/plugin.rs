@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::PluginError;
 use super::activation::Activation;
@@ -25,6 +26,16 @@ pub struct Plugin {
     subscriptions: Arc<[Subscription]>,
     instance: Option<Instance>,
     standing: Standing,
+    work: Work,
+}
+
+/// What a plugin did: for people, never for a policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Changes that it was asked about, once for each of its stages.
+    pub changes_count: u64,
+    /// On the wall clock, the host's work around it included.
+    pub time: Duration,
 }
 
 #[derive(PartialEq, Eq)]
@@ -52,7 +63,7 @@ impl Plugin {
         let asked = answer.map_err(|refusal| PluginError::Refused(reason(&refusal)))?;
         let subscriptions = subscriptions(asked)?;
         let (instance, standing) = (Some(instance), Standing::Good);
-        Ok(Self { activation, exports, log, subscriptions, instance, standing })
+        Ok(Self { activation, exports, log, subscriptions, instance, standing, work: Work::default() })
     }
 
     /// As what it was activated.
@@ -101,6 +112,15 @@ impl Plugin {
         let answer = ask(&mut instance)?;
         self.instance = Some(instance);
         Ok(answer)
+    }
+
+    pub(super) fn worked(&mut self, changes_count: usize, time: Duration) {
+        self.work.changes_count += changes_count as u64;
+        self.work.time += time;
+    }
+
+    pub(super) fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
     }
 
     /// Whatever it has in mind is forgotten.

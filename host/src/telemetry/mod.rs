@@ -1,9 +1,13 @@
-//! What the program says of itself: lines on the standard error, for people and for log collectors.
+//! What the program says of itself: lines on the standard error, for people and for log collectors; and figures, for
+//! those who watch it (`metrics`).
 //!
 //! Invariant: no row values and no secrets. The standard output carries results only, such as the address.
 
+mod metrics;
+
 use std::io::IsTerminal;
 
+pub use metrics::{DELAY_BOUNDS, Delays, Kind, Metrics, NAMES, PluginMetrics};
 use tracing_subscriber::EnvFilter;
 
 /// The two clients of PostgreSQL log what the source says better, and at times a row.

@@ -1,0 +1,127 @@
+//! `GET /metrics`: figures, as Prometheus reads them (text format 0.0.4).
+//!
+//! In: counters, and what the rooms say of themselves. Out: text; every metric of [`NAMES`], in that order.
+
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use warp::http::{HeaderValue, header};
+use warp::reply::{Reply, Response};
+
+use super::State;
+use super::refusal::Refusal;
+use crate::deploy::PluginStatus;
+use crate::pipeline::Flow;
+use crate::registry::Standing;
+use crate::telemetry::{DELAY_BOUNDS, Delays, NAMES, PluginMetrics};
+
+const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writing to a text cannot fail.
+const FITS: &str = "a text grows";
+
+/// Answers the request.
+pub(super) async fn metrics(state: &State) -> Result<Response, Refusal> {
+    let statuses = state.parts.deployer.plugins().await?;
+    let mut response = text(state, &statuses).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn text(state: &State, statuses: &[PluginStatus]) -> String {
+    let counters = state.parts.metrics.plugins();
+    let mut out = String::new();
+    for (name, kind, help) in NAMES {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", kind.as_str()).expect(FITS);
+        if !of_server(state, name, &mut out) && !of_statuses(statuses, name, &mut out) {
+            of_counters(&counters, name, &mut out);
+        }
+    }
+    out
+}
+
+fn of_server(state: &State, name: &str, out: &mut String) -> bool {
+    let parts = &state.parts;
+    let kept = parts.log.bounds(parts.partition);
+    let value = match name {
+        "twohop_changes_total" => parts.metrics.changes.load(Ordering::Relaxed),
+        "twohop_delay_seconds" => {
+            delays(&parts.metrics.delays, name, out);
+            return true;
+        }
+        "twohop_pipeline_offset" => parts.bus.committed(parts.partition).0,
+        "twohop_log_first_offset" => kept.start.0,
+        "twohop_log_end_offset" => kept.end.0,
+        "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
+        "twohop_history_head" => parts.bus.head().borrow().0,
+        "twohop_streams" => (parts.streams_count)() as u64,
+        _ => return false,
+    };
+    writeln!(out, "{name} {value}").expect(FITS);
+    true
+}
+
+fn of_statuses(statuses: &[PluginStatus], name: &str, out: &mut String) -> bool {
+    let active = statuses.iter().filter_map(|status| Some((&status.plugin, status.active.as_ref()?)));
+    for (plugin, active) in active {
+        let value = match name {
+            "twohop_plugin_generation" => active.generation.activation.generation,
+            "twohop_plugin_quarantined" => u64::from(active.standing == Standing::Quarantined),
+            _ => return false,
+        };
+        of_plugin(name, plugin, value, out);
+    }
+    matches!(name, "twohop_plugin_generation" | "twohop_plugin_quarantined")
+}
+
+fn of_counters(counters: &[(Arc<str>, Arc<PluginMetrics>)], name: &str, out: &mut String) {
+    for (plugin, counters) in counters {
+        let counter = match name {
+            "twohop_plugin_changes_total" => &counters.changes,
+            "twohop_plugin_routes_total" => &counters.routes,
+            "twohop_plugin_refused_routes_total" => &counters.refused_routes,
+            "twohop_plugin_faults_total" => &counters.faults,
+            "twohop_plugin_dead_letters_total" => &counters.dead_letters,
+            "twohop_plugin_seconds_total" => {
+                let nanoseconds = counters.nanoseconds.load(Ordering::Relaxed);
+                let seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
+                of_plugin(name, plugin, seconds, out);
+                continue;
+            }
+            _ => continue,
+        };
+        of_plugin(name, plugin, counter.load(Ordering::Relaxed), out);
+    }
+}
+
+/// The name of a plugin has nothing that would have to be escaped.
+fn of_plugin(name: &str, plugin: &str, value: impl Display, out: &mut String) {
+    writeln!(out, "{name}{{plugin=\"{plugin}\"}} {value}").expect(FITS);
+}
+
+fn delays(delays: &Delays, name: &str, out: &mut String) {
+    let (buckets, count, sum) = delays.read();
+    for (bound, within) in DELAY_BOUNDS.iter().zip(buckets) {
+        writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {within}").expect(FITS);
+    }
+    writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}").expect(FITS);
+    writeln!(out, "{name}_sum {}\n{name}_count {count}", sum.as_secs_f64()).expect(FITS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_metrics_is_current() {
+        let mut table = String::from("| metric | kind | what it is |\n|---|---|---|\n");
+        for (name, kind, help) in NAMES {
+            writeln!(table, "| `{name}` | {} | {help} |", kind.as_str()).expect(FITS);
+        }
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
+        let page = page.expect("the page is there");
+        assert!(page.contains(&table), "put this into docs/metrics.md:\n{table}");
+    }
+}

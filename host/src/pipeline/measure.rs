@@ -1,0 +1,77 @@
+//! What a pipeline counts, for those who watch it.
+//!
+//! In: evaluations and batches. Out: counters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use crate::bus::DeadLetter;
+use crate::event::{Change, Micros, Operation};
+use crate::policy::{Evaluation, Policy};
+use crate::telemetry::Metrics;
+
+/// The counters, and what waits to be counted.
+pub(super) struct Measure {
+    metrics: Arc<Metrics>,
+    /// When the oldest change of the batch was committed in its database.
+    oldest: Option<Micros>,
+    changes_count: u64,
+}
+
+impl Measure {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, oldest: None, changes_count: 0 }
+    }
+
+    /// Plugins were asked, whatever becomes of what they answered.
+    pub(super) fn asked(&self, policy: &mut Policy, evaluation: &Evaluation) {
+        for trouble in &evaluation.troubles {
+            let plugin = &policy.plugins()[trouble.plugin].activation().plugin;
+            let counters = self.metrics.plugin(plugin);
+            counters.faults.fetch_add(trouble.faults_count as u64, Ordering::Relaxed);
+            counters.refused_routes.fetch_add(trouble.refused_count as u64, Ordering::Relaxed);
+        }
+        policy.take_work(|plugin, work| {
+            let counters = self.metrics.plugin(plugin);
+            counters.changes.fetch_add(work.changes_count, Ordering::Relaxed);
+            let nanoseconds = u64::try_from(work.time.as_nanos()).unwrap_or(u64::MAX);
+            counters.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        });
+    }
+
+    /// What they answered becomes a batch.
+    pub(super) fn judged(
+        &mut self,
+        policy: &Policy,
+        changes: &[Change],
+        evaluation: &Evaluation,
+        letters: &[DeadLetter],
+    ) {
+        let is_live = |change: &&Change| change.operation != Operation::Snapshot && change.replay.is_none();
+        self.oldest = changes.iter().filter(is_live).map(|change| change.committed_at).min();
+        self.changes_count = changes.len() as u64;
+        let mut routes = vec![0_u64; policy.plugins().len()];
+        for directed in &evaluation.routes {
+            routes[directed.plugin] += 1;
+        }
+        for (plugin, count) in policy.plugins().iter().zip(routes).filter(|(_, count)| *count > 0) {
+            self.metrics.plugin(&plugin.activation().plugin).routes.fetch_add(count, Ordering::Relaxed);
+        }
+        for letter in letters {
+            let counters = self.metrics.plugin(&letter.plugin.as_str().into());
+            counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The batch is durable.
+    pub(super) fn applied(&mut self) {
+        self.metrics.changes.fetch_add(self.changes_count, Ordering::Relaxed);
+        if let Some(oldest) = self.oldest.take() {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let oldest = Duration::from_micros(u64::try_from(oldest.0).unwrap_or(0));
+            // The clocks of two machines differ: what would be below nothing is nothing.
+            self.metrics.delays.observe(now.saturating_sub(oldest));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Figures: their names, and the counters that are counted where things happen.
+//!
+//! Invariant: to count never waits and never fails. Counters begin at 0 with the program and only grow.
+//!
+//! To add a metric: a row in [`NAMES`], a value in `admin/metrics.rs`, a line in `docs/metrics.md` by the test that
+//! compares it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::limits::PLUGINS_COUNT_MAX;
+
+/// What a metric does over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It counts what was at most so large.
+    Histogram,
+}
+
+impl Kind {
+    /// As Prometheus names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One row a metric: its name, what it does over time, what it is. Those of plugins have the label `plugin`.
+pub const NAMES: &[(&str, Kind, &str)] = &[
+    ("twohop_changes_total", Kind::Counter, "Changes that were judged and whose effects are durable."),
+    (
+        "twohop_delay_seconds",
+        Kind::Histogram,
+        "From the commit in the database until the effects are durable, of the oldest change of each batch, snapshots and replays left out.",
+    ),
+    ("twohop_pipeline_offset", Kind::Gauge, "The first offset of the change log that is not judged."),
+    ("twohop_log_first_offset", Kind::Gauge, "The first offset that the change log holds."),
+    (
+        "twohop_log_end_offset",
+        Kind::Gauge,
+        "The offset that the next change will get. Less the pipeline's offset, it is how far the pipeline is behind.",
+    ),
+    ("twohop_pipeline_paused", Kind::Gauge, "1 while a fault has paused the pipeline, else 0."),
+    ("twohop_history_head", Kind::Gauge, "The sequence of the newest kept message."),
+    ("twohop_streams", Kind::Gauge, "Event streams of clients that are open."),
+    ("twohop_plugin_generation", Kind::Gauge, "The active generation of the plugin."),
+    ("twohop_plugin_quarantined", Kind::Gauge, "1 if the plugin failed too often and is not called, else 0."),
+    (
+        "twohop_plugin_changes_total",
+        Kind::Counter,
+        "Changes that the plugin was asked about, once for each of its stages.",
+    ),
+    ("twohop_plugin_routes_total", Kind::Counter, "Routes that the plugin asked for and was granted."),
+    (
+        "twohop_plugin_refused_routes_total",
+        Kind::Counter,
+        "Routes that were dropped because the plugin has no grant for them.",
+    ),
+    (
+        "twohop_plugin_faults_total",
+        Kind::Counter,
+        "Calls of the plugin that failed, also those that a second try mended.",
+    ),
+    ("twohop_plugin_dead_letters_total", Kind::Counter, "Changes that were set aside for the plugin."),
+    (
+        "twohop_plugin_seconds_total",
+        Kind::Counter,
+        "Time that the plugin took, on the wall clock, the host's work around it included.",
+    ),
+];
+
+/// The upper bounds of the delay's buckets, in seconds.
+pub const DELAY_BOUNDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+
+/// The counters of a program.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Changes that were judged.
+    pub changes: AtomicU64,
+    /// How long they took.
+    pub delays: Delays,
+    plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+}
+
+/// The counters of a plugin, over all its generations.
+#[derive(Debug, Default)]
+pub struct PluginMetrics {
+    /// Changes that it was asked about.
+    pub changes: AtomicU64,
+    /// Routes that it asked for.
+    pub routes: AtomicU64,
+    /// Routes that were not granted.
+    pub refused_routes: AtomicU64,
+    /// Calls that failed.
+    pub faults: AtomicU64,
+    /// Changes that were set aside.
+    pub dead_letters: AtomicU64,
+    /// What it took.
+    pub nanoseconds: AtomicU64,
+}
+
+/// How often a delay was within each of [`DELAY_BOUNDS`].
+#[derive(Debug, Default)]
+pub struct Delays {
+    buckets: [AtomicU64; DELAY_BOUNDS.len()],
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Delays {
+    /// Counts a delay.
+    pub fn observe(&self, delay: Duration) {
+        let seconds = delay.as_secs_f64();
+        for (bucket, bound) in self.buckets.iter().zip(DELAY_BOUNDS) {
+            if seconds <= bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For each bound how many were within it; how many there were; their sum.
+    #[must_use]
+    pub fn read(&self) -> ([u64; DELAY_BOUNDS.len()], u64, Duration) {
+        let buckets = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
+        let micros = self.micros.load(Ordering::Relaxed);
+        (buckets, self.count.load(Ordering::Relaxed), Duration::from_micros(micros))
+    }
+}
+
+impl Metrics {
+    /// The counters of a plugin. Past twice as many plugins as can be active, all are forgotten and begin anew.
+    #[must_use]
+    pub fn plugin(&self, name: &Arc<str>) -> Arc<PluginMetrics> {
+        let mut plugins = self.lock();
+        if let Some(found) = plugins.get(name) {
+            return found.clone();
+        }
+        if plugins.len() >= 2 * PLUGINS_COUNT_MAX {
+            plugins.clear();
+        }
+        plugins.entry(name.clone()).or_default().clone()
+    }
+
+    /// The counters of all plugins, by name.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<(Arc<str>, Arc<PluginMetrics>)> {
+        self.lock().iter().map(|(name, counters)| (name.clone(), counters.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<PluginMetrics>>> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_within_each_bound_that_is_not_below_it() {
+        let delays = Delays::default();
+        delays.observe(Duration::from_millis(7));
+        delays.observe(Duration::from_secs(1_000));
+        let (buckets, count, sum) = delays.read();
+        assert_eq!(buckets, [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!((count, sum), (2, Duration::from_millis(1_000_007)));
+    }
+
+    #[test]
+    fn the_plugins_that_are_counted_are_bounded() {
+        let metrics = Metrics::default();
+        for nth in 0..=2 * PLUGINS_COUNT_MAX {
+            metrics.plugin(&format!("p{nth}").into()).routes.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(metrics.plugins().len(), 1);
+    }
+}
