@@ -19,7 +19,7 @@ mod prepare;
 mod quarantine;
 mod swap;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;

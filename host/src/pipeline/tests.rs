@@ -1,4 +1,5 @@
-//! The loop, step by step, over a real change log, bus and registry: who judged which offset, against a model.
+//! The loop, step by step, over a real change log, bus and registry: who judged which offset, against a model; and
+//! what others need to test with it.
 //!
 //! The plugins route each change to the channel that one of its columns names: the column `one`, `two` or `three`
 //! holds `one:N`, `two:N`, `three:N` for the Nth change. So every message says which code made it from which offset.
@@ -21,8 +22,8 @@ use crate::policy::{Activation, Digest, Grants, Plugin, Profile};
 use crate::registry::{Component, SetRecord};
 use crate::state::State;
 
-const P: Partition = Partition(0);
-const CODES: [&str; 3] = ["one", "two", "three"];
+pub(crate) const P: Partition = Partition(0);
+pub(crate) const CODES: [&str; 3] = ["one", "two", "three"];
 
 /// Everything around a pipeline, and the pipeline.
 struct Stand {
@@ -199,14 +200,20 @@ async fn open(home: &Path) -> Parts {
         let active = generations.into_iter().find(|one| one.activation.generation == member.generation);
         plugins.push(prepare(&registry, &loader, active.unwrap().activation).unwrap());
     }
-    let neighbours =
-        Neighbours { log: log.clone(), bus: bus.clone(), registry: registry.clone(), loader: loader.clone() };
+    let neighbours = Neighbours {
+        log: log.clone(),
+        bus: bus.clone(),
+        registry: registry.clone(),
+        loader: loader.clone(),
+        beside: Beside::new().0,
+    };
     let policy = Policy::new(plugins).unwrap();
     let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();
     Parts { bus, log, registry, loader, pipeline, orders }
 }
 
-fn change(values: &[String; 3]) -> Change {
+/// An insert with these values.
+pub(crate) fn change(values: &[String; 3]) -> Change {
     let columns =
         CODES.iter().map(|name| Column { name: (*name).into(), type_name: "text".into(), key: false });
     let table = Arc::new(Table {
