@@ -1,8 +1,8 @@
 //! The loop, step by step, over a real change log, bus and registry: who judged which offset, against a model; and
 //! what others need to test with it.
 //!
-//! The plugins route each change to the channel that one of its columns names: the column `one`, `two` or `three`
-//! holds `one:N`, `two:N`, `three:N` for the Nth change. So every message says which code made it from which offset.
+//! The plugins route each change to the channel that one of its columns names: the column `one`, `two` and so on
+//! holds `one:N`, `two:N` and so on for the Nth change. So every message says which code made it from which offset.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::registry::{Component, SetRecord};
 use crate::state::State;
 
 pub(crate) const P: Partition = Partition(0);
-pub(crate) const CODES: [&str; 3] = ["one", "two", "three"];
+pub(crate) const CODES: [&str; 4] = ["one", "two", "three", "four"];
 
 /// Everything around a pipeline, and the pipeline.
 struct Stand {
@@ -94,7 +94,7 @@ impl Stand {
         self.parts = Some(parts);
     }
 
-    fn append(&mut self, values: impl IntoIterator<Item = [String; 3]>) {
+    fn append(&mut self, values: impl IntoIterator<Item = [String; 4]>) {
         let records: Vec<_> = values.into_iter().map(|values| encode(&change(&values))).collect();
         self.count += records.len() as u64;
         let log = self.parts().log.clone();
@@ -213,7 +213,7 @@ async fn open(home: &Path) -> Parts {
 }
 
 /// An insert with these values.
-pub(crate) fn change(values: &[String; 3]) -> Change {
+pub(crate) fn change(values: &[String; 4]) -> Change {
     let columns =
         CODES.iter().map(|name| Column { name: (*name).into(), type_name: "text".into(), key: false });
     let table = Arc::new(Table {
@@ -300,9 +300,11 @@ proptest! {
 }
 
 /// Changes on which the code of the second column traps, or the value that is given instead.
-fn trap(stand: &Stand, count: u64) -> Vec<[String; 3]> {
+fn trap(stand: &Stand, count: u64) -> Vec<[String; 4]> {
     let from = stand.count;
-    (from..from + count).map(|at| [format!("one:{at}"), "T".into(), format!("three:{at}")]).collect()
+    (from..from + count)
+        .map(|at| [format!("one:{at}"), "T".into(), format!("three:{at}"), format!("four:{at}")])
+        .collect()
 }
 
 #[test]

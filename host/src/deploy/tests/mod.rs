@@ -2,6 +2,8 @@
 //!
 //! The plugins route each change to the channel that one of its columns names, see the pipeline's tests.
 
+mod kill;
+
 use std::path::Path;
 
 use tempfile::TempDir;
