@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+pub(crate) use super::local::LocalBus as Local;
+pub(crate) use super::local::tests::local;
 use super::{Batch, Bus, BusError, DeadLetter, Kept};
 use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+pub(crate) use super::segments::tests::local;
 use super::{ChangeLog, Record};
 use crate::event::{Micros, Offset, Operation, Origin, Partition, Position, RowBuilder, Rows, Table, encode};
 

@@ -15,7 +15,7 @@
 pub mod segments;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::ops::Range;
 

@@ -11,16 +11,15 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::bus::local::{self, LocalBus};
+pub(crate) use crate::bus::Bus;
+pub(crate) use crate::bus::contract::Local;
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
 };
 use crate::limits::QUARANTINE_FAULTS_MAX;
-use crate::log::segments::{self, Segments};
 use crate::policy::tests::{loader_of, router_by};
 use crate::policy::{Activation, Digest, Grants, Plugin, Profile};
 use crate::registry::{Component, SetRecord};
-use crate::state::State;
 
 pub(crate) const P: Partition = Partition(0);
 pub(crate) const CODES: [&str; 4] = ["one", "two", "three", "four"];
@@ -38,7 +37,7 @@ struct Stand {
 }
 
 struct Parts {
-    bus: Arc<LocalBus>,
+    bus: Arc<Local>,
     log: Arc<dyn ChangeLog>,
     registry: Registry,
     loader: Arc<Loader>,
@@ -185,12 +184,14 @@ impl Stand {
     }
 }
 
+/// Stores in a folder. Bus and registry have a state each: what must hold does not need that they share one.
+pub(crate) async fn stores(home: &Path) -> (Registry, Arc<Local>, Arc<dyn ChangeLog>) {
+    let registry = crate::registry::tests::open(&home.join("registry")).await;
+    (registry, crate::bus::contract::local(home).await, crate::log::contract::local(home))
+}
+
 async fn open(home: &Path) -> Parts {
-    let state = State::open(home).unwrap();
-    let registry = Registry::open(state.clone(), home).await.unwrap();
-    let history = local::Config { count_max: 1_000_000, age_max: std::time::Duration::from_secs(3_600) };
-    let bus = Arc::new(LocalBus::open(state, history).await.unwrap());
-    let log: Arc<dyn ChangeLog> = Arc::new(Segments::open(segments::Config::new(home.join("log"))).unwrap());
+    let (registry, bus, log) = stores(home).await;
     let loader = Arc::new(loader_of(&home.join("compiled"), &[]));
     let owner = registry.owner(P, bus.committed(P)).await.unwrap();
     let set = owner.map(|record| record.set).unwrap_or_default();

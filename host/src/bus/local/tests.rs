@@ -25,6 +25,11 @@ async fn open(folder: &Path, config: Config) -> LocalBus {
     LocalBus::open(State::open(folder).unwrap(), config).await.unwrap()
 }
 
+/// A bus in a folder, new or as it was left, for tests of who uses one.
+pub(crate) async fn local(folder: &Path) -> Arc<LocalBus> {
+    Arc::new(open(folder, CONFIG).await)
+}
+
 #[tokio::test]
 async fn dead_letters_are_set_aside_with_their_batch() {
     let home = tempfile::tempdir().unwrap();

@@ -148,10 +148,7 @@ struct Kept {
 }
 
 async fn kept(home: &Path, rounds: u8) -> Kept {
-    let state = State::open(home).unwrap();
-    let registry = Registry::open(state.clone(), home).await.unwrap();
-    let history = local::Config { count_max: 1_000_000, age_max: std::time::Duration::from_secs(3_600) };
-    let bus = LocalBus::open(state, history).await.unwrap();
+    let (registry, bus, _log) = stores(home).await;
     let mut codes = BTreeMap::new();
     let by_digest: BTreeMap<_, _> = (0..rounds)
         .flat_map(|round| (0..CODES.len()).map(move |code| (Digest::of(&stamped(code, round)), code)))

@@ -11,21 +11,17 @@ use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::bus::Bus;
-use crate::bus::local::{self, LocalBus};
 use crate::event::encode;
-use crate::log::segments::{self, Segments};
-use crate::pipeline::tests::{CODES, P, change};
+use crate::pipeline::tests::{Bus, CODES, Local, P, change, stores};
 use crate::pipeline::{self, Pipeline};
 use crate::policy::tests::{loader_of, router_by};
 use crate::registry::Note;
-use crate::state::State;
 
 /// A server without a source and a gateway.
 struct Server {
     deployer: Deployer,
     log: Arc<dyn ChangeLog>,
-    bus: Arc<LocalBus>,
+    bus: Arc<Local>,
     ended: Vec<tokio::task::JoinHandle<()>>,
     stop: DropGuard,
 }
@@ -51,12 +47,7 @@ fn in_file(plugin: &str, code: usize) -> FilePlugin {
 
 impl Server {
     async fn start(home: &Path, file: Vec<FilePlugin>) -> Result<Self, StartError> {
-        let state = State::open(home).unwrap();
-        let registry = Registry::open(state.clone(), home).await?;
-        let history = local::Config { count_max: 1_000, age_max: std::time::Duration::from_secs(3_600) };
-        let bus = Arc::new(LocalBus::open(state, history).await.unwrap());
-        let log: Arc<dyn ChangeLog> =
-            Arc::new(Segments::open(segments::Config::new(home.join("log"))).unwrap());
+        let (registry, bus, log) = stores(home).await;
         let loader = Arc::new(loader_of(&home.join("compiled"), &[]));
         let (policy, set) = start(&registry, &loader, P, bus.committed(P), file).await?;
         let (beside, judged) = Beside::new();
@@ -308,7 +299,7 @@ async fn a_start_that_fails_changes_nothing_and_names_what_is_wrong() {
     let error = Server::start(home.path(), vec![wrong]).await.err().unwrap().to_string();
     assert_eq!(error, "plugin `p`: this host has no timelines yet: leave `audience` out of the grants");
 
-    let component = home.path().join(format!("plugins/components/{}.wasm", digest(0)));
+    let component = home.path().join(format!("registry/plugins/components/{}.wasm", digest(0)));
     let wasm = std::fs::read(&component).unwrap();
     std::fs::write(&component, "damaged").unwrap();
     let error = Server::start(home.path(), vec![in_file("p", 0)]).await.err().unwrap().to_string();
