@@ -19,7 +19,7 @@ use crate::event::{
 use crate::limits::QUARANTINE_FAULTS_MAX;
 use crate::policy::tests::{loader_of, router_by};
 use crate::policy::{Activation, Digest, Grants, Plugin, Profile};
-use crate::registry::{Component, SetRecord};
+use crate::registry::{Action, Component, SetRecord};
 
 pub(crate) const P: Partition = Partition(0);
 pub(crate) const CODES: [&str; 4] = ["one", "two", "three", "four"];
