@@ -19,7 +19,7 @@ mod report;
 mod request;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -14,30 +14,34 @@ use super::*;
 use crate::event::encode;
 use crate::pipeline::tests::{Bus, CODES, Local, P, change, stores};
 use crate::pipeline::{self, Pipeline};
+use crate::policy::PluginLines;
 use crate::policy::tests::{loader_of, router_by};
 use crate::registry::Note;
+use crate::telemetry::Metrics;
 
 /// A server without a source and a gateway.
-struct Server {
-    deployer: Deployer,
-    log: Arc<dyn ChangeLog>,
-    bus: Arc<Local>,
+pub(crate) struct Server {
+    pub(crate) deployer: Deployer,
+    pub(crate) log: Arc<dyn ChangeLog>,
+    pub(crate) bus: Arc<Local>,
+    pub(crate) lines: PluginLines,
+    pub(crate) metrics: Arc<Metrics>,
     ended: Vec<tokio::task::JoinHandle<()>>,
     stop: DropGuard,
 }
 
-fn home() -> TempDir {
+pub(crate) fn home() -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let wasm = CODES.map(router_by);
     loader_of(&home.path().join("compiled"), &wasm.each_ref().map(Vec::as_slice));
     home
 }
 
-fn digest(code: usize) -> Digest {
+pub(crate) fn digest(code: usize) -> Digest {
     Digest::of(&router_by(CODES[code]))
 }
 
-fn request(plugin: &str, code: usize) -> Request {
+pub(crate) fn request(plugin: &str, code: usize) -> Request {
     Request::new(plugin, digest(code))
 }
 
@@ -49,6 +53,7 @@ impl Server {
     async fn start(home: &Path, file: Vec<FilePlugin>) -> Result<Self, StartError> {
         let (registry, bus, log) = stores(home).await;
         let loader = Arc::new(loader_of(&home.join("compiled"), &[]));
+        let (lines, metrics) = (loader.lines(), Arc::<Metrics>::default());
         let (policy, set) = start(&registry, &loader, P, bus.committed(P), file).await?;
         let (beside, judged) = Beside::new();
         let neighbours = pipeline::Neighbours {
@@ -57,7 +62,7 @@ impl Server {
             registry: registry.clone(),
             loader: loader.clone(),
             beside: beside.clone(),
-            metrics: Arc::default(),
+            metrics: metrics.clone(),
         };
         let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();
         let neighbours = Neighbours { registry, loader, log: log.clone(), partition: P, orders, beside };
@@ -69,11 +74,11 @@ impl Server {
             tokio::task::spawn_blocking(move || mirror.run(&Handle::current(), &mirror_stop)),
         ];
         deployer.resume_shadows().await.unwrap();
-        Ok(Self { deployer, log, bus, ended, stop: stop.drop_guard() })
+        Ok(Self { deployer, log, bus, lines, metrics, ended, stop: stop.drop_guard() })
     }
 
     /// With all three components.
-    async fn with_components(home: &Path) -> Self {
+    pub(crate) async fn with_components(home: &Path) -> Self {
         let server = Self::start(home, Vec::new()).await.unwrap();
         for code in CODES {
             let wasm = router_by(code);
@@ -82,8 +87,8 @@ impl Server {
         server
     }
 
-    async fn stop(self) {
-        let Self { deployer, log, bus, ended, stop } = self;
+    pub(crate) async fn stop(self) {
+        let Self { deployer, log, bus, ended, stop, .. } = self;
         drop((deployer, log, bus, stop));
         for task in ended {
             task.await.unwrap();
@@ -91,7 +96,7 @@ impl Server {
     }
 
     /// Appends changes, and waits until they are judged.
-    async fn judge(&self, count: u64) {
+    pub(crate) async fn judge(&self, count: u64) {
         let from = self.log.bounds(P).end.0;
         let values = (from..from + count).map(|offset| CODES.map(|code| format!("{code}:{offset}")));
         let mut head = self.bus.head();

@@ -52,13 +52,28 @@ impl Client {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Self {
+        Self::send(address, method, target, headers, None).await
+    }
+
+    /// As [`Client::request`], with a body and its length.
+    pub(crate) async fn send(
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Self {
         let mut socket = TcpStream::connect(address).await.expect("the server accepts");
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
+        if let Some(body) = body {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
         request.push_str("\r\n");
-        socket.write_all(request.as_bytes()).await.expect("the server reads");
+        let request = [request.as_bytes(), body.unwrap_or_default()].concat();
+        socket.write_all(&request).await.expect("the server reads");
         let mut client = Self {
             socket,
             raw: Vec::new(),
@@ -139,6 +154,12 @@ impl Client {
                 return false;
             }
         }
+    }
+
+    /// All chunks until the end.
+    pub(crate) async fn rest(&mut self) -> String {
+        while self.chunk().await {}
+        String::from_utf8(std::mem::take(&mut self.body)).expect("the body is UTF-8")
     }
 
     /// Reads at least until the next empty line; false if the stream ended first.
