@@ -79,7 +79,6 @@ async fn every_refusal_has_a_code_and_says_what_to_do() {
         ("GET", "/v1/nowhere", ""),
         ("DELETE", "/v1/plugins", ""),
         ("GET", "/v1/plugins/p/activate", ""),
-        ("POST", "/v1/components", "not WebAssembly"),
         ("POST", "/v1/components?profile=huge", ""),
         ("GET", "/v1/plugins?prefix=a", ""),
         ("GET", "/v1/plugins/other", ""),
