@@ -1,5 +1,6 @@
-//! The page in a real browser: headless Chromium, driven by playwright-core.
+//! The page and the dashboard in a real browser: headless Chromium, driven by playwright-core.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -9,29 +10,46 @@ use xtask::place;
 /// What the page must come to show.
 const MARK: &str = "a row that psql inserts";
 
-#[test]
-fn the_page_shows_a_row_that_psql_inserts() -> Result<()> {
-    use std::io::{BufRead, BufReader};
-    let stand = Stand::start(&Setup::default())?;
-    // The channel is in the list once it has a message.
-    stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'before')")?;
+/// Runs a script of `browser/`, does `act` once it says that it is ready, and expects it to end well.
+fn in_browser(script: &str, arguments: &[&str], act: impl Fn() -> Result<()>) -> Result<()> {
     let mut page = Command::new("node")
-        .arg(place::root().join("tests/browser/page.mjs"))
-        .args([&format!("http://{}/", stand.address()), "notes", MARK])
+        .arg(place::root().join("tests/browser").join(script))
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .context("node is not there: run `cargo xtask test`, which installs it")?;
-    let mut said = BufReader::new(page.stdout.take().context("the page's output is piped")?).lines();
     let mut lines = Vec::new();
-    for line in said.by_ref() {
+    for line in BufReader::new(page.stdout.take().context("the page's output is piped")?).lines() {
         let line = line?;
         let ready = line.trim() == "ready";
         lines.push(line);
         if ready {
-            stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')"))?;
+            act()?;
         }
     }
     let status = page.wait()?;
     assert!(status.success(), "{status}: {lines:?}");
     Ok(())
+}
+
+#[test]
+fn the_page_shows_a_row_that_psql_inserts() -> Result<()> {
+    let stand = Stand::start(&Setup::default())?;
+    // The channel is in the list once it has a message.
+    stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'before')")?;
+    let url = format!("http://{}/", stand.address());
+    in_browser("page.mjs", &[&url, "notes", MARK], || {
+        stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')")).map(drop)
+    })
+}
+
+#[test]
+fn the_dashboard_shows_who_activates_what_and_what_it_does() -> Result<()> {
+    let stand = Stand::start(&Setup::default())?;
+    let (url, token) = (format!("http://{}/", stand.admin()), stand.token()?);
+    in_browser("dashboard.mjs", &[&url, &token, "row-router", "activated row-router generation 2"], || {
+        let (status, answer) = stand.ask("POST", "/v1/plugins/row-router/activate", b"{\"order\":1}")?;
+        assert_eq!(status, 200, "{answer}");
+        stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'x')").map(drop)
+    })
 }

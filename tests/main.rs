@@ -11,13 +11,16 @@ mod crash;
 /// Other generations of plugins while the host dies.
 mod swap;
 
+/// Plugins change while the host runs, by HTTP and by the command line.
+mod admin;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 
 /// What cannot work is refused with what is wrong, where, and what to do.
 mod refusals;
 
-/// The page in a real browser.
+/// The page and the dashboard in a real browser.
 mod browser;
 
 /// `twohop plugin new` and `build`: a crate that tests at once, and a component that says its name.

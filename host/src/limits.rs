@@ -161,6 +161,8 @@ pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Uploaded components that are kept; past it the oldest that nothing active needs go.
 pub const COMPONENTS_COUNT_MAX: usize = 512;
+/// A component's name, version or description; the rest is cut off.
+pub const COMPONENT_TEXT_BYTES_MAX: usize = 1_024;
 /// Generations of all plugins that are remembered; past it the oldest that are not active go.
 pub const GENERATIONS_COUNT_MAX: i64 = 10_000;
 /// Records of which plugin set judged from which offset on; past it the oldest go.

@@ -4,12 +4,9 @@
 //
 // Prints `ready` once the page follows the channel, then `seen` once the text is shown. Exit code 0 if it was shown
 // in time and the page had no error and asked nobody but its own origin; else 1, with the reasons on stderr.
-// XTASK_CHROMIUM names another browser than Debian's.
 
 import process from "node:process";
-import { chromium } from "playwright-core";
-
-const WAIT_MAX = 30_000;
+import { inBrowser } from "./browser.mjs";
 
 const [url, channel, text, screenshot] = process.argv.slice(2);
 if (!text) {
@@ -17,42 +14,7 @@ if (!text) {
   process.exit(1);
 }
 
-const browser = await chromium.launch({
-  executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
-const faults = [];
-try {
-  const page = await browser.newPage({
-    viewport: { width: 1280, height: 800 },
-    colorScheme: process.env.XTASK_COLOR_SCHEME === "dark" ? "dark" : "light",
-  });
-  page.setDefaultTimeout(WAIT_MAX);
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) faults.push(`console: ${message.text()}`);
-  });
-  page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
-  page.on("request", (request) => {
-    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`foreign request: ${request.url()}`);
-  });
-  await check(page);
-} catch (error) {
-  faults.push(error.message);
-} finally {
-  await browser.close();
-}
-faults.forEach((fault) => console.error(fault));
-process.exit(faults.length > 0 ? 1 : 0);
+await inBrowser(url, check);
 
 async function check(page) {
   await page.goto(url);

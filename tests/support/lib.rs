@@ -2,6 +2,7 @@
 //!
 //! Invariant: every wait has a bound and says what it waited for. Nothing outlives its test.
 
+mod admin;
 mod follower;
 mod stand;
 mod writer;

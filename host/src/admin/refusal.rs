@@ -117,7 +117,9 @@ fn code(error: &DeployError) -> &'static str {
         DeployError::Name(_) => "name_invalid",
         DeployError::Grant { .. } => "grant_refused",
         DeployError::Plugin(PluginError::TooLarge) => "too_large",
-        DeployError::Plugin(_) | DeployError::Policy(_) if error.blame() == Blame::Invalid => "plugin_refused",
+        DeployError::Plugin(_) | DeployError::Policy(_) if error.blame() == Blame::Invalid => {
+            "plugin_refused"
+        }
         DeployError::NoShadow(_) => "no_shadow",
         DeployError::TooManyShadows => "too_many_shadows",
         DeployError::NotPaused => "not_paused",

@@ -13,9 +13,9 @@ pub(crate) struct Activate {
     /// The plugin's name.
     name: String,
     #[command(flatten)]
-    candidate: candidate::Arguments,
+    candidate: candidate::Candidate,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(crate) struct RollBack {
     /// To which of its generations; else the one before the active one.
     generation: Option<u64>,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Deactivate {
     /// The plugin.
     name: String,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 pub(crate) fn activate(arguments: &Activate) -> Result<()> {

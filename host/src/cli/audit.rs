@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50)]
     last: usize,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {

@@ -12,7 +12,7 @@ use super::server::Server;
 use super::upload;
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct Candidate {
     /// The component, or the digest of one that was uploaded.
     #[arg(value_name = "FILE|DIGEST")]
     component: String,
@@ -49,7 +49,7 @@ enum OnFault {
     Pause,
 }
 
-impl Arguments {
+impl Candidate {
     /// Uploads the component if it is a file, and gives the body.
     ///
     /// # Errors

@@ -14,12 +14,12 @@ pub(crate) struct Check {
     /// The plugin that it would be.
     name: String,
     #[command(flatten)]
-    candidate: candidate::Arguments,
+    candidate: candidate::Candidate,
     /// How many of the newest changes it is asked about.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     last: u64,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Shadow {
     /// The plugin that it stands beside.
     name: String,
     #[command(flatten)]
-    candidate: Option<candidate::Arguments>,
+    candidate: Option<candidate::Candidate>,
     /// Show what it has found.
     #[arg(long, conflicts_with_all = ["stop", "component"])]
     report: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Shadow {
     #[arg(long, conflicts_with = "component")]
     stop: bool,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 /// Asks the server, and prints the comparison.

@@ -20,7 +20,7 @@ pub(crate) enum DeadLetters {
         #[arg(long, value_name = "ID")]
         before: Option<u64>,
         #[command(flatten)]
-        server: server::Arguments,
+        server: server::Where,
     },
     /// Show one, with the rows of its change.
     Show(One),
@@ -40,7 +40,7 @@ pub(crate) enum DeadLetters {
         #[arg(long, value_name = "NAME", conflicts_with = "id")]
         plugin: Option<String>,
         #[command(flatten)]
-        server: server::Arguments,
+        server: server::Where,
     },
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct One {
     /// Its number.
     id: u64,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 /// Does what was asked.
@@ -88,7 +88,7 @@ pub(crate) fn run(command: &DeadLetters) -> Result<()> {
     }
 }
 
-fn list(plugin: Option<&str>, before: Option<u64>, arguments: &server::Arguments) -> Result<()> {
+fn list(plugin: Option<&str>, before: Option<u64>, arguments: &server::Where) -> Result<()> {
     let mut path = "/v1/dead-letters?limit=100".to_owned();
     if let Some(plugin) = plugin {
         path.push_str(&format!("&plugin={plugin}"));

@@ -10,7 +10,7 @@ use super::table::{cell, columns, head, pairs, short, when};
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Show {
     /// The plugin.
     name: String,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 pub(crate) fn list(arguments: &List) -> Result<()> {

@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {

@@ -96,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn a_shadow_is_begun_looked_at_or_ended() {
+        assert!(matches!(parse("plugin shadow p a.wasm --setting a=b"), Ok(Plugin::Shadow(_))));
+        assert!(matches!(parse("plugin shadow p --report"), Ok(Plugin::Shadow(_))));
+        assert!(parse("plugin shadow p --report --stop").is_err());
+        assert!(parse("plugin shadow p a.wasm --stop").is_err());
+    }
+
+    #[test]
     fn the_crate_of_this_folder_is_built_unless_another_is_named() {
         assert!(matches!(parse("plugin build"), Ok(Plugin::Build(_))));
         assert!(matches!(parse("plugin build orders --retry"), Ok(Plugin::Build(_))));

@@ -11,7 +11,7 @@ use super::server::{self, Server};
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct Changes {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     last: u64,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 /// Lets a paused pipeline go on.

@@ -21,7 +21,7 @@ use twohop::{admin, config};
 
 /// Which server.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct Where {
     /// The admin listener; else what the configuration says.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
@@ -56,7 +56,7 @@ pub(super) struct Server {
 impl Server {
     /// # Errors
     /// If it is not known where it is, or what its token is.
-    pub(super) fn of(arguments: &Arguments) -> Result<Self> {
+    pub(super) fn of(arguments: &Where) -> Result<Self> {
         let flags_suffice =
             arguments.admin.is_some() && (arguments.token.is_some() || arguments.token_file.is_some());
         let config = if flags_suffice {
@@ -191,7 +191,7 @@ fn address_of(url: &str) -> Result<String> {
     Ok(if has_port { address.to_owned() } else { format!("{address}:80") })
 }
 
-fn token(arguments: &Arguments, config: Option<&config::Config>) -> Result<String> {
+fn token(arguments: &Where, config: Option<&config::Config>) -> Result<String> {
     if let Some(token) = &arguments.token {
         return Ok(token.clone());
     }

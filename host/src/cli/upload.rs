@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     profile: Option<Profile>,
     #[command(flatten)]
-    server: server::Arguments,
+    server: server::Where,
 }
 
 /// Which limits a plugin runs under.

@@ -38,6 +38,7 @@ use mirror::MirrorHandle;
 
 use crate::event::{Offset, Partition};
 use crate::failpoint::failpoint;
+use crate::limits::COMPONENT_TEXT_BYTES_MAX;
 use crate::log::ChangeLog;
 use crate::pipeline::{Beside, Flow, Judged, Orders, PrepareError, prepare};
 use crate::policy::{Activation, Digest, Loader, Plugin, Profile};
@@ -284,18 +285,20 @@ async fn accept(
     let looked = blocking(move || {
         let digest = Digest::of(&wasm);
         let is_there = own_registry.wasm(digest).is_ok();
-        own_loader.stages(&wasm).map(|stages| (digest, is_there, stages, wasm))
+        // What it says of itself is for people: that it says nothing readable is no fault.
+        let said = twohop_build::describe(&wasm).unwrap_or_default();
+        own_loader.stages(&wasm).map(|stages| (digest, is_there, stages, said, wasm))
     });
-    let (digest, is_there, stages, wasm) = looked.await??;
+    let (digest, is_there, stages, said, wasm) = looked.await??;
     if let Some(component) = registry.component(digest).await?.filter(|_| is_there) {
         return Ok(component);
     }
     let component = Component {
         digest,
         bytes_count: wasm.len() as u64,
-        name: None,
-        version: None,
-        description: None,
+        name: said.name.as_deref().map(one_line),
+        version: said.version.as_deref().map(one_line),
+        description: said.description.as_deref().map(one_line),
         stages: stages.iter().map(ToString::to_string).collect(),
         profile,
         by: by.to_owned(),
@@ -303,6 +306,12 @@ async fn accept(
     };
     registry.keep_component(component.clone(), wasm).await?;
     Ok(component)
+}
+
+/// What a component says of itself, bounded and without what would break a line.
+fn one_line(text: &str) -> String {
+    let cut = &text[..text.floor_char_boundary(COMPONENT_TEXT_BYTES_MAX)];
+    cut.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// A generation whose component is kept, loaded where that may block.

@@ -1,0 +1,47 @@
+// A page in a headless Chromium. XTASK_CHROMIUM names another browser than Debian's.
+
+import process from "node:process";
+import { chromium } from "playwright-core";
+
+const WAIT_MAX = 30_000;
+
+/** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
+ *  and asked nobody but its own origin; else 1, with the reasons on stderr. */
+export async function inBrowser(url, check) {
+  const browser = await chromium.launch({
+    executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+  const faults = [];
+  try {
+    const page = await browser.newPage({
+      viewport: { width: 1280, height: 800 },
+      colorScheme: process.env.XTASK_COLOR_SCHEME === "dark" ? "dark" : "light",
+    });
+    page.setDefaultTimeout(WAIT_MAX);
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) faults.push(`console: ${message.text()}`);
+    });
+    page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
+    page.on("request", (request) => {
+      if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`foreign request: ${request.url()}`);
+    });
+    await check(page);
+  } catch (error) {
+    faults.push(error.message);
+  } finally {
+    await browser.close();
+  }
+  faults.forEach((fault) => console.error(fault));
+  process.exit(faults.length > 0 ? 1 : 0);
+}
