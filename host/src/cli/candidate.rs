@@ -22,7 +22,7 @@ pub(crate) struct Candidate {
 
 /// How it is to run.
 #[derive(Debug, Args)]
-struct How {
+pub(crate) struct How {
     /// A setting, in place of all settings of before.
     #[arg(long = "setting", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -55,25 +55,32 @@ impl Candidate {
     /// # Errors
     /// If it is neither, or the server refuses it.
     pub(super) fn body(&self, server: &Server) -> Result<Value> {
-        let mut body = self.how.body()?;
-        body.insert("digest".into(), self.digest(server)?.into());
-        Ok(body.into())
-    }
-
-    fn digest(&self, server: &Server) -> Result<String> {
-        let text = &self.component;
-        if Path::new(text).exists() {
-            let uploaded = upload::upload(server, Path::new(text), self.how.profile)?;
-            return Ok(uploaded["digest"].as_str().context("the server's answer has no digest")?.to_owned());
-        }
-        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(text.clone());
-        }
-        bail!("{text} is neither a file that is there nor a digest of 64 digits");
+        self.how.body_of(server, &self.component)
     }
 }
 
 impl How {
+    /// As [`Candidate::body`], for this file or digest.
+    ///
+    /// # Errors
+    /// As [`Candidate::body`].
+    pub(super) fn body_of(&self, server: &Server, component: &str) -> Result<Value> {
+        let mut body = self.body()?;
+        body.insert("digest".into(), self.digest(server, component)?.into());
+        Ok(body.into())
+    }
+
+    fn digest(&self, server: &Server, text: &str) -> Result<String> {
+        if Path::new(text).exists() {
+            let uploaded = upload::upload(server, Path::new(text), self.profile)?;
+            return Ok(uploaded["digest"].as_str().context("the server's answer has no digest")?.to_owned());
+        }
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(text.to_owned());
+        }
+        bail!("{text} is neither a file that is there nor a digest of 64 digits");
+    }
+
     fn body(&self) -> Result<Map<String, Value>> {
         let mut body = Map::new();
         if !self.settings.is_empty() {

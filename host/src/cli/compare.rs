@@ -1,6 +1,6 @@
 //! `twohop plugin check NAME FILE` and `twohop plugin shadow NAME FILE`: a candidate beside what is active.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use hyper::Method;
 use serde_json::Value;
@@ -26,8 +26,11 @@ pub(crate) struct Check {
 pub(crate) struct Shadow {
     /// The plugin that it stands beside.
     name: String,
+    /// The component, or the digest of one that was uploaded.
+    #[arg(value_name = "FILE|DIGEST", required_unless_present_any = ["report", "stop"])]
+    component: Option<String>,
     #[command(flatten)]
-    candidate: Option<candidate::Candidate>,
+    how: candidate::How,
     /// Show what it has found.
     #[arg(long, conflicts_with_all = ["stop", "component"])]
     report: bool,
@@ -56,9 +59,10 @@ pub(crate) fn check(arguments: &Check) -> Result<()> {
 pub(crate) fn shadow(arguments: &Shadow) -> Result<()> {
     let server = Server::of(&arguments.server)?;
     let path = format!("/v1/plugins/{}/shadow", arguments.name);
-    let answer = match &arguments.candidate {
-        Some(candidate) => {
-            let answer = server.send(Method::PUT, &path, Some(&candidate.body(&server)?))?;
+    let answer = match &arguments.component {
+        Some(component) => {
+            let body = arguments.how.body_of(&server, component)?;
+            let answer = server.send(Method::PUT, &path, Some(&body))?;
             if !arguments.server.json {
                 println!("{} runs beside {}, without effects", digest(&answer), arguments.name);
                 println!("next: twohop plugin shadow {} --report", arguments.name);
@@ -67,8 +71,7 @@ pub(crate) fn shadow(arguments: &Shadow) -> Result<()> {
             answer
         }
         None if arguments.report => server.get(&path)?,
-        None if arguments.stop => server.send(Method::DELETE, &path, None)?,
-        None => bail!("name a file or a digest, or say --report or --stop"),
+        None => server.send(Method::DELETE, &path, None)?,
     };
     if arguments.server.json {
         println!("{answer}");

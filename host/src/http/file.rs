@@ -9,6 +9,11 @@ use warp::reply::{Reply, Response};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The icon of every page.
+pub(crate) fn icon() -> Response {
+    file("image/svg+xml", include_str!("icon.svg"))
+}
+
 /// A file of this media type.
 pub(crate) fn file(kind: &'static str, text: &'static str) -> Response {
     let mut response = text.into_response();

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use file::file;
+pub(crate) use file::{file, icon};
 pub(crate) use server::{Config, Server};
 pub(crate) use stream::stream;
 
