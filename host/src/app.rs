@@ -198,6 +198,14 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     parts.spawn(listener("public", gateway.stopped(), stop.clone()));
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
+    until_stopped(parts, &stop).await
+}
+
+/// Waits for the order to stop, or for a part that cannot go on; then ends all of them.
+async fn until_stopped(
+    mut parts: JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) -> Result<(), AppError> {
     let end = tokio::select! {
         signal = shutdown::requested() => signal.map_err(AppError::Signal),
         // A part that ends by itself has failed, or panicked.

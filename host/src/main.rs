@@ -92,3 +92,28 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_page_are_understood() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/command-line.md");
+        let page = std::fs::read_to_string(page).expect("the page is there");
+        let commands: Vec<_> = page.lines().filter(|line| line.starts_with("twohop ")).collect();
+        assert!(commands.len() > 15, "{commands:?}");
+        for command in commands {
+            if let Err(error) = Arguments::try_parse_from(command.split(' ')) {
+                panic!("{command}: {error}");
+            }
+        }
+    }
+}

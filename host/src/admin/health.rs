@@ -10,7 +10,7 @@ use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::{State, wire};
-use crate::pipeline::Flow;
+use crate::deploy::Flow;
 
 /// Whether changes flow. Clones share it.
 #[derive(Debug, Clone, Default)]

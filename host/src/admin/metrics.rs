@@ -11,8 +11,8 @@ use warp::reply::{Reply, Response};
 
 use super::State;
 use super::refusal::Refusal;
+use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
-use crate::pipeline::Flow;
 use crate::registry::Standing;
 use crate::telemetry::{DELAY_BOUNDS, Delays, NAMES, PluginMetrics};
 

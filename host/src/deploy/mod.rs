@@ -15,9 +15,10 @@ mod candidates;
 mod error;
 mod file;
 mod mirror;
+mod opening;
 mod report;
 mod request;
-mod start;
+
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -28,9 +29,9 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
 pub use mirror::Mirror;
+pub use opening::{CONFIGURATION, FilePlugin, StartError, opening};
 pub use report::ShadowReport;
 pub use request::Request;
-pub use start::{CONFIGURATION, FilePlugin, StartError, start};
 
 pub use crate::policy::{Comparison, Example, Side};
 
@@ -40,7 +41,8 @@ use crate::event::{Offset, Partition};
 use crate::failpoint::failpoint;
 use crate::limits::COMPONENT_TEXT_BYTES_MAX;
 use crate::log::ChangeLog;
-use crate::pipeline::{Beside, Flow, Judged, Orders, PrepareError, prepare};
+pub use crate::pipeline::Flow;
+use crate::pipeline::{Beside, Judged, Orders, PrepareError, prepare};
 use crate::policy::{Activation, Digest, Loader, Plugin, Profile};
 use crate::registry::{
     self, Action, Component, Entry, Generation, PluginSet, Registry, RegistryError, Standing, is_same,
@@ -241,7 +243,7 @@ impl Deployer {
         if registry.component(request.digest).await?.is_none() {
             return Err(DeployError::UnknownComponent(request.digest));
         }
-        let generation = start::next_number(registry, &request.plugin).await?;
+        let generation = opening::next_number(registry, &request.plugin).await?;
         let plugin = prepared(registry, loader, request.activation(generation)).await??;
         failpoint!("activate-before-order");
         let put = orders.put(by, plugin, action).await;

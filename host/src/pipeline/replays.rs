@@ -24,8 +24,7 @@ fn replay_for(letter: LetterId, router: &str) -> bytes::Bytes {
 }
 
 async fn process(bus: Arc<crate::bus::contract::Local>, log: Arc<dyn ChangeLog>, home: &Path) {
-    let state = crate::state::State::open(&home.join("registry")).unwrap();
-    let registry = Registry::open(state, home).await.unwrap();
+    let registry = crate::registry::tests::open(&home.join("registry")).await;
     let loader = Arc::new(crate::policy::tests::loader_of(&home.join("compiled"), &[]));
     let neighbours =
         Neighbours { log, bus, registry, loader, beside: Beside::new().0, metrics: Arc::default() };

@@ -63,6 +63,8 @@ function close(why) {
 
 function showState(connected) {
   const state = part("state");
+  // Another life of the server counts its lines anew.
+  if (connected && state.dataset.state === "waiting") part("lines").replaceChildren();
   state.dataset.state = connected === null ? "off" : connected ? "live" : "waiting";
   state.textContent = connected === null ? "Not connected" : connected ? "Live" : "Connecting again…";
 }
@@ -82,8 +84,13 @@ function refresh(server) {
   });
 }
 
-/** The newest entries, before those that come. */
+/** What there was before this page came. */
 async function showRecent(server) {
+  const { plugins } = await server.get("/v1/plugins");
+  for (const { plugin } of plugins) {
+    const { lines } = await server.get(`/v1/plugins/${plugin}/logs`);
+    lines.forEach(addLine);
+  }
   const entries = [];
   let after = 0;
   for (;;) {
@@ -184,29 +191,39 @@ function shadow(report) {
 }
 
 function addEntry(entry) {
-  const what = [entry.action, entry.plugin, entry.generation && `generation ${entry.generation}`, entry.text];
+  const what = [
+    entry.action,
+    entry.plugin ?? entry.digest?.slice(0, 12),
+    entry.generation && `generation ${entry.generation}`,
+    entry.text,
+  ];
   const item = element("li");
   item.dataset.action = entry.action;
   item.append(element("time", time(entry.at)), element("b", what.filter(Boolean).join(" ")), element("span", `by ${entry.by}`));
-  add("audit", item);
+  add("audit", entry.id, item);
 }
 
 function addLine(line) {
   const item = element("li");
   item.dataset.level = line.level;
   item.append(element("time", time(line.at)), element("b", `${line.plugin}@${line.generation}`), element("span", line.text));
-  add("lines", item);
+  add("lines", line.id, item);
 }
 
 function addText(list, text) {
   const item = element("li");
   item.append(element("b", text));
-  add(list, item);
+  part(list).prepend(item);
 }
 
-/** The newest is at the top. */
-function add(list, item) {
-  part(list).prepend(item);
+/** The newest is at the top, and each is there once: it may come with what was and with what comes. */
+function add(list, id, item) {
+  const items = [...part(list).children];
+  if (items.some((other) => other.dataset.id === String(id))) return;
+  item.dataset.id = id;
+  const older = items.find((other) => Number(other.dataset.id) < id);
+  if (older) older.before(item);
+  else part(list).append(item);
   while (part(list).children.length > ROWS_MAX) part(list).lastChild.remove();
 }
 

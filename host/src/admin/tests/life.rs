@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{AUTHORIZATION, Fixture};
 use crate::deploy::tests::digest;
+use crate::deploy::tests::{Bus, CODES, P, change};
 use crate::event::encode;
 use crate::http::tests::Client;
-use crate::pipeline::tests::{Bus, CODES, P, change};
 use crate::policy::tests::router_by;
 
 fn asked(code: usize) -> String {

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Admin, Parts, Readiness, Token};
+use crate::deploy::tests::P;
 use crate::deploy::tests::{Server, home};
 use crate::http::tests::Client;
 use crate::letters::DeadLetters;
-use crate::pipeline::tests::P;
 
 const TOKEN: &str = "0123456789abcdef";
 const AUTHORIZATION: (&str, &str) = ("Authorization", "Bearer 0123456789abcdef");

@@ -139,3 +139,43 @@ async fn who_asks_is_a_short_printable_name() {
     }
     fixture.stop().await;
 }
+
+/// The routes that `docs/admin.md` has as headings, with a name and a number in place.
+fn documented() -> Vec<(String, String)> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/admin.md")).unwrap();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    let routes = headings.filter_map(|heading| heading.split_once(' '));
+    routes.map(|(method, path)| (method.into(), path.replace("{name}", "p").replace("{id}", "7"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_of_the_page_is_there() {
+    let fixture = Fixture::start().await;
+    let documented = documented();
+    assert!(documented.len() > 20, "{documented:?}");
+    for (method, path) in documented {
+        let client = fixture.ask(&method, &path, "").await;
+        let status = client.status().to_owned();
+        assert_ne!(status, "405", "{method} {path}");
+        if status == "404" {
+            let said = refusal(client).await;
+            assert!(!said.starts_with("404 not_found"), "{method} {path}: {said}");
+        }
+    }
+    fixture.stop().await;
+}
+
+#[test]
+fn every_code_is_on_the_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/admin.md")).unwrap();
+    for source in ["refusal.rs", "letters.rs", "plugins.rs", "components.rs", "body.rs"] {
+        let text =
+            std::fs::read_to_string(format!("{}/src/admin/{source}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let texts = text.split('"').skip(1).step_by(2);
+        let is_code =
+            |text: &&str| text.contains('_') && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        for code in texts.filter(is_code).filter(|text| *text != "only_active") {
+            assert!(page.contains(&format!("`{code}`")), "{code} of {source} is not in docs/admin.md");
+        }
+    }
+}

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{AUTHORIZATION, Fixture};
 use crate::deploy::tests::digest;
+use crate::deploy::tests::{P, change};
 use crate::event::{change_from_line, encode};
 use crate::http::tests::{Client, PATIENCE};
-use crate::pipeline::tests::{P, change};
 
 async fn next(client: &mut Client) -> (String, Value) {
     let event = client.event().await.expect("the stream goes on");

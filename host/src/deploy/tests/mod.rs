@@ -12,7 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
 use crate::event::encode;
-use crate::pipeline::tests::{Bus, CODES, Local, P, change, stores};
+pub(crate) use crate::pipeline::tests::{Bus, CODES, P, change};
+use crate::pipeline::tests::{Local, stores};
 use crate::pipeline::{self, Pipeline};
 use crate::policy::PluginLines;
 use crate::policy::tests::{loader_of, router_by};

@@ -94,6 +94,25 @@ const TABLE: &[(&str, May)] = &[
             "pipeline",
         ]),
     ),
+    // What people tell whom. It tells the pipeline nothing but through those who deploy.
+    (
+        "admin",
+        May::Import(&[
+            "backoff",
+            "event",
+            "failpoint",
+            "limits",
+            "shutdown",
+            "telemetry",
+            "http",
+            "log",
+            "policy",
+            "registry",
+            "bus",
+            "letters",
+            "deploy",
+        ]),
+    ),
     // The app composes.
     ("config", May::ImportConfigs),
     ("app", May::ImportAll),
@@ -247,11 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_imports_gateway_pipeline_or_app_but_the_app() {
+    fn nobody_imports_gateway_admin_or_app_but_the_app_and_the_pipeline_only_who_deploys() {
         for (who, may) in TABLE {
             if let May::Import(allowed) = may {
-                let top = ["gateway", "pipeline", "app", "config", "main", "lib"];
+                let top = ["gateway", "admin", "app", "config", "main", "lib"];
                 assert!(!allowed.iter().any(|room| top.contains(room)), "{who}");
+                assert!(!allowed.contains(&"pipeline") || *who == "deploy", "{who}");
             }
         }
         assert!(
