@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
 pub use mirror::Mirror;
-pub use opening::{CONFIGURATION, FilePlugin, StartError, opening};
+pub use opening::{CONFIGURATION, FilePlugin, StartError, start};
 pub use report::ShadowReport;
 pub use request::Request;
 
