@@ -15,7 +15,7 @@ mod candidates;
 mod error;
 mod file;
 mod mirror;
-mod opening;
+mod starting;
 mod report;
 mod request;
 
@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
 pub use mirror::Mirror;
-pub use opening::{CONFIGURATION, FilePlugin, StartError, start};
+pub use starting::{CONFIGURATION, FilePlugin, StartError, start};
 pub use report::ShadowReport;
 pub use request::Request;
 
@@ -243,7 +243,7 @@ impl Deployer {
         if registry.component(request.digest).await?.is_none() {
             return Err(DeployError::UnknownComponent(request.digest));
         }
-        let generation = opening::next_number(registry, &request.plugin).await?;
+        let generation = starting::next_number(registry, &request.plugin).await?;
         let plugin = prepared(registry, loader, request.activation(generation)).await??;
         failpoint!("activate-before-order");
         let put = orders.put(by, plugin, action).await;

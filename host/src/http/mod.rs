@@ -6,8 +6,8 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
 
-mod chunks;
-mod page;
+mod streams;
+mod files;
 mod server;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use chunks::stream;
-pub(crate) use page::{file, icon};
+pub(crate) use streams::stream;
+pub(crate) use files::{file, icon};
 pub(crate) use server::{Config, Server};
 
 /// Rides on a request: ends its connection, which it has for itself.

@@ -15,7 +15,7 @@
 //! slow; ARCHITECTURE.md says what it would take.
 
 mod beside;
-mod loading;
+mod preparing;
 mod measure;
 mod orders;
 mod pause;
@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use beside::{Beside, Judged};
-pub use loading::{PrepareError, prepare};
+pub use preparing::{PrepareError, prepare};
 pub use orders::{OrderError, Orders};
 pub use pause::Flow;
 
