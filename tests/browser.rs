@@ -27,8 +27,12 @@ fn the_page_shows_a_row_that_psql_inserts() -> Result<()> {
         let line = line?;
         let ready = line.trim() == "ready";
         lines.push(line);
-        if ready {
-            stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')"))?;
+        if ready
+            && let Err(failed) = stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')"))
+        {
+            page.kill()?;
+            page.wait()?;
+            return Err(failed);
         }
     }
     let status = page.wait()?;

@@ -20,6 +20,7 @@ use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -70,6 +71,7 @@ struct Shared {
     routes: BoxedFilter<(Response,)>,
     served: auto::Builder<TokioExecutor>,
     refused: auto::Builder<TokioExecutor>,
+    unconfirmed_millis_max: u32,
     stop: CancellationToken,
 }
 
@@ -84,6 +86,7 @@ impl Server {
         let shared = Arc::new(Shared {
             served: builder(&config),
             refused: refusing_builder(&config),
+            unconfirmed_millis_max: u32::try_from(config.stall_time_max.as_millis()).unwrap_or(u32::MAX),
             config,
             routes,
             stop: stop.clone(),
@@ -178,8 +181,11 @@ async fn connection(
 ) {
     // A frame must not wait for the next one. Without it all works, only later.
     let _ = socket.set_nodelay(true);
+    // Signs of life go out all the time: a peer that left without a word is one that confirms none of them.
+    let _ = nix::sys::socket::setsockopt(&socket, TcpUserTimeout, &shared.unconfirmed_millis_max);
     let asked = AtomicBool::new(false);
     let cut = CancellationToken::new();
+    let refused = CancellationToken::new();
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
@@ -188,6 +194,10 @@ async fn connection(
             request.extensions_mut().insert(Cut(cut.clone()));
         }
         let answer = (admission == Admission::Served).then(|| routes.call(request));
+        if answer.is_none() {
+            // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
+            refused.cancel();
+        }
         async move {
             match answer {
                 Some(answer) => answer.await,
@@ -207,6 +217,10 @@ async fn connection(
     let mut head_late = pin!(tokio::time::sleep(shared.config.request_head_time_max));
     let mut head = Head::Awaited;
     let mut life = Life::Serving;
+    let ending = async {
+        tokio::select! { () = shared.stop.cancelled() => {}, () = refused.cancelled() => {} }
+    };
+    let mut ending = pin!(ending);
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
@@ -217,7 +231,7 @@ async fn connection(
                 }
                 head = Head::Seen;
             }
-            () = shared.stop.cancelled(), if life == Life::Serving => {
+            () = &mut ending, if life == Life::Serving => {
                 life = Life::Ending;
                 serving.as_mut().graceful_shutdown();
             }
