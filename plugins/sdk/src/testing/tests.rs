@@ -31,12 +31,13 @@ fn any_row() -> impl Strategy<Value = sample::Columns> {
 
 fn any_sample() -> impl Strategy<Value = Sample> {
     let names = prop::sample::select(vec!["orders", "users", "unseen"]);
-    let about = (names, option::of("[0-9]{1,5}"), any::<i64>(), any::<bool>(), any::<i64>());
+    let about = (names, option::of("[0-9]{1,5}"), any::<i64>(), any::<[bool; 2]>(), any::<i64>());
     (prop::sample::select(Operation::ALL.to_vec()), about, any_row(), any_row(), any::<bool>()).prop_map(
-        |(operation, (table, transaction, index, last, micros), row, old, has_old)| {
-            let mut sample = Sample { operation, transaction, index, last, ..Sample::truncate(table) }
-                .committed_at(Time::from_micros(micros))
-                .key(["id"]);
+        |(operation, (table, transaction, index, [last, replay], micros), row, old, has_old)| {
+            let mut sample =
+                Sample { operation, transaction, index, last, replay, ..Sample::truncate(table) }
+                    .committed_at(Time::from_micros(micros))
+                    .key(["id"]);
             let has_row = !matches!(operation, Operation::Delete | Operation::Truncate | Operation::Schema);
             sample.row = has_row.then_some(row);
             let has_old = operation == Operation::Delete || (operation == Operation::Update && has_old);
@@ -56,6 +57,7 @@ fn subscriptions() -> Vec<Subscription> {
         "$position",
         "$index",
         "$last",
+        "$replay",
         "$row",
         "$old",
     ];
@@ -106,6 +108,7 @@ proptest! {
                 prop_assert_eq!(change.transaction(), sample.transaction.as_deref());
                 prop_assert_eq!(change.position(), &sample.position);
                 prop_assert_eq!((change.index(), change.is_last()), (sample.index, sample.last));
+                prop_assert_eq!(change.is_replay(), sample.replay);
                 prop_assert_eq!(change.row_json().is_some(), sample.row.is_some());
                 prop_assert_eq!(change.old_json().is_some(), sample.old.is_some());
             }
