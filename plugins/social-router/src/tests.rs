@@ -1,5 +1,10 @@
-//! Which routes follow from which change, and which settings are refused.
+//! Which routes follow from which change, by example and against a table that is simply kept; and which settings are
+//! refused.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
 use twohop_plugin::row;
 use twohop_plugin::testing::{Payload, Policy, Route, Sample};
 
@@ -275,4 +280,54 @@ fn settings_that_are_wrong_are_refused() {
         "the column `who` of `follows` is named for two purposes"
     );
     assert!(refusal(&[FOLLOWS[0], FOLLOWS[1], FOLLOWS[2], POSTS[1]]).contains("`posts_author` is not known"));
+}
+
+/// Of a row of `follows`: both ends, of which 0 is null, and whether it is marked.
+type Ends = (i64, i64, bool);
+
+fn row_of((who, whom, gone): Ends) -> [(&'static str, Value<'static>); 3] {
+    let id = |id: i64| if id == 0 { Value::Null } else { Value::Integer(id) };
+    row! { "who" => id(who), "whom" => id(whom), "gone" => gone }
+}
+
+/// The edge that a row stands for.
+fn edge_of((who, whom, gone): Ends) -> Option<(String, String)> {
+    (who != 0 && whom != 0 && !gone).then(|| (who.to_string(), whom.to_string()))
+}
+
+proptest! {
+    #[test]
+    fn the_edges_that_routes_make_are_those_of_the_rows_that_are_left(
+        steps in vec((0..4_u8, prop::option::weighted(0.8, (0..4_i64, 0..4_i64, any::<bool>()))), 0..40)
+    ) {
+        let mut rows: BTreeMap<u8, Ends> = BTreeMap::new();
+        let mut samples = Vec::new();
+        for (id, now) in steps {
+            let before = rows.get(&id).copied();
+            // An edge is in one row only, as a primary key or a unique index would have it.
+            let is_taken = |now| rows.iter().any(|(other, ends)| *other != id && edge_of(*ends) == edge_of(now));
+            if now.is_some_and(|now| edge_of(now).is_some() && is_taken(now)) {
+                continue;
+            }
+            samples.extend(match (before, now) {
+                (None, Some(now)) => Some(Sample::insert("follows", row_of(now))),
+                (Some(before), Some(now)) => Some(Sample::update("follows", row_of(now)).old(row_of(before))),
+                (Some(before), None) => Some(Sample::delete("follows", row_of(before))),
+                (None, None) => None,
+            });
+            match now {
+                Some(now) => rows.insert(id, now),
+                None => rows.remove(&id),
+            };
+        }
+        let mut edges = BTreeSet::new();
+        for route in configured(&FOLLOWS).expect("right").direct(&samples).into_iter().flatten() {
+            match route {
+                Route::Follow { follower, followee } => edges.insert((follower, followee)),
+                Route::Unfollow { follower, followee } => edges.remove(&(follower, followee)),
+                other => panic!("{other:?} is no edge"),
+            };
+        }
+        prop_assert_eq!(edges, rows.into_values().filter_map(edge_of).collect());
+    }
 }
