@@ -39,12 +39,7 @@ impl Plugin for MaskColumns {
                 .to_owned());
         }
         refuse_what_is_said_twice(&columns, &dropped)?;
-        let mut tables: Vec<&str> =
-            columns.iter().map(|column| column.table).chain(dropped.iter().copied()).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        // A change comes for the first subscription that it matches: `audit.users` must stand before `users`.
-        tables.sort_by_key(|table| !table.contains('.'));
+        let tables = tables(columns.iter().map(|column| column.table).chain(dropped.iter().copied()));
         let rules = tables.iter().map(|table| rule(table, &columns, &dropped)).collect::<Vec<_>>();
         let subscriptions = tables.iter().zip(&rules).map(|(table, rule)| match rule {
             Rule::Drop => Subscription::table(*table),
@@ -106,6 +101,19 @@ fn table(entry: &str) -> Result<&str, String> {
         Some(("", _) | (_, "")) => refuse("write `table` or `schema.table`"),
         Some(_) | None => Ok(entry),
     }
+}
+
+/// Each once. A change comes for the first subscription that it matches: `audit.users` must stand before `users`.
+fn tables<'a>(named: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let (mut tables, mut bare) = (Vec::new(), Vec::new());
+    for table in named {
+        let those = if table.contains('.') { &mut tables } else { &mut bare };
+        if !those.contains(&table) {
+            those.push(table);
+        }
+    }
+    tables.append(&mut bare);
+    tables
 }
 
 fn refuse_what_is_said_twice(columns: &[Column<'_>], dropped: &[&str]) -> Result<(), String> {

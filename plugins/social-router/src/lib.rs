@@ -57,7 +57,9 @@ impl Plugin for SocialRouter {
             ));
         }
         // A change comes for the first subscription that it matches: `social.posts` must stand before `posts`.
-        tables.sort_by_key(|table| !table.name.contains('.'));
+        if tables[tables.len() - 1].name.contains('.') {
+            tables.reverse();
+        }
         let subscriptions = tables.iter().map(Table::subscription).collect::<Result<_, _>>()?;
         Ok((Self { tables }, subscriptions))
     }
