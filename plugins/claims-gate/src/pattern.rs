@@ -131,9 +131,7 @@ fn claim_against_text<'a>(with_claim: &'a Pattern, other: &'a Pattern) -> Option
     for (index, part) in with_claim.parts.iter().enumerate() {
         match (part, other.parts.get(index), &other.end) {
             (Part::Claim(claim), Some(Part::Text(text)), _) => return Some((claim, text)),
-            (Part::Claim(claim), None, End::Prefix(text))
-                if index == other.parts.len() && !text.is_empty() =>
-            {
+            (Part::Claim(claim), None, End::Prefix(text)) if !text.is_empty() => {
                 return Some((claim, text));
             }
             (Part::Text(text), Some(Part::Text(same)), _) if text == same => {}
