@@ -178,6 +178,8 @@ impl Batch {
             Virtual::Position => self.displayed(change.position),
             Virtual::Index => (INTEGER, u64::from(change.position.index)),
             Virtual::Last => (BOOLEAN, u64::from(change.last)),
+            // A change does not say yet that it was a dead letter.
+            Virtual::Replay => (BOOLEAN, 0),
         }
     }
 
@@ -279,7 +281,7 @@ mod tests {
     use crate::policy::fixtures::{change, table};
     use crate::policy::subscription::Subscription;
 
-    const VIRTUAL: [&str; 10] = [
+    const VIRTUAL: [&str; 11] = [
         "$source",
         "$schema",
         "$table",
@@ -290,6 +292,7 @@ mod tests {
         "$position",
         "$index",
         "$last",
+        "$replay",
     ];
 
     /// A cell as a plugin reads it.
@@ -407,6 +410,7 @@ mod tests {
             text("16/B3748000#2"),
             Read::Integer(2),
             Read::Boolean(true),
+            Read::Boolean(false),
         ];
         assert_eq!(row.as_deref(), Some(&expected[..]));
         assert_eq!(old, row);
