@@ -1,5 +1,7 @@
 //! The command line.
 
+mod cli;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +32,9 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
+    /// Make, build and look after plugins.
+    #[command(subcommand)]
+    Plugin(cli::Plugin),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
@@ -66,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime.shutdown_background();
             Ok(served?)
         }
+        Command::Plugin(command) => cli::plugin(&command),
         Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
     }
 }

@@ -1,31 +1,18 @@
 //! `cargo xtask build-plugins`: every plugin becomes a component in the target folder's `plugins/NAME.wasm`.
 //!
-//! In: the workspace's members `plugins/*` (but the SDK) and `examples/*/plugin`, which are ordinary libraries.
-//! Out: components, and a line for each: name, size, digest, whether it was built or fresh.
-//! Always: guests are built in a target folder of their own (another toolchain may build them); a component appears
-//! whole or not at all; none imports anything of WASI.
+//! In: the workspace's members `plugins/*` (but the SDK and the builder) and `examples/*/plugin`, which are ordinary
+//! libraries. Out: components, and a line for each: name, size, digest, whether it was built or fresh. How one is built
+//! is `twohop-build`'s, which `twohop plugin build` calls too.
 
-mod component;
-mod toolchain;
-
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use twohop_build::{Built, Order, Origin, Package, Profile, Search, Toolchain};
 
-use crate::place::{self, Package};
-use crate::process;
+use crate::place;
+use crate::setup::apt;
 
-pub use toolchain::Retry;
-use toolchain::Toolchain;
-
-/// A component that has been built.
-#[derive(Debug)]
-pub struct Built {
-    /// The plugin's name.
-    pub name: String,
-    /// Where the component is.
-    pub file: PathBuf,
-}
+pub use twohop_build::Retry;
 
 /// Builds every plugin.
 ///
@@ -38,34 +25,41 @@ pub fn build_all(retry: Retry) -> Result<Vec<Built>> {
     let plugins: Vec<&Package> =
         workspace.packages.iter().filter(|package| is_plugin(package, &root)).collect();
     ensure!(!plugins.is_empty(), "there is no plugin under {}/plugins or examples/*/plugin", root.display());
-    let guests = workspace.target_directory.join("guests");
-    let toolchain = Toolchain::find(&guests, retry)?;
+    let target = &workspace.target_directory;
+    let toolchain = Toolchain::find(&Search {
+        folder: &root,
+        guests: &target.join("guests"),
+        rust_version: workspace.rust_version(),
+        retry,
+        install: |packages| apt::install(packages, "building plugins for WebAssembly"),
+    })?;
     println!("  for wasm32-unknown-unknown, with {}", toolchain.name());
-    plugins.into_iter().map(|plugin| build(plugin, &toolchain, &workspace.target_directory)).collect()
+    let build = |package| {
+        let order = Order { package, folder: &root, target, profile: Profile::Small };
+        let built = twohop_build::build(&order, &toolchain)?;
+        println!("  {}", line(&built));
+        Ok(built)
+    };
+    plugins.into_iter().map(build).collect()
 }
 
 fn is_plugin(package: &Package, root: &Path) -> bool {
     let Ok(folder) = package.manifest_path.strip_prefix(root) else { return false };
     let parts: Vec<&str> = folder.iter().filter_map(|part| part.to_str()).collect();
     match parts[..] {
-        ["plugins", "sdk", ..] => false,
+        ["plugins", "sdk" | "build", ..] => false,
         ["plugins", _, "Cargo.toml"] | ["examples", _, "plugin", "Cargo.toml"] => true,
         _ => false,
     }
 }
 
-fn build(plugin: &Package, toolchain: &Toolchain, target: &Path) -> Result<Built> {
-    let is_library = |kinds: &[String]| kinds.iter().any(|kind| kind.ends_with("lib"));
-    let library = plugin.targets.iter().find(|target| is_library(&target.kind));
-    let library = library.with_context(|| format!("plugin {} has no library (src/lib.rs)", plugin.name))?;
-    let guests = target.join("guests");
-    process::run(&mut toolchain.build(&plugin.name, &guests))?;
-    let core = guests.join("wasm32-unknown-unknown/release").join(&library.name).with_extension("wasm");
-    let file = target.join("plugins").join(&plugin.name).with_extension("wasm");
-    let line = component::publish(&core, &file, &guests.join("encoded").join(&plugin.name))
-        .with_context(|| format!("plugin {} is not a component that the host takes", plugin.name))?;
-    println!("  {:<24} {line}", plugin.name);
-    Ok(Built { name: plugin.name.clone(), file })
+fn line(built: &Built) -> String {
+    let short = built.digest.get(..12).unwrap_or(&built.digest);
+    let origin = match built.origin {
+        Origin::Fresh => "fresh",
+        Origin::Built => "built",
+    };
+    format!("{:<24} {:>9} B  sha256 {short}  {origin}", built.name, built.bytes)
 }
 
 #[cfg(test)]
@@ -73,15 +67,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_the_members_beside_the_sdk_and_those_of_examples() {
-        let package = |manifest: &str| {
-            let name = "p".to_owned();
-            Package { name, rust_version: None, manifest_path: manifest.into(), targets: vec![] }
+    fn plugins_are_the_members_beside_the_sdk_and_the_builder_and_those_of_examples() {
+        let package = |manifest: &str| Package {
+            name: "p".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: None,
+            rust_version: None,
+            manifest_path: manifest.into(),
+            targets: vec![],
         };
         let is = |manifest: &str| is_plugin(&package(manifest), Path::new("/repo"));
         assert!(is("/repo/plugins/row-router/Cargo.toml"));
         assert!(is("/repo/examples/orders/plugin/Cargo.toml"));
         assert!(!is("/repo/plugins/sdk/Cargo.toml"));
+        assert!(!is("/repo/plugins/build/Cargo.toml"));
         assert!(!is("/repo/host/Cargo.toml"));
         assert!(!is("/repo/examples/orders/server/Cargo.toml"));
         assert!(!is("/elsewhere/plugins/row-router/Cargo.toml"));

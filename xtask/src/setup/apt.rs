@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 
 use anyhow::{Context, Result, bail};
+use twohop_build::debian;
+
+pub use twohop_build::debian::is_here;
 
 use crate::interrupt::HeldBack;
 use crate::place::find_program;
@@ -63,26 +66,12 @@ impl Root {
     }
 }
 
-/// Whether this is a system of Debian's kind: with apt and dpkg.
-#[must_use]
-pub fn is_here() -> bool {
-    find_program("apt-get").is_some() && find_program("dpkg-query").is_some()
-}
-
-/// Whether a package is installed.
-#[must_use]
-pub fn has(package: &str) -> bool {
-    let query =
-        Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).stderr(Stdio::null()).output();
-    query.is_ok_and(|output| output.stdout == b"install ok installed")
-}
-
 /// Installs packages, saying so.
 ///
 /// # Errors
 /// We may not, or apt fails; the message says which command a person must run.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
-    let by_hand = by_hand(packages);
+    let by_hand = debian::by_hand(packages);
     if !is_here() {
         bail!("{why} needs what Debian calls {}: install it and run this again", packages.join(", "));
     }
@@ -102,10 +91,6 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     let options = ["-qq", "install", "--yes", "--no-install-recommends", "--no-remove"];
     process::run(apt_get(root).args(options).args(packages))
         .with_context(|| format!("could not install what {why} needs; try `{by_hand}`, then this again"))
-}
-
-fn by_hand(packages: &[&str]) -> String {
-    format!("apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 fn apt_get(root: Root) -> Command {
@@ -187,10 +172,5 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o755);
         drop(put_back);
         assert!(!file.exists());
-    }
-
-    #[test]
-    fn a_package_that_does_not_exist_is_not_installed() {
-        assert!(!has("no-such-package-anywhere"));
     }
 }

@@ -69,6 +69,7 @@ const TABLE: &[(&str, May)] = &[
     // The app composes.
     ("config", May::ImportConfigs),
     ("app", May::ImportAll),
+    ("cli", May::ImportAll),
     ("lib", May::ImportAll),
     ("main", May::ImportAll),
 ];

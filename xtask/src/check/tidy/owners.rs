@@ -43,7 +43,7 @@ const TABLE: &[Owned] = &[
     Owned { library: &["http_body_util"], owners: &[Room("gateway"), Room("admin")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
-    Owned { library: &["clap"], owners: &[Room("main")] },
+    Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {

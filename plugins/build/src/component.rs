@@ -1,10 +1,9 @@
-//! From a core module to a component: encoded, checked, put in place.
+//! From a core module to a component: encoded, described, checked, put in place.
 //!
-//! In: the module that rustc linked. Out: the component's file, and a line that says its size and digest.
-//! Always: the file is replaced by a rename, and only when module or encoder changed; the same module gives the
-//! same bytes.
+//! In: the module that rustc linked, and what its component shall say of itself. Out: the component's file, and its size
+//! and digest. Always: the file is replaced by a rename, and only when module, description or encoder changed; the
+//! same module gives the same bytes.
 
-use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -13,54 +12,47 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, DecodedWasm, decode};
 
+use crate::description::{Description, describe_as};
+
 /// Part of what a component's record is compared by: to be raised when this file encodes differently.
 /// The encoder's own version is pinned with that of the bindings.
-const ENCODING: &str = "wit-component 0.258.3, 1";
+const ENCODING: &str = "wit-component 0.258.3, 2";
 
 /// How a component came to be where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// It was there, and nothing had changed.
     Fresh,
     /// It was encoded just now.
     Built,
 }
 
-/// What is said about a component.
+/// A component that is in place.
 #[derive(Debug)]
-pub(super) struct Line {
-    size: usize,
-    digest: String,
-    origin: Origin,
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = self.digest.get(..12).unwrap_or(&self.digest);
-        let origin = match self.origin {
-            Origin::Fresh => "fresh",
-            Origin::Built => "built",
-        };
-        write!(f, "{:>9} B  sha256 {short}  {origin}", self.size)
-    }
+pub(crate) struct Published {
+    pub(crate) bytes: usize,
+    /// SHA-256, in hexadecimal.
+    pub(crate) digest: String,
+    pub(crate) origin: Origin,
 }
 
 /// Encodes the module at `core` into `file`, unless `record` says that this was done and `file` is still that.
-pub(super) fn publish(core: &Path, file: &Path, record: &Path) -> Result<Line> {
+pub(crate) fn publish(core: &Path, said: &Description, file: &Path, record: &Path) -> Result<Published> {
     let module = fs::read(core).with_context(|| format!("could not read {}", core.display()))?;
-    let wanted = format!("{ENCODING}\nmodule {}\ncomponent ", digest(&module));
+    let wanted = format!("{ENCODING}\nmodule {}\nsays {said:?}\ncomponent ", digest(&module));
     if let Ok(there) = fs::read(file) {
         let there_digest = digest(&there);
         if fs::read_to_string(record).is_ok_and(|recorded| recorded == format!("{wanted}{there_digest}\n")) {
-            return Ok(Line { size: there.len(), digest: there_digest, origin: Origin::Fresh });
+            return Ok(Published { bytes: there.len(), digest: there_digest, origin: Origin::Fresh });
         }
     }
     let component = encode(&module)?;
     refuse_wasi(&component)?;
+    let component = describe_as(&component, said)?;
     let digest = digest(&component);
     put(file, &component)?;
     put(record, format!("{wanted}{digest}\n").as_bytes())?;
-    Ok(Line { size: component.len(), digest, origin: Origin::Built })
+    Ok(Published { bytes: component.len(), digest, origin: Origin::Built })
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>> {
@@ -107,25 +99,33 @@ fn digest(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::describe;
 
     /// The least core module: magic and version.
     const EMPTY: &[u8] = b"\0asm\x01\0\0\0";
+
+    fn named(name: &str) -> Description {
+        Description { name: Some(name.to_owned()), ..Description::default() }
+    }
 
     #[test]
     fn a_component_is_encoded_once_and_again_when_the_module_or_the_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("core.wasm"), EMPTY).unwrap();
-        let publish = || publish(&at("core.wasm"), &at("plugins/p.wasm"), &at("encoded/p")).unwrap();
-        let first = publish();
+        let publish =
+            |name| publish(&at("core.wasm"), &named(name), &at("plugins/p.wasm"), &at("encoded/p")).unwrap();
+        let first = publish("p");
         assert_eq!(first.origin, Origin::Built);
-        assert_eq!(publish().origin, Origin::Fresh);
-        assert_eq!(publish().digest, first.digest);
+        assert_eq!(publish("p").origin, Origin::Fresh);
+        assert_eq!(publish("p").digest, first.digest);
         // A custom section named `x`.
         fs::write(at("core.wasm"), [EMPTY, b"\0\x02\x01x"].concat()).unwrap();
-        assert_eq!(publish().origin, Origin::Built);
+        assert_eq!(publish("p").origin, Origin::Built);
         fs::write(at("plugins/p.wasm"), "damaged").unwrap();
-        assert_eq!(publish().origin, Origin::Built);
+        assert_eq!(publish("p").origin, Origin::Built);
+        assert_eq!(publish("renamed").origin, Origin::Built);
+        assert_eq!(describe(&fs::read(at("plugins/p.wasm")).unwrap()).unwrap(), named("renamed"));
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("core.wasm"), "not wasm").unwrap();
-        assert!(publish(&at("core.wasm"), &at("p.wasm"), &at("p.record")).is_err());
+        assert!(publish(&at("core.wasm"), &named("p"), &at("p.wasm"), &at("p.record")).is_err());
         assert!(!at("p.wasm").exists());
     }
 
