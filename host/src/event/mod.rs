@@ -8,6 +8,7 @@
 mod change;
 mod codec;
 mod json;
+mod jsonl;
 mod message;
 mod position;
 mod table;
@@ -15,6 +16,7 @@ mod table;
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
 pub use codec::{DecodeError, Decoder, Header, encode};
 pub use json::{row_to_json, write_json_string};
+pub use jsonl::{LineError, change_from_line, change_to_line};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
 pub(crate) use message::{has_control, is_printable};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
