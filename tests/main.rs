@@ -16,3 +16,6 @@ mod refusals;
 
 /// The page in a real browser.
 mod browser;
+
+/// `twohop plugin new` and `build`: a crate that tests at once, and a component that says its name.
+mod new_plugin;

@@ -40,7 +40,7 @@ impl Case {
         let text = format!(
             "data = \"data\"\n[source.shop]\nurl = \"{url}\"\ntables = [\"orders\"]\n[plugin.row-router]\n\
              file = \"{plugin}\"\nsettings = {{ tables = \"orders\" }}\n[gateway]\nlisten = \"127.0.0.1:{listen}\"\n\
-             {further}\n"
+             [admin]\nlisten = \"127.0.0.1:0\"\n{further}\n"
         );
         fs::write(&config, text)?;
         Ok(Options::new(config))

@@ -15,18 +15,21 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::bus::BusError;
+use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
+use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
+use crate::deploy::{self, DeployError, Deployer, FilePlugin, Mirror, Request, StartError};
 use crate::event::Partition;
-use crate::gateway::{self, Gateway, GatewayError};
+use crate::gateway::{self, Gateway};
+use crate::http::ListenError;
+use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
-use crate::pipeline::{Pipeline, PipelineError};
-use crate::policy::{
-    self, Activation, Digest, Grants, Loader, OnFault, PluginError, Policy, PolicyError, Profile,
-};
+use crate::pipeline::{self, Beside, Pipeline, PipelineError};
+use crate::policy::{self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError};
+use crate::registry::{Registry, RegistryError};
 use crate::shutdown;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
 use crate::state::{State, StateError};
@@ -61,6 +64,23 @@ pub enum AppError {
         /// What is wrong.
         problem: PluginError,
     },
+    /// What it may touch makes no sense.
+    #[error("plugin.{name}.grants: {problem}")]
+    Grant {
+        /// Its name in the configuration.
+        name: String,
+        /// What is wrong.
+        problem: PatternError,
+    },
+    /// What is active, or is to be, cannot be.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// What was deployed before is.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The registry is.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The embedded database is.
     #[error(transparent)]
     State(#[from] StateError),
@@ -70,9 +90,9 @@ pub enum AppError {
     /// The change log is.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The public listener is.
+    /// A listener is.
     #[error(transparent)]
-    Gateway(#[from] GatewayError),
+    Listen(#[from] ListenError),
     /// A database is.
     #[error("source {name}")]
     Source {
@@ -85,9 +105,12 @@ pub enum AppError {
     /// The pipeline is.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The public listener ended although nobody told it to.
-    #[error("the public listener ended: the lines above say why")]
-    GatewayEnded,
+    /// The token of the admin listener is.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A listener ended although nobody told it to.
+    #[error("the {0} listener ended: the lines above say why")]
+    ListenerEnded(&'static str),
     /// A part of the program broke one of its own invariants.
     #[error("a part of the program failed: {0}")]
     Panic(#[from] tokio::task::JoinError),
@@ -96,29 +119,54 @@ pub enum AppError {
     Signal(#[source] std::io::Error),
 }
 
+/// The one partition of the embedded change log.
+const PARTITION: Partition = Partition(0);
+
+/// Where the listeners are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub clients: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
 /// Runs until stopped. `program` is this program's own file, which compiles plugins in a process of its own;
 /// `ready` is called once clients can connect and changes flow.
 ///
 /// # Errors
 /// If it cannot start, or a part of it cannot go on.
-pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
+pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresses)) -> Result<(), AppError> {
     if config.sources.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
-    if config.plugins.is_empty() {
-        return Err(AppError::Incomplete("no plugin is configured, so no change would go anywhere"));
-    }
     make_folder(&config.data)?;
-    let policy = load_policy(&config, program).await?;
-    let (log, bus) = open_stores(&config).await?;
+    let file = read_plugins(&config)?;
+    let cache = config.data.join("plugins").join("cache");
+    let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
+    let lines = loader.lines();
+    let stores = open_stores(&config).await?;
+    let Policies { pipeline, mirror, deployer } = make_policies(&stores, loader, file).await?;
+    let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let pipeline = Pipeline::new(Partition(0), log.clone(), bus.clone(), policy)?;
+    let readiness = Readiness::default();
+    let admin_parts = admin::Parts {
+        lines,
+        deployer: deployer.clone(),
+        letters: DeadLetters::new(bus.clone(), log.clone()),
+        log: log.clone(),
+        bus: bus.clone(),
+        partition: PARTITION,
+        readiness: readiness.clone(),
+    };
     let gateway_config = gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
         ..gateway::Config::new(config.gateway.listen)
     };
     let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
+    let token = admin_token(&config)?;
+    let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
     // Making a slot waits for every open transaction of the server, which may take long.
     let sources = tokio::select! {
         sources = prepare_sources(&config, &log) => sources?,
@@ -134,13 +182,17 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     }
     let (runtime, pipeline_stop) = (Handle::current(), stop.clone());
     parts.spawn_blocking(move || Ok(pipeline.run(&runtime, &pipeline_stop)?));
-    parts.spawn(sweep(bus, stop.clone()));
-    ready(gateway.address());
-    let gateway_stop = stop.clone();
-    parts.spawn(async move {
-        gateway.stopped().await;
-        if gateway_stop.is_cancelled() { Ok(()) } else { Err(AppError::GatewayEnded) }
+    let (runtime, mirror_stop) = (Handle::current(), stop.clone());
+    parts.spawn_blocking(move || {
+        mirror.run(&runtime, &mirror_stop);
+        Ok(())
     });
+    deployer.resume_shadows().await?;
+    parts.spawn(sweep(bus, stop.clone()));
+    readiness.set();
+    ready(Addresses { clients: gateway.address(), admin: admin.address() });
+    parts.spawn(listener("public", gateway.stopped(), stop.clone()));
+    parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
     let end = tokio::select! {
         signal = shutdown::requested() => signal.map_err(AppError::Signal),
@@ -166,39 +218,97 @@ fn make_folder(path: &Path) -> Result<(), AppError> {
     std::fs::create_dir_all(path).map_err(|source| AppError::Data { path: path.to_owned(), source })
 }
 
-async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppError> {
-    let cache = config.data.join("plugins").join("cache");
-    let plugins = config.plugins.clone();
-    let load = move || {
-        let loader = Loader::new(policy::Engine::new()?, &cache, &program)?;
-        let plugins = plugins.into_iter().map(|(name, plugin)| {
-            let loaded = load_plugin(&loader, &name, &plugin);
-            loaded.map_err(|problem| AppError::Plugin { name, path: plugin.file, problem })
-        });
-        Ok(Policy::new(plugins.collect::<Result<Vec<_>, AppError>>()?)?)
-    };
-    tokio::task::spawn_blocking(load).await?
+/// Waits for the end of a listener, which must not come before the order to stop.
+async fn listener(
+    name: &'static str,
+    ended: impl Future<Output = ()>,
+    stop: CancellationToken,
+) -> Result<(), AppError> {
+    ended.await;
+    if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn load_plugin(loader: &Loader, name: &str, plugin: &config::Plugin) -> Result<policy::Plugin, PluginError> {
-    let wasm = policy::read_component(&plugin.file)?;
-    let activation = Activation {
-        plugin: name.into(),
-        generation: 1,
-        digest: Digest::of(&wasm),
-        order: 0,
-        settings: plugin.settings.clone(),
-        grants: Grants::default(),
-        profile: Profile::default(),
-        on_fault: OnFault::default(),
-    };
-    loader.load(&wasm, activation)
+fn admin_token(config: &Config) -> Result<Token, TokenError> {
+    match &config.admin.token {
+        Some(config::Secret(token)) => Token::new(token),
+        None => Token::of_folder(&config.data),
+    }
 }
 
-async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<LocalBus>), AppError> {
+/// The plugins that the configuration file names.
+fn read_plugins(config: &Config) -> Result<Vec<FilePlugin>, AppError> {
+    let read = |(name, plugin): (&String, &config::Plugin)| {
+        let at_fault = |problem| AppError::Plugin { name: name.clone(), path: plugin.file.clone(), problem };
+        let wasm = policy::read_component(&plugin.file).map_err(at_fault)?;
+        let config::Grants { channels, audience, topics, cache } = &plugin.grants;
+        let patterns = |texts: &[String]| {
+            let parsed = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Pattern>, _>>();
+            parsed.map_err(|problem| AppError::Grant { name: name.clone(), problem })
+        };
+        let request = Request {
+            order: plugin.order,
+            settings: plugin.settings.clone(),
+            grants: Grants {
+                channels: patterns(channels)?,
+                audience: *audience,
+                topics: patterns(topics)?,
+                cache: patterns(cache)?,
+            },
+            on_fault: match plugin.on_fault {
+                config::OnFault::SetAside => OnFault::SetAside,
+                config::OnFault::Pause => OnFault::Pause,
+            },
+            ..Request::new(name, Digest::of(&wasm))
+        };
+        Ok(FilePlugin { request, wasm: wasm.into() })
+    };
+    config.plugins.iter().map(read).collect()
+}
+
+#[derive(Clone)]
+struct Stores {
+    log: Arc<dyn ChangeLog>,
+    bus: Arc<LocalBus>,
+    registry: Registry,
+}
+
+/// What judges, what does once more for candidates, and what tells both.
+struct Policies {
+    pipeline: Pipeline,
+    mirror: Mirror,
+    deployer: Deployer,
+}
+
+async fn make_policies(
+    stores: &Stores,
+    loader: Arc<Loader>,
+    file: Vec<FilePlugin>,
+) -> Result<Policies, AppError> {
+    let Stores { log, bus, registry } = stores.clone();
+    let partition = PARTITION;
+    let (policy, set) = deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
+    if policy.plugins().is_empty() {
+        warn!("no plugin is active: changes go nowhere until one is");
+    }
+    let (beside, judged) = Beside::new();
+    let neighbours = pipeline::Neighbours {
+        log: log.clone(),
+        bus,
+        registry: registry.clone(),
+        loader: loader.clone(),
+        beside: beside.clone(),
+    };
+    let (pipeline, orders) = Pipeline::new(partition, neighbours, policy, set)?;
+    let neighbours = deploy::Neighbours { registry, loader, log, partition, orders, beside };
+    let (deployer, mirror) = Deployer::new(neighbours, judged);
+    Ok(Policies { pipeline, mirror, deployer })
+}
+
+async fn open_stores(config: &Config) -> Result<Stores, AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
     let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
+    let registry = Registry::open(state.clone(), &config.data).await?;
     let bus = LocalBus::open(state, history).await?;
     let segments = segments::Config {
         bytes_max: config.log.bytes_max,
@@ -206,7 +316,7 @@ async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<LocalBu
         ..segments::Config::new(config.data.join("log"))
     };
     let log = tokio::task::spawn_blocking(move || Segments::open(segments)).await??;
-    Ok((Arc::new(log), Arc::new(bus)))
+    Ok(Stores { log: Arc::new(log), bus: Arc::new(bus), registry })
 }
 
 /// Lets the history go that is past its bounds, until stopped. What fails, fails for now only: the next round does

@@ -6,8 +6,8 @@
 //!                                  policy (WebAssembly)
 //! ```
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
-//! `bus`) know nobody. Movers (`source`, `effects`, `gateway`) know stores. The judge (`policy`) knows nobody.
-//! `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
+//! `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
+//! nobody. `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
 
 pub mod event;
 pub mod source;
@@ -15,14 +15,21 @@ pub mod log;
 pub mod policy;
 pub mod effects;
 pub mod bus;
+pub mod letters;
 pub mod gateway;
 
 pub mod pipeline;
 pub mod state;
 
+pub mod registry;
+pub mod deploy;
+pub mod admin;
+
 pub mod app;
 pub mod backoff;
 pub mod config;
+pub mod failpoint;
+pub mod http;
 pub mod limits;
 pub mod shutdown;
 pub mod telemetry;

@@ -97,6 +97,23 @@ pub const ROUTES_PER_CHANGE_MAX: usize = 1_024;
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The name of an event.
 pub const EVENT_BYTES_MAX: usize = 128;
+/// What names an author, an item or a user.
+pub const ID_BYTES_MAX: usize = 255;
+/// A topic; Kafka's own limit.
+pub const TOPIC_BYTES_MAX: usize = 249;
+/// The key of a cache entry or of a topic's record.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// A name or payload of a route where it is shown to people; the rest is cut off.
+pub const SHOWN_PAYLOAD_BYTES_MAX: usize = 256;
+/// Calls of one plugin that may fail within one evaluation; one more, and the evaluation stops. To find one change that
+/// hurts among 256 takes ten.
+pub const PLUGIN_FAULTS_MAX: usize = 32;
+/// All that a gate is told in one call.
+pub const GATE_BYTES_MAX: usize = 1 << 20;
+/// Differences that a comparison shows in full; further ones are counted.
+pub const COMPARISON_EXAMPLES_MAX: usize = 20;
+/// Effects of one change in such an example, on either side; further ones are counted.
+pub const COMPARISON_EFFECTS_MAX: usize = 16;
 /// Plugins that run at once.
 pub const PLUGINS_COUNT_MAX: usize = 256;
 /// A pattern of a grant.
@@ -109,6 +126,10 @@ pub const SUBSCRIPTION_COLUMNS_MAX: usize = 256;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1_024;
 /// Log lines of one plugin in one second; further ones are counted only.
 pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
+/// Recent log lines of one plugin that are kept for people to look at.
+pub const PLUGIN_LINES_COUNT_MAX: usize = 200;
+/// Log lines that wait for who follows them.
+pub const PLUGIN_LINES_QUEUE_COUNT_MAX: usize = 1_024;
 /// Core instances that one component is made of; `wit-component` makes three.
 pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 8;
 /// Tables of all core instances of one component; `wit-component` makes two.
@@ -133,6 +154,40 @@ pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The child process that compiles a plugin: its time.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
+// Registry and deployments.
+
+/// Uploaded components that are kept; past it the oldest that nothing active needs go.
+pub const COMPONENTS_COUNT_MAX: usize = 512;
+/// Generations of all plugins that are remembered; past it the oldest that are not active go.
+pub const GENERATIONS_COUNT_MAX: i64 = 10_000;
+/// Records of which plugin set judged from which offset on; past it the oldest go.
+pub const SETS_COUNT_MAX: i64 = 10_000;
+/// Entries of the audit list; past it the oldest go.
+pub const AUDIT_COUNT_MAX: i64 = 10_000;
+/// Entries that wait for who follows the audit list.
+pub const AUDIT_QUEUE_COUNT_MAX: usize = 1_024;
+/// All settings of one plugin.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
+/// Patterns of one grant.
+pub const PATTERNS_COUNT_MAX: usize = 256;
+/// Candidates that run beside what is active.
+pub const SHADOWS_COUNT_MAX: usize = 8;
+/// Batches that wait for a shadow; past it they are left out.
+pub const SHADOW_QUEUE_COUNT_MAX: usize = 8;
+/// Deployments that wait for the pipeline.
+pub const PIPELINE_QUEUE_COUNT_MAX: usize = 16;
+/// Changes that one check reads.
+pub const CHECK_COUNT_MAX: usize = 10_000;
+/// Changes that one plugin may fail on within [`QUARANTINE_WINDOW`]; one more, and it is quarantined.
+pub const QUARANTINE_FAULTS_MAX: usize = 100;
+/// See [`QUARANTINE_FAULTS_MAX`].
+pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
+
+// The large profile.
+
+/// A plugin's component. JavaScript's runtime makes it 12 MB, Python's 19 MB.
+pub const LARGE_PLUGIN_BYTES_MAX: usize = 48 << 20;
+
 // Bus.
 
 /// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.
@@ -153,6 +208,17 @@ pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub const HISTORY_SCAN_COUNT_MAX: usize = 16_384;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
+
+// Dead letters.
+
+/// Replays that were begun and are not applied; their letters stay, beyond [`DEAD_LETTERS_COUNT_MAX`] too.
+pub const REPLAYS_COUNT_MAX: usize = 1_000;
+/// Dead letters in one list.
+pub const LETTERS_READ_COUNT_MAX: usize = 256;
+/// Bytes of the changes of one list of dead letters, unless the first alone has more.
+pub const LETTERS_READ_BYTES_MAX: usize = 4 << 20;
+/// Changes of the log that a replay looks at, to tell whether its own is outdated.
+pub const REPLAY_SCAN_COUNT_MAX: u64 = 1_000_000;
 
 // State.
 
@@ -216,5 +282,30 @@ pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 pub const RESUME_ID_BYTES_MAX: usize = 512;
 /// Channels in one page of the list of channels.
 pub const CHANNELS_PAGE_COUNT_MAX: usize = 1_000;
+// Admin listener.
+
+/// Connections at once.
+pub const ADMIN_CONNECTIONS_COUNT_MAX: usize = 64;
+/// Uploads and checks at once: each holds a component.
+pub const ADMIN_UPLOADS_COUNT_MAX: usize = 2;
+/// What a form may have around a component.
+pub const UPLOAD_FORM_BYTES_MAX: usize = 16 << 10;
+/// A body of JSON.
+pub const ADMIN_JSON_BYTES_MAX: usize = 256 << 10;
+/// From the end of a request's head to the end of its body.
+pub const ADMIN_BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// A token that a person chose: shorter ones could be guessed.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// A token.
+pub const ADMIN_TOKEN_BYTES_MAX: usize = 1_024;
+/// The name of who asks.
+pub const ADMIN_BY_BYTES_MAX: usize = 64;
+/// Between two looks whether the dashboard's figures have changed.
+pub const ADMIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries of one page of the audit list.
+pub const AUDIT_PAGE_COUNT_MAX: usize = 1_000;
+/// Changes of the log that one request gets.
+pub const CHANGES_COUNT_MAX: u64 = 100_000;
+
 /// From the order to stop until connections are cut.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);

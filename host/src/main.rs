@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+#[cfg(debug_assertions)]
+use twohop::failpoint;
 use twohop::{app, config, policy, telemetry};
 
 /// From a commit in a database to a person's screen.
@@ -35,6 +37,13 @@ enum Command {
     /// Make, build and look after plugins.
     #[command(subcommand)]
     Plugin(cli::Plugin),
+    /// Look at the changes that plugins could not digest.
+    #[command(subcommand)]
+    DeadLetters(cli::DeadLetters),
+    /// Let a paused pipeline go on.
+    Resume(cli::Resume),
+    /// Print the newest changes of the log, a JSON object a line.
+    Changes(cli::Changes),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
@@ -61,17 +70,25 @@ fn run(command: Command) -> anyhow::Result<()> {
             let filter = config::log_filter();
             telemetry::start(filter.as_deref())
                 .with_context(|| format!("{} is not a filter", config::LOG_VARIABLE))?;
+            #[cfg(debug_assertions)]
+            if let Some(failpoint) = config::failpoint() {
+                failpoint::arm(&failpoint);
+            }
             let config = config::load(&config, &config::Overrides { data, listen })?;
             let program = config::program().context("cannot find this program's own file")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-            let served = runtime.block_on(app::serve(config, program, |address| {
-                println!("listening on http://{address}");
+            let served = runtime.block_on(app::serve(config, program, |addresses| {
+                println!("admin on http://{}", addresses.admin);
+                println!("listening on http://{}", addresses.clients);
             }));
             // Whatever still waits in a blocking call has nothing left to do.
             runtime.shutdown_background();
             Ok(served?)
         }
         Command::Plugin(command) => cli::plugin(&command),
+        Command::DeadLetters(command) => cli::dead_letters(&command),
+        Command::Resume(arguments) => cli::resume(&arguments),
+        Command::Changes(arguments) => cli::changes(&arguments),
         Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
     }
 }

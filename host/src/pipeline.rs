@@ -1,32 +1,73 @@
-//! The pipeline: one partition's loop, read → evaluate → apply → commit.
+//! The pipeline: one partition's loop, read → evaluate → apply → commit, and between two batches what it is told.
 //!
-//! In: records of the change log, from the offset that the bus has committed. Out: batches for the bus.
+//! In: records of the change log, from the offset that the bus has committed; orders. Out: batches for the bus.
 //!
 //! Invariants:
 //! - the offset that a batch commits is durable together with its effects, so a crash at any point repeats nothing
 //!   and leaves nothing out: what was applied lies behind the offset, what was not is read again;
+//! - which plugins judge an offset is durable before its first effect (`swap`), so what is read again is judged by
+//!   the same ones;
 //! - the change log is told of an offset only after that, so retention keeps whatever may be read again;
+//! - a replay whose dead letter is gone (it was replayed or discarded before) has no effects;
 //! - a full disk is waited for; nothing else that fails is tried again.
 //!
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+mod beside;
+mod orders;
+mod prepare;
+mod quarantine;
+mod swap;
+#[cfg(test)]
+mod replays;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use beside::{Beside, Judged};
+pub use orders::{OrderError, Orders};
+pub use prepare::{PrepareError, prepare};
+
+use orders::{Order, Ordered};
+use quarantine::Faults;
+use swap::Obeyed;
+
 use crate::backoff::Backoff;
-use crate::bus::{Batch, Bus, BusError, DeadLetter};
+use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
 use crate::effects;
-use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
+use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
+use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
-use crate::policy::{Policy, Rejection};
+use crate::policy::{self, Activation, Evaluation, Loader, OnFault, Policy, Rejection};
+use crate::registry::{Action, HOST, Note, PluginSet, Registry, RegistryError, Standing, Step};
 
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
+
+/// Whether a pipeline runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Running,
+    /// It waits for somebody to decide: for `resume`, or for another plugin in place of the one that failed.
+    Paused {
+        /// The plugin, whose `on_fault` is `pause`.
+        plugin: Arc<str>,
+        /// The first change that it failed on.
+        offset: Offset,
+        /// What went wrong.
+        fault: String,
+    },
+}
 
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +78,9 @@ pub enum PipelineError {
     /// The bus refuses.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The registry refuses.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A record is not readable.
     #[error("cannot decode the change at offset {offset} of partition {}", partition.0)]
     Decode {
@@ -68,28 +112,86 @@ pub struct Pipeline {
     partition: Partition,
     log: Arc<dyn ChangeLog>,
     bus: Arc<dyn Bus>,
+    registry: Registry,
+    loader: Arc<Loader>,
     policy: Policy,
+    /// What the policy is, as the registry has it.
+    set: PluginSet,
     decoder: Decoder,
+    ordered: Ordered,
+    beside: Beside,
+    faults: Faults,
+    /// What stopped the pipeline, and may be set aside.
+    excused: Option<Offset>,
+}
+
+/// Whom a pipeline stands between.
+pub struct Neighbours {
+    /// Where changes come from.
+    pub log: Arc<dyn ChangeLog>,
+    /// Where their effects go.
+    pub bus: Arc<dyn Bus>,
+    /// Where plugin sets are kept.
+    pub registry: Registry,
+    /// What loads the generation that takes over.
+    pub loader: Arc<Loader>,
+    /// Who looks on.
+    pub beside: Beside,
+}
+
+/// Whether there is more to do.
+#[derive(PartialEq, Eq)]
+enum Stepped {
+    On,
+    Stopped,
+}
+
+/// What comes next.
+enum Next {
+    Records(Vec<Record>),
+    Order(Order),
+    Stop,
 }
 
 impl Pipeline {
-    /// Joins the three, and makes the pipeline known to the change log.
+    /// Joins them, and makes the pipeline known to the change log. `policy` has the plugins of `set`, which owns the
+    /// committed offset.
     ///
     /// # Errors
     /// If the change log does not hold what comes next.
     pub fn new(
         partition: Partition,
-        log: Arc<dyn ChangeLog>,
-        bus: Arc<dyn Bus>,
-        policy: Policy,
-    ) -> Result<Self, PipelineError> {
+        neighbours: Neighbours,
+        mut policy: Policy,
+        set: PluginSet,
+    ) -> Result<(Self, Orders), PipelineError> {
+        let Neighbours { log, bus, registry, loader, beside } = neighbours;
         let committed = bus.committed(partition);
         let end = log.bounds(partition).end;
         if committed > end {
             return Err(PipelineError::LogBehind { partition, committed, end });
         }
         log.commit(CONSUMER, partition, committed);
-        Ok(Self { partition, log, bus, policy, decoder: Decoder::default() })
+        for member in set.members().iter().filter(|member| member.standing == Standing::Quarantined) {
+            policy.quarantine(&member.plugin);
+        }
+        let (orders, ordered) = orders::orders();
+        let (decoder, faults) = (Decoder::default(), Faults::default());
+        let pipeline = Self {
+            partition,
+            log,
+            bus,
+            registry,
+            loader,
+            policy,
+            set,
+            decoder,
+            ordered,
+            beside,
+            faults,
+            excused: None,
+        };
+        Ok((pipeline, orders))
     }
 
     /// Runs until stopped. Blocks its thread: plugins are called synchronously.
@@ -97,32 +199,172 @@ impl Pipeline {
     /// # Errors
     /// Whatever does not heal by itself.
     pub fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), PipelineError> {
-        loop {
-            let from = self.bus.committed(self.partition);
-            let read = self.log.read(self.partition, from, BATCH_COUNT_MAX, BATCH_BYTES_MAX);
-            let Some(records) = runtime.block_on(stop.run_until_cancelled(read)) else { return Ok(()) };
-            let batch = self.evaluate(&records?)?;
-            let next = batch.offsets.end;
-            if runtime.block_on(apply(&*self.bus, batch, stop))? == Applied::Stopped {
-                return Ok(());
+        while self.step(runtime, stop)? == Stepped::On {}
+        Ok(())
+    }
+
+    /// One batch or one order, whichever comes first.
+    fn step(&mut self, runtime: &Handle, stop: &CancellationToken) -> Result<Stepped, PipelineError> {
+        let mut records = match runtime.block_on(self.next(stop))? {
+            Next::Records(records) => records,
+            Next::Order(order) => {
+                self.obey(order, runtime);
+                return Ok(Stepped::On);
             }
-            self.log.commit(CONSUMER, self.partition, next);
+            Next::Stop => return Ok(Stepped::Stopped),
+        };
+        // Where replays stand whose letters are gone. The bus alone can tell, in the commit itself.
+        let mut left_out = HashSet::new();
+        loop {
+            let judged = self.judge(&mut records, &left_out, runtime, stop)?;
+            let Some(batch) = judged else { return Ok(Stepped::On) };
+            let next = batch.offsets.end;
+            failpoint!("batch-before-apply");
+            match runtime.block_on(apply(&*self.bus, batch, stop)) {
+                Ok(Applied::Durably) => {
+                    failpoint!("batch-after-apply");
+                    self.log.commit(CONSUMER, self.partition, next);
+                    self.beside.tell(records, &self.set);
+                    return Ok(Stepped::On);
+                }
+                Ok(Applied::Stopped) => return Ok(Stepped::Stopped),
+                Err(BusError::NotDue { offsets }) => left_out.extend(offsets),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
-    fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
-        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
-        let evaluation = self.policy.evaluate(&mut changes);
-        let dead_letters =
-            evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
+    /// Orders first: changes may come without end.
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Next, PipelineError> {
+        let from = self.bus.committed(self.partition);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(Next::Stop),
+            Some(order) = self.ordered.queue.recv() => Ok(Next::Order(order)),
+            records = self.log.read(self.partition, from, BATCH_COUNT_MAX, BATCH_BYTES_MAX) => {
+                Ok(Next::Records(records?))
+            }
+        }
+    }
+
+    /// Judges records, or the first few of them. Nothing, if that changed who judges: then they are read again.
+    fn judge(
+        &mut self,
+        records: &mut Vec<Record>,
+        left_out: &HashSet<Offset>,
+        runtime: &Handle,
+        stop: &CancellationToken,
+    ) -> Result<Option<Batch>, PipelineError> {
+        let judged = loop {
+            let judged = self.evaluate(records, left_out)?;
+            if let Some(plugin) = judged.evaluation.failing {
+                let Activation { plugin, on_fault, .. } = self.policy.plugins()[plugin].activation().clone();
+                if on_fault == OnFault::Pause && records.len() > 1 {
+                    // It ended before the first change that hurts was found.
+                    records.truncate(records.len() / 2);
+                    continue;
+                }
+                self.quarantine(&plugin, runtime, stop)?;
+                return Ok(None);
+            }
+            let Some(pause) = judged.evaluation.pause else { break judged };
+            let rejection = &judged.evaluation.rejected[pause];
+            let at = judged.records[rejection.change];
+            let offset = records[at].offset;
+            match at {
+                0 if self.excused != Some(offset) => {
+                    let (plugin, fault) = (rejection.name.clone(), rejection.cause.to_string());
+                    self.pause(Flow::Paused { plugin, offset, fault }, runtime, stop);
+                    return Ok(None);
+                }
+                0 if records.len() == 1 => break judged,
+                // What is excused is applied by itself, and before it what comes before it.
+                at => records.truncate(at.max(1)),
+            }
+        };
+        if let Some(plugin) = self.faults.note(&quarantine::faults(&judged.evaluation), Instant::now()) {
+            self.quarantine(&plugin, runtime, stop)?;
+            return Ok(None);
+        }
+        Ok(Some(self.batch(records, judged)))
+    }
+
+    fn evaluate(
+        &mut self,
+        records: &[Record],
+        left_out: &HashSet<Offset>,
+    ) -> Result<Judgment, PipelineError> {
+        let mut judged = Judgment::default();
+        for (at, record) in records.iter().enumerate() {
+            if left_out.contains(&record.offset) {
+                continue;
+            }
+            let change = self.decode(record)?;
+            if let Some(Replay { letter, router, .. }) = &change.replay {
+                judged.replayed.push(Replayed { offset: record.offset, letter: *letter });
+                if let Some(router) = router.as_deref().filter(|router| !self.has_plugin(router)) {
+                    judged.dead_letters.push(without_plugin(router, record));
+                    continue;
+                }
+            }
+            judged.changes.push(change);
+            judged.records.push(at);
+        }
+        judged.evaluation = self.policy.evaluate(&mut judged.changes);
+        Ok(judged)
+    }
+
+    /// Waits for somebody to decide, and does what they say.
+    fn pause(&mut self, flow: Flow, runtime: &Handle, stop: &CancellationToken) {
+        let Flow::Paused { plugin, offset, fault } = &flow else { return };
+        error!(plugin = &**plugin, offset = offset.0, fault, "paused, as the plugin's `on_fault` says");
+        let mut note = Note::new(HOST, Action::Paused);
+        note.plugin = Some(plugin.to_string());
+        note.from = Some(*offset);
+        note.text.clone_from(fault);
+        if let Err(error) =
+            runtime.block_on(self.registry.record(Step { notes: vec![note], ..Step::default() }))
+        {
+            warn!(%error, "the audit list does not say so");
+        }
+        self.ordered.flow.send_replace(flow);
+        loop {
+            let order = async {
+                tokio::select! {
+                    () = stop.cancelled() => None,
+                    Some(order) = self.ordered.queue.recv() => Some(order),
+                }
+            };
+            match runtime.block_on(order).map(|order| self.obey(order, runtime)) {
+                Some(Obeyed::No) => {}
+                Some(Obeyed::Yes) => break info!("processing goes on"),
+                None => break,
+            }
+        }
+        self.ordered.flow.send_replace(Flow::Running);
+    }
+
+    fn batch(&self, records: &[Record], judged: Judgment) -> Batch {
+        let Judgment { changes, records: at, evaluation, mut dead_letters, replayed } = judged;
+        let rejected = evaluation.rejected.into_iter();
+        dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
+        for letter in &dead_letters {
+            let DeadLetter { plugin, offset, fault, .. } = letter;
+            warn!(plugin, offset = offset.0, fault, "change set aside");
+        }
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
-        Ok(Batch {
+        Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),
             messages: effects::messages(&changes, evaluation.routes),
             dead_letters,
-        })
+            replayed,
+        }
+    }
+
+    fn has_plugin(&self, name: &str) -> bool {
+        self.policy.plugins().iter().any(|plugin| &*plugin.activation().plugin == name)
     }
 
     fn decode(&mut self, record: &Record) -> Result<Change, PipelineError> {
@@ -134,17 +376,44 @@ impl Pipeline {
     }
 }
 
-fn dead_letter(rejection: Rejection, records: &[Record]) -> DeadLetter {
-    let record = &records[rejection.change];
-    let letter = DeadLetter {
+/// What was made of records.
+#[derive(Default)]
+struct Judgment {
+    changes: Vec<Change>,
+    /// For each change, which of the records it was.
+    records: Vec<usize>,
+    evaluation: Evaluation,
+    /// Replays that nobody can take.
+    dead_letters: Vec<DeadLetter>,
+    replayed: Vec<Replayed>,
+}
+
+fn dead_letter(record: &Record, rejection: Rejection) -> DeadLetter {
+    DeadLetter {
         offset: record.offset,
         plugin: rejection.name.to_string(),
+        generation: rejection.generation,
         digest: rejection.digest.to_string(),
+        stage: match rejection.stage {
+            policy::Stage::Filter => Stage::Filter,
+            _ => Stage::Router,
+        },
         fault: rejection.cause.to_string(),
         record: record.payload.clone(),
-    };
-    warn!(plugin = letter.plugin, offset = letter.offset.0, fault = letter.fault, "change set aside");
-    letter
+    }
+}
+
+/// A replay whose plugin has gone meanwhile.
+fn without_plugin(router: &str, record: &Record) -> DeadLetter {
+    DeadLetter {
+        offset: record.offset,
+        plugin: router.to_owned(),
+        generation: 0,
+        digest: String::new(),
+        stage: Stage::Router,
+        fault: "the plugin is not active: activate it, then replay the change again".to_owned(),
+        record: record.payload.clone(),
+    }
 }
 
 #[derive(PartialEq, Eq)]

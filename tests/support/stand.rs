@@ -85,6 +85,18 @@ impl Stand {
             .with_context(|| format!("no `{part}` in:\n{}", self.host.stderr()))
     }
 
+    /// Where operators connect; another port after each restart.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.host.admin()
+    }
+
+    /// The file with what operators have to know.
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.data.join("admin-token")
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -96,7 +108,7 @@ fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result
     let quoted: Vec<_> = setup.tables.iter().map(|table| format!("\"{table}\"")).collect();
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
-        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
+        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
          [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
         data.display(),
         quoted.join(", "),

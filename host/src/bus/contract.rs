@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Batch, Bus, BusError, DeadLetter, Kept};
+pub(crate) use super::local::LocalBus as Local;
+pub(crate) use super::local::tests::local;
+use super::{Batch, Bus, BusError, DeadLetter, Kept, Stage};
 use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
 
 /// Where one bus lives.
@@ -71,7 +73,7 @@ fn message(channel_name: &str, payload: &str) -> Message {
 /// A batch of one change for each message.
 pub(crate) fn batch(partition: Partition, from: u64, messages: Vec<Message>) -> Batch {
     let offsets = Offset(from)..Offset(from + messages.len() as u64);
-    Batch { partition, offsets, messages, dead_letters: vec![] }
+    Batch { partition, offsets, messages, dead_letters: vec![], replayed: vec![] }
 }
 
 /// A batch of so many messages of one channel, with the offset as payload.
@@ -374,7 +376,9 @@ async fn walk<H: Home>(home: H, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 batch.dead_letters.push(DeadLetter {
                     offset: batch.offsets.start,
                     plugin: "router".into(),
+                    generation: 1,
                     digest: "00".into(),
+                    stage: Stage::Router,
                     fault: "it trapped".into(),
                     record: Bytes::from_static(b"record"),
                 });

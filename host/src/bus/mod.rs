@@ -10,10 +10,11 @@
 //!
 //! Absent on purpose: connections and subscriptions (`gateway`), and what a payload means.
 //!
-//! To add a bus: implement [`Bus`], run `contract.rs` on it, add a case in `app.rs`.
+//! To add a bus: implement [`Bus`] and [`Letters`], run `contract.rs` on it, add a case in `app.rs`.
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod letter;
 pub mod local;
 
 use std::ops::Range;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+
+pub use letter::{Begun, DeadLetter, Discard, KeptLetter, LetterState, Letters, Replayed, Stage};
 
 use crate::event::{Channel, Epoch, Message, Offset, Partition, Sequence};
 
@@ -44,21 +47,8 @@ pub struct Batch {
     pub messages: Vec<Message>,
     /// What a policy could not digest.
     pub dead_letters: Vec<DeadLetter>,
-}
-
-/// A change that a plugin could not digest, set aside with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The change's place.
-    pub offset: Offset,
-    /// The plugin.
-    pub plugin: String,
-    /// Its digest, in hexadecimal.
-    pub digest: String,
-    /// What went wrong.
-    pub fault: String,
-    /// The change as the change log holds it.
-    pub record: bytes::Bytes,
+    /// Which of the changes are replays of dead letters.
+    pub replayed: Vec<Replayed>,
 }
 
 /// Why the bus could not do what was asked.
@@ -80,6 +70,13 @@ pub enum BusError {
         /// The batch's first offset.
         from: Offset,
     },
+    /// The dead letters of some replays were replayed or discarded before; nothing of the batch is applied. Worth
+    /// another try without these.
+    #[error("the dead letters of {} replays are gone", offsets.len())]
+    NotDue {
+        /// Where the replays stand.
+        offsets: Vec<Offset>,
+    },
     /// The store refuses.
     #[error("the history's store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -91,8 +88,8 @@ pub trait Bus: Send + Sync + 'static {
     /// The life of this history.
     fn epoch(&self) -> Epoch;
 
-    /// Applies a batch: its kept messages, its dead letters and its committed offset become durable as one, then
-    /// followers see the messages. A batch that lies behind the committed offset is done already and changes
+    /// Applies a batch: its kept messages, its dead letters and its committed offset become durable as one, and the
+    /// letters that it replays are gone; then followers see the messages. A batch that lies behind the committed offset is done already and changes
     /// nothing. On an error nothing of it is applied. Cancelling leaves it open whether it was applied.
     async fn apply(&self, batch: Batch) -> Result<(), BusError>;
 

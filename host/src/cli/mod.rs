@@ -1,14 +1,29 @@
-//! The commands for people who write plugins and look after them: `twohop plugin …`, a file each.
+//! The commands for people who write plugins and look after them, a file each.
 //!
-//! In: arguments. Out: a line or two on stdout of what was done, or an error that says what to do. Absent on purpose:
-//! `serve` and the program's own child process, which `main` starts itself.
+//! In: arguments. Out: a line or two on stdout of what was done, or an error that says what to do. What is done to a
+//! running server goes through its admin listener (`server`). Absent on purpose: `serve` and the program's own child
+//! process, which `main` starts itself.
 //!
 //! To add a command: a variant of [`Plugin`], a line in [`plugin`], a file with its `Arguments` and its `run`.
 
+mod activate;
+mod audit;
 mod build;
+mod candidate;
+mod compare;
+mod letters;
+mod list;
+mod logs;
 mod new;
+mod pipeline;
+mod server;
+mod table;
+mod upload;
 
 use clap::Subcommand;
+
+pub(crate) use letters::{DeadLetters, run as dead_letters};
+pub(crate) use pipeline::{Changes, Resume, changes, resume};
 
 /// What can be asked of `twohop plugin`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +32,26 @@ pub(crate) enum Plugin {
     New(new::Arguments),
     /// Build a plugin's crate as a component.
     Build(build::Arguments),
+    /// Give a component to a running server.
+    Upload(upload::Arguments),
+    /// List the plugins of a running server.
+    List(list::List),
+    /// Show a plugin and its generations.
+    Show(list::Show),
+    /// Ask a candidate, and what is active, about the newest changes.
+    Check(compare::Check),
+    /// Let a candidate run beside what is active, without effects.
+    Shadow(compare::Shadow),
+    /// Let a component judge from the next batch on.
+    Activate(activate::Activate),
+    /// Let an earlier generation judge again.
+    RollBack(activate::RollBack),
+    /// Let a plugin judge no more.
+    Deactivate(activate::Deactivate),
+    /// Show what a plugin writes to its log.
+    Logs(logs::Arguments),
+    /// Show who did what.
+    Audit(audit::Arguments),
 }
 
 /// Does what was asked.
@@ -24,5 +59,15 @@ pub(crate) fn plugin(command: &Plugin) -> anyhow::Result<()> {
     match command {
         Plugin::New(arguments) => new::run(arguments),
         Plugin::Build(arguments) => build::run(arguments),
+        Plugin::Upload(arguments) => upload::run(arguments),
+        Plugin::List(arguments) => list::list(arguments),
+        Plugin::Show(arguments) => list::show(arguments),
+        Plugin::Check(arguments) => compare::check(arguments),
+        Plugin::Shadow(arguments) => compare::shadow(arguments),
+        Plugin::Activate(arguments) => activate::activate(arguments),
+        Plugin::RollBack(arguments) => activate::roll_back(arguments),
+        Plugin::Deactivate(arguments) => activate::deactivate(arguments),
+        Plugin::Logs(arguments) => logs::run(arguments),
+        Plugin::Audit(arguments) => audit::run(arguments),
     }
 }

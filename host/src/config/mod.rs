@@ -26,6 +26,17 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("gateway.listen", "`127.0.0.1:8080`", "Address and port for clients. Port 0 takes a free one."),
     ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection: 1s to 20s."),
+    ("admin.listen", "`127.0.0.1:8081`", "Address and port for operators. Port 0 takes a free one."),
+    (
+        "admin.token",
+        "made at the first start",
+        "What operators have to know, 16 characters at least. What is made is in `admin-token` of the data folder.",
+    ),
+    (
+        "admin.token_file",
+        "",
+        "A file that holds the token, instead of `token`, so that no secret stands here.",
+    ),
     (
         "log.bytes_max",
         "`8GiB`",
@@ -50,6 +61,25 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("plugin.*.file", "", "The component. A relative path begins at the file's folder."),
     ("plugin.*.settings.*", "", "Whatever the plugin asks for; every value is a text."),
+    ("plugin.*.order", "`0`", "Plugins run in this order, those of one order by name."),
+    (
+        "plugin.*.on_fault",
+        "`set-aside`",
+        "What happens with a change that the plugin fails on: `set-aside` makes it a dead letter, `pause` stops all \
+         processing until somebody decides.",
+    ),
+    (
+        "plugin.*.grants.channels",
+        "`[\"*\"]`",
+        "Channels that it may publish to: names, or with `*` at their end all that begin so.",
+    ),
+    (
+        "plugin.*.grants.audience",
+        "`false`",
+        "Whether it may post to followers. This host has no timelines yet.",
+    ),
+    ("plugin.*.grants.topics", "`[]`", "Topics of other services, likewise. This host has none yet."),
+    ("plugin.*.grants.cache", "`[]`", "Cache keys that it may delete, likewise. This host has no cache yet."),
 ];
 
 /// Prefix of the variables that override keys: `gateway.listen` is `TWOHOP_GATEWAY_LISTEN`.
@@ -62,6 +92,23 @@ pub const LOG_VARIABLE: &str = "TWOHOP_LOG";
 #[must_use]
 pub fn log_filter() -> Option<String> {
     std::env::var(LOG_VARIABLE).ok()
+}
+
+/// The variable that arms a failpoint, such as `batch-after-apply:3`. It is no key, and not there in a release.
+#[cfg(debug_assertions)]
+const FAILPOINT_VARIABLE: &str = "TWOHOP_FAILPOINT";
+
+/// What [`FAILPOINT_VARIABLE`] says.
+#[cfg(debug_assertions)]
+#[must_use]
+pub fn failpoint() -> Option<String> {
+    std::env::var(FAILPOINT_VARIABLE).ok()
+}
+
+/// Who runs this program, as far as the environment says.
+#[must_use]
+pub fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
 }
 
 /// This program's own file.
@@ -119,6 +166,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The public listener.
     pub gateway: Gateway,
+    /// The admin listener.
+    pub admin: Admin,
     /// The change log.
     pub log: Log,
     /// The history of messages.
@@ -136,6 +185,25 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// Between two signs of life on a quiet connection.
     pub heartbeat: Duration,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// What operators have to know; none if it is to be made.
+    pub token: Option<Secret>,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// Retention of the change log.
@@ -199,6 +267,43 @@ pub struct Plugin {
     pub file: PathBuf,
     /// Its settings.
     pub settings: BTreeMap<String, String>,
+    /// Plugins run in this order, those of one order by name.
+    pub order: i32,
+    /// What happens with a change that it fails on.
+    pub on_fault: OnFault,
+    /// What its routes may touch.
+    pub grants: Grants,
+}
+
+/// What happens with a change that a plugin fails on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFault {
+    /// It becomes a dead letter.
+    #[default]
+    SetAside,
+    /// Processing stops.
+    Pause,
+}
+
+/// What a plugin's routes may touch; every list is one of patterns.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Channels.
+    pub channels: Vec<String>,
+    /// Whether it may post to followers.
+    pub audience: bool,
+    /// Topics.
+    pub topics: Vec<String>,
+    /// Cache keys.
+    pub cache: Vec<String>,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self { channels: vec!["*".into()], audience: false, topics: Vec::new(), cache: Vec::new() }
+    }
 }
 
 /// What flags say; they override everything.
@@ -219,6 +324,8 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
         .map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
     let variables =
         std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) && name != LOG_VARIABLE);
+    #[cfg(debug_assertions)]
+    let variables = variables.filter(|(name, _)| name != FAILPOINT_VARIABLE);
     parse(&text, file, variables, overrides)
 }
 
@@ -332,15 +439,20 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
         section = inner.as_table_mut().expect("check_keys has found a section here");
     }
     // A variable is text; where a key wants another type, the text is that type's TOML.
-    let value = match (name, value.parse::<i64>()) {
-        ("tables", _) => toml::Value::Array(value.split(',').map(|table| table.trim().into()).collect()),
-        ("count_max" | "bytes_max", Ok(number)) => toml::Value::Integer(number),
+    let value = match (name, value.parse::<i64>(), value.parse::<bool>()) {
+        ("tables" | "channels" | "topics" | "cache", ..) => {
+            toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
+        }
+        ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
+        ("count_max" | "bytes_max" | "order", Ok(number), _) => toml::Value::Integer(number),
         _ => toml::Value::String(value),
     };
     // Of two keys that say the same, the variable's counts.
     match name {
         "url" => drop(section.remove("url_file")),
         "url_file" => drop(section.remove("url")),
+        "token" => drop(section.remove("token_file")),
+        "token_file" => drop(section.remove("token")),
         _ => {}
     }
     section.insert(name.to_owned(), value);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Snapshot, units};
+use super::{Grants, OnFault, Snapshot, units};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct Config {
     data: Option<PathBuf>,
     #[serde(default)]
     gateway: Gateway,
+    #[serde(default)]
+    admin: Admin,
     #[serde(default)]
     log: Log,
     #[serde(default)]
@@ -32,6 +34,14 @@ struct Gateway {
     listen: Option<SocketAddr>,
     #[serde(default, deserialize_with = "units::duration")]
     heartbeat: Option<Duration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Admin {
+    listen: Option<SocketAddr>,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -69,6 +79,12 @@ struct Plugin {
     file: PathBuf,
     #[serde(default)]
     settings: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    order: i32,
+    #[serde(default)]
+    on_fault: OnFault,
+    #[serde(default)]
+    grants: Grants,
 }
 
 impl Config {
@@ -102,6 +118,7 @@ impl Config {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 heartbeat,
             },
+            admin: self.admin.check(folder)?,
             log: super::Log {
                 bytes_max: log_bytes_max,
                 age_max: self.log.age_max.unwrap_or(limits::LOG_AGE_MAX),
@@ -145,6 +162,26 @@ impl Source {
     }
 }
 
+impl Admin {
+    fn check(self, folder: &Path) -> Result<super::Admin, super::ConfigError> {
+        let token = match (self.token, self.token_file) {
+            (token, None) => token,
+            (None, Some(file)) => {
+                let read = std::fs::read_to_string(folder.join(&file))
+                    .map_err(|error| value("admin.token_file", format!("{}: {error}", file.display())))?;
+                Some(read.trim().to_owned())
+            }
+            (Some(_), Some(_)) => {
+                return Err(value("admin", "needs `token` or `token_file`, not both".into()));
+            }
+        };
+        Ok(super::Admin {
+            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+            token: token.map(super::Secret),
+        })
+    }
+}
+
 impl Plugin {
     fn check(self, name: &str, folder: &Path) -> Result<super::Plugin, super::ConfigError> {
         let settings = self.settings.into_iter().map(|(key, setting)| match setting {
@@ -158,7 +195,8 @@ impl Plugin {
             )),
         });
         let settings = settings.collect::<Result<_, _>>()?;
-        Ok(super::Plugin { file: folder.join(self.file), settings })
+        let Self { order, on_fault, grants, .. } = self;
+        Ok(super::Plugin { file: folder.join(self.file), settings, order, on_fault, grants })
     }
 }
 

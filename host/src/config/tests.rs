@@ -140,6 +140,35 @@ fn sizes_and_durations_have_units() {
 }
 
 #[test]
+fn a_plugin_may_publish_everywhere_and_nothing_else_unless_it_is_said() {
+    let plugin = |text: &str| {
+        let text = format!("[plugin.p]\nfile = \"p.wasm\"\n{text}");
+        parse_with(&text, &[]).expect("it is right").plugins["p"].clone()
+    };
+    assert_eq!((plugin("").order, plugin("").on_fault), (0, OnFault::SetAside));
+    assert_eq!(plugin("").grants, Grants::default());
+    let said = plugin("order = -1\non_fault = \"pause\"\ngrants = { channels = [\"a:*\"], audience = true }");
+    assert_eq!((said.order, said.on_fault), (-1, OnFault::Pause));
+    let channels = vec!["a:*".to_owned()];
+    assert_eq!(said.grants, Grants { channels, audience: true, ..Grants::default() });
+    assert_eq!(
+        message("[plugin.p]\nfile = \"x\"\n[plugin.p.grants]\nchannel = []", &[]),
+        "etc/twohop.toml: unknown key `plugin.p.grants.channel`; did you mean `plugin.p.grants.channels`?"
+    );
+}
+
+#[test]
+fn a_variable_can_be_a_list_or_a_truth_value() {
+    let variables = [
+        ("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_CHANNELS", "a, b:*"),
+        ("TWOHOP_PLUGIN_ROW_ROUTER_GRANTS_AUDIENCE", "true"),
+    ];
+    let config = parse_with(FIVE_LINES, &variables).expect("the configuration is right");
+    let grants = &config.plugins["row-router"].grants;
+    assert_eq!((grants.channels.as_slice(), grants.audience), (&["a".into(), "b:*".into()][..], true));
+}
+
+#[test]
 fn a_url_is_not_printed() {
     let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
     assert!(!format!("{config:?}").contains("secret"));

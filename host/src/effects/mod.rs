@@ -3,7 +3,8 @@
 //! In: the changes of a batch and the routes that the policy gave them. Out: messages, in the order of the changes.
 //!
 //! Invariants:
-//! - a row's JSON is made once for each change that needs it, and shared by all its messages;
+//! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
+//!   messages;
 //! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from.
 //!
 //! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
@@ -16,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use crate::event::{Change, Message, row_to_json};
+use crate::event::{Change, Channel, EventName, Message, Retention, envelope_to_json, row_to_json};
 use crate::policy::{Directed, Payload, Route};
 
 /// Turns routes, ordered by change, into messages.
@@ -29,18 +30,16 @@ use crate::policy::{Directed, Payload, Route};
 pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
     let mut messages = Vec::with_capacity(routes.len());
     let mut said: HashSet<Message> = HashSet::new();
-    let mut row: Option<(usize, Bytes)> = None;
+    let (mut row, mut envelope) = (None, None);
     let mut previous = None;
     for Directed { change, route, .. } in routes {
         if previous.replace(change) != Some(change) {
             said.clear();
         }
-        let Route::Channel { channel, event, payload, retention } = route;
+        let Some((channel, event, payload, retention)) = channel(route) else { continue };
         let payload = match payload {
-            Payload::Row => match &row {
-                Some((of, json)) if *of == change => json.clone(),
-                _ => row.insert((change, row_json(&changes[change]))).1.clone(),
-            },
+            Payload::Row => made_once(&mut row, change, || row_json(&changes[change])),
+            Payload::Envelope => made_once(&mut envelope, change, || envelope_json(&changes[change])),
             Payload::Nothing => Bytes::new(),
             Payload::Json(bytes) | Payload::Text(bytes) => bytes,
             Payload::Bytes(bytes) => BASE64.encode(bytes).into(),
@@ -51,6 +50,34 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
         }
     }
     messages
+}
+
+/// What is for a channel. There is no store for anything else, so nobody is granted it: such a route never comes here.
+fn channel(route: Route) -> Option<(Channel, EventName, Payload, Retention)> {
+    match route {
+        Route::Channel { channel, event, payload, retention } => Some((channel, event, payload, retention)),
+        Route::Audience(_)
+        | Route::Inbox { .. }
+        | Route::Retract { .. }
+        | Route::Follow { .. }
+        | Route::Unfollow { .. }
+        | Route::Cache(_)
+        | Route::Topic { .. } => None,
+    }
+}
+
+/// What was made for the change, or is made now and kept.
+fn made_once(kept: &mut Option<(usize, Bytes)>, change: usize, make: impl FnOnce() -> Bytes) -> Bytes {
+    match kept {
+        Some((of, made)) if *of == change => made.clone(),
+        _ => kept.insert((change, make())).1.clone(),
+    }
+}
+
+fn envelope_json(change: &Change) -> Bytes {
+    let mut json = String::new();
+    envelope_to_json(change, &mut json);
+    json.into()
 }
 
 /// The new row, the old one of a delete, or `null` where there is none.
@@ -66,9 +93,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{
-        Channel, Column, Micros, Operation, Origin, Position, Retention, RowBuilder, Rows, Table, Value,
-    };
+    use crate::event::{Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
     fn change(id: i64, rows: Rows) -> Change {
         let table = Arc::new(Table {
@@ -98,6 +123,8 @@ mod tests {
         Directed { change, plugin, route }
     }
 
+    const ENVELOPE: &str = r#"{"before":null,"after":null,"source":{"name":"shop","ts_ms":0,"snapshot":"false","schema":"public","table":"orders","txId":1,"lsn":1},"op":"c","ts_ms":0}"#;
+
     fn texts(messages: &[Message]) -> Vec<(&str, &str)> {
         messages
             .iter()
@@ -118,6 +145,8 @@ mod tests {
             directed(2, 0, "a", Payload::Row),
             directed(2, 0, "d", Payload::Bytes(Bytes::from_static(&[0xFF, 0]))),
             directed(2, 1, "e", Payload::Json(Bytes::from_static(b"[1]"))),
+            directed(2, 1, "f", Payload::Envelope),
+            directed(2, 1, "g", Payload::Envelope),
         ];
         let messages = messages(&changes, routes);
         assert_eq!(
@@ -130,8 +159,11 @@ mod tests {
                 ("a", "null"),
                 ("d", "/wA="),
                 ("e", "[1]"),
+                ("f", ENVELOPE),
+                ("g", ENVELOPE),
             ]
         );
+        assert_eq!(messages[7].payload.as_ptr(), messages[8].payload.as_ptr(), "the envelope is shared");
         assert_eq!(messages[0].payload.as_ptr(), messages[1].payload.as_ptr(), "the JSON is shared");
     }
 

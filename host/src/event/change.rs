@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Position, Table};
+use super::{Position, Replay, Table};
 
 /// Microseconds since the Unix epoch, on the source's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,8 @@ pub struct Change {
     pub transaction: u64,
     /// When the transaction committed.
     pub committed_at: Micros,
+    /// Of which dead letter it is the replay. Everything else is then as it was the first time.
+    pub replay: Option<Replay>,
     pub(super) arena: Bytes,
     pub(super) row: Option<Box<[Cell]>>,
     pub(super) old: Option<Box<[Cell]>>,
@@ -161,36 +163,38 @@ impl Change {
         self.row().or_else(|| self.old())
     }
 
-    /// Appends the text of the key columns, joined by `,`; a `,` or `\` within a value is preceded by `\`.
-    /// Appends nothing for a change without a row or a table without a key.
+    /// Hides a column: in both rows its cell is [`Value::Masked`] from now on. What it held may still be among the
+    /// bytes of the arena, but no cell leads there.
+    ///
+    /// # Panics
+    /// If the table has no such column.
+    pub fn mask(&mut self, column: usize) {
+        for cells in [&mut self.row, &mut self.old].into_iter().flatten() {
+            cells[column] = Cell { kind: Kind::Masked, value: 0 };
+        }
+    }
+
+    /// Whether a column is hidden.
+    pub(super) fn is_masked(&self) -> bool {
+        [&self.row, &self.old].into_iter().flatten().flatten().any(|cell| cell.kind == Kind::Masked)
+    }
+
+    /// The same change, with an arena that has the bytes of its cells and no others.
+    pub(super) fn compact(&self) -> Self {
+        let mut builder = RowBuilder::default();
+        let [row, old] = [self.row(), self.old()].map(|row| {
+            row.map(|row| {
+                row.columns().for_each(|(_, value)| builder.push(value));
+                std::mem::take(&mut builder.cells).into_boxed_slice()
+            })
+        });
+        Self { arena: builder.arena.freeze(), row, old, ..self.clone() }
+    }
+
+    /// Appends the text of the row's key, see [`Row::write_key`]. Appends nothing for a change without a row.
     pub fn write_key(&self, out: &mut String) {
-        use std::fmt::Write;
-        let Some(row) = self.key_row() else { return };
-        let keys = self.table.columns.iter().enumerate().filter(|(_, column)| column.key);
-        for (nth, (index, _)) in keys.enumerate() {
-            if nth > 0 {
-                out.push(',');
-            }
-            match row.value(index) {
-                Value::Text(text) if !text.contains([',', '\\']) => out.push_str(text),
-                Value::Text(text) => {
-                    for character in text.chars() {
-                        if matches!(character, ',' | '\\') {
-                            out.push('\\');
-                        }
-                        out.push(character);
-                    }
-                }
-                Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
-                Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-                Value::Float(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-                Value::Bytes(bytes) => {
-                    for byte in bytes {
-                        write!(out, "{byte:02x}").expect("writing to a string cannot fail");
-                    }
-                }
-                Value::Null | Value::Unchanged | Value::Masked => {}
-            }
+        if let Some(row) = self.key_row() {
+            row.write_key(out);
         }
     }
 }
@@ -235,6 +239,37 @@ impl<'a> Row<'a> {
         let Cell { kind, value } = self.cells[column];
         let bytes = matches!(kind, Kind::Text | Kind::Bytes).then(|| &self.change.arena[span_range(value)]);
         (kind as u8, value, bytes)
+    }
+
+    /// Appends the text of the key columns, joined by `,`; a `,` or `\` within a value is preceded by `\`.
+    /// Appends nothing where the table has no key.
+    pub fn write_key(self, out: &mut String) {
+        use std::fmt::Write;
+        for (nth, (_, value)) in self.columns().filter(|(column, _)| column.key).enumerate() {
+            if nth > 0 {
+                out.push(',');
+            }
+            match value {
+                Value::Text(text) if !text.contains([',', '\\']) => out.push_str(text),
+                Value::Text(text) => {
+                    for character in text.chars() {
+                        if matches!(character, ',' | '\\') {
+                            out.push('\\');
+                        }
+                        out.push(character);
+                    }
+                }
+                Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
+                Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
+                Value::Float(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
+                Value::Bytes(bytes) => {
+                    for byte in bytes {
+                        write!(out, "{byte:02x}").expect("writing to a string cannot fail");
+                    }
+                }
+                Value::Null | Value::Unchanged | Value::Masked => {}
+            }
+        }
     }
 
     /// The columns of the row's table with their values, in the table's order.
@@ -304,6 +339,7 @@ impl RowBuilder {
             last,
             transaction,
             committed_at,
+            replay: None,
             arena: self.arena.freeze(),
             row: row.map(Vec::into_boxed_slice),
             old: old.map(Vec::into_boxed_slice),

@@ -5,14 +5,16 @@
 //! it once.
 //!
 //! ```text
-//! version u8 | operation u8 | flags u8 (1 last, 2 row, 4 old) | commit u64 | index u32 | transaction u64
-//! | committed_at i64 | source: u8 length, text | table block: u32 length, bytes
+//! version u8 | operation u8 | flags u8 (1 last, 2 row, 4 old, 8 replay) | commit u64 | index u32
+//! | transaction u64 | committed_at i64 | source: u8 length, text | table block: u32 length, bytes
+//! | if it is a replay: letter u64, first offset u64, router: u8 length, text (none: all routers)
 //! | for each row that is there, new then old: a kind u8 a column, then a value u64 a column | arena
 //! ```
 //! Integers are little-endian. The table block: schema, name (u16 length, text), column count u16, and for each
 //! column name, type (u16 length, text), key u8.
 //!
-//! Invariant: decoding what was encoded gives the same change; decoding anything else gives an error, never a panic.
+//! Invariants: decoding what was encoded gives the same change, also what an older program of this version encoded;
+//! decoding anything else gives an error, never a panic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,13 +22,14 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 
 use super::change::{Cell, Kind, span_range};
-use super::{Change, Column, Micros, Operation, Position, Table};
+use super::{Change, Column, LetterId, Micros, Offset, Operation, Position, Replay, Table};
 use crate::limits::DECODER_TABLES_MAX;
 
 const VERSION: u8 = 1;
 const LAST: u8 = 1;
 const ROW: u8 = 2;
 const OLD: u8 = 4;
+const REPLAY: u8 = 8;
 
 /// Why bytes are not a record of this version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Header<'a> {
     pub source: &'a str,
     /// Where the source stands with it.
     pub position: Position,
+    /// Whether the change is a dead letter that is handed over again: its position says nothing of the source then.
+    pub is_replay: bool,
 }
 
 impl<'a> Header<'a> {
@@ -61,16 +66,25 @@ impl<'a> Header<'a> {
     pub fn of(record: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { bytes: record, at: 0 };
         let fixed = Fixed::read(&mut reader)?;
-        Ok(Self { source: reader.text8("source")?, position: fixed.position })
+        let source = reader.text8("source")?;
+        Ok(Self { source, position: fixed.position, is_replay: fixed.flags & REPLAY != 0 })
     }
 }
 
 /// Encodes a change.
 ///
 /// # Panics
-/// If a name of the table is longer than its length field: sources refuse such names, PostgreSQL's have 63 bytes.
+/// If a name is longer than its length field: sources refuse such names, PostgreSQL's have 63 bytes.
 #[must_use]
 pub fn encode(change: &Change) -> Bytes {
+    if change.is_masked() {
+        // What was hidden must not be in the record either.
+        return encode_whole(&change.compact());
+    }
+    encode_whole(change)
+}
+
+fn encode_whole(change: &Change) -> Bytes {
     let rows = [change.row.as_deref(), change.old.as_deref()];
     let cells_count: usize = rows.iter().flatten().map(|cells| cells.len()).sum();
     let mut out =
@@ -78,18 +92,27 @@ pub fn encode(change: &Change) -> Bytes {
     let flag = |there: bool, bit: u8| if there { bit } else { 0 };
     out.put_u8(VERSION);
     out.put_u8(change.operation as u8);
-    out.put_u8(flag(change.last, LAST) | flag(change.row.is_some(), ROW) | flag(change.old.is_some(), OLD));
+    out.put_u8(
+        flag(change.last, LAST)
+            | flag(change.row.is_some(), ROW)
+            | flag(change.old.is_some(), OLD)
+            | flag(change.replay.is_some(), REPLAY),
+    );
     out.put_u64_le(change.position.commit);
     out.put_u32_le(change.position.index);
     out.put_u64_le(change.transaction);
     out.put_i64_le(change.committed_at.0);
-    out.put_u8(u8::try_from(change.table.source.len()).expect("the configuration bounds a source's name"));
-    out.put_slice(change.table.source.as_bytes());
+    encode_name(&change.table.source, &mut out);
     let length_at = out.len();
     out.put_u32_le(0);
     encode_table(&change.table, &mut out);
     let length = u32::try_from(out.len() - length_at - 4).expect("a table block is below 4 GiB");
     out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    if let Some(Replay { letter, first, router }) = &change.replay {
+        out.put_u64_le(letter.0);
+        out.put_u64_le(first.0);
+        encode_name(router.as_deref().unwrap_or_default(), &mut out);
+    }
     for cells in rows.into_iter().flatten() {
         out.extend(cells.iter().map(|cell| cell.kind as u8));
         for cell in cells {
@@ -98,6 +121,11 @@ pub fn encode(change: &Change) -> Bytes {
     }
     out.put_slice(&change.arena);
     out.into()
+}
+
+fn encode_name(name: &str, out: &mut Vec<u8>) {
+    out.put_u8(u8::try_from(name.len()).expect("the configuration bounds names of sources and plugins"));
+    out.put_slice(name.as_bytes());
 }
 
 fn encode_table(table: &Table, out: &mut Vec<u8>) {
@@ -138,6 +166,7 @@ impl Decoder {
             Some(table) => table.clone(),
             None => self.remember(&record[names_start..reader.at], decode_table(source, block)?),
         };
+        let replay = (fixed.flags & REPLAY != 0).then(|| reader.replay()).transpose()?;
         let width = table.columns.len();
         let mut cells = |bit: u8| (fixed.flags & bit != 0).then(|| reader.cells(width)).transpose();
         let row = cells(ROW)?;
@@ -153,6 +182,7 @@ impl Decoder {
             last: fixed.flags & LAST != 0,
             transaction: fixed.transaction,
             committed_at: fixed.committed_at,
+            replay,
             arena,
             row,
             old,
@@ -186,7 +216,7 @@ impl Fixed {
         Ok(Self {
             operation: Operation::from_number(reader.u8("operation")?)
                 .ok_or(DecodeError::Invalid("operation"))?,
-            flags: reader.u8("flags")?,
+            flags: reader.flags()?,
             position: Position { commit: reader.u64("position")?, index: reader.u32("position")? },
             transaction: reader.u64("transaction")?,
             committed_at: Micros(reader.u64("commit time")?.cast_signed()),
@@ -269,6 +299,17 @@ impl<'a> Reader<'a> {
         self.text(length, what)
     }
 
+    fn flags(&mut self) -> Result<u8, DecodeError> {
+        let flags = self.u8("flags")?;
+        if flags & !(LAST | ROW | OLD | REPLAY) == 0 { Ok(flags) } else { Err(DecodeError::Invalid("flags")) }
+    }
+
+    fn replay(&mut self) -> Result<Replay, DecodeError> {
+        let (letter, first) = (LetterId(self.u64("letter")?), Offset(self.u64("first offset")?));
+        let router = self.text8("router")?;
+        Ok(Replay { letter, first, router: (!router.is_empty()).then(|| router.into()) })
+    }
+
     fn cells(&mut self, width: usize) -> Result<Box<[Cell]>, DecodeError> {
         let kinds = self.take(width, "cells")?;
         let values = self.take(width * 8, "cells")?;
@@ -340,6 +381,7 @@ mod tests {
             rows in 0..4usize,
             (commit, index, transaction, committed_at) in any::<(u64, u32, u64, i64)>(),
             last in any::<bool>(),
+            replay in prop::option::of((any::<(u64, u64)>(), prop::option::of("[a-z]{1,9}"))),
         ) -> Change {
             let table = Table {
                 source: "shop".into(),
@@ -368,7 +410,13 @@ mod tests {
                 transaction,
                 committed_at: Micros(committed_at),
             };
-            builder.finish(origin, rows)
+            let mut change = builder.finish(origin, rows);
+            change.replay = replay.map(|((letter, first), router)| Replay {
+                letter: LetterId(letter),
+                first: Offset(first),
+                router: router.map(Arc::from),
+            });
+            change
         }
     }
 
@@ -387,10 +435,12 @@ mod tests {
             prop_assert_eq!(decoded.last, change.last);
             prop_assert_eq!(decoded.transaction, change.transaction);
             prop_assert_eq!(decoded.committed_at, change.committed_at);
+            prop_assert_eq!(&decoded.replay, &change.replay);
             prop_assert_eq!(values(decoded.row()), values(change.row()));
             prop_assert_eq!(values(decoded.old()), values(change.old()));
             let header = Header::of(&record).expect("the record is whole");
-            prop_assert_eq!(header, Header { source: "shop", position: change.position });
+            let is_replay = change.replay.is_some();
+            prop_assert_eq!(header, Header { source: "shop", position: change.position, is_replay });
         }
 
         #[test]
@@ -406,6 +456,32 @@ mod tests {
                 let _ = values(decoded.old());
             }
         }
+    }
+
+    /// What a host wrote that knew no replays: such records live on in logs and dead letters.
+    const BEFORE_REPLAYS: &[u8] = b"\x01\x02\x07\x10\0\0\0\0\0\0\0\x02\0\0\0\x4d\0\0\0\0\0\0\0\
+        \x40\x42\x0f\0\0\0\0\0\x04shop\x2a\0\0\0\x06\0public\x06\0orders\x02\0\x02\0id\x04\0int8\x01\
+        \x04\0note\x04\0text\0\x04\x06\x07\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0\x04\x01\x07\0\0\0\0\0\0\0\
+        \0\0\0\0\0\0\0\0new";
+
+    #[test]
+    fn a_record_of_a_host_that_knew_no_replays_is_read_and_written_the_same() {
+        let change = Decoder::default().decode(&Bytes::from_static(BEFORE_REPLAYS)).expect("it is whole");
+        assert_eq!((change.operation, change.last), (Operation::Update, true));
+        assert_eq!(change.position, Position { commit: 16, index: 2 });
+        assert_eq!((change.transaction, change.committed_at), (77, Micros(1_000_000)));
+        assert_eq!(change.replay, None);
+        assert_eq!(values(change.row()), Some(vec![Value::Integer(7), Value::Text("new")]));
+        assert_eq!(values(change.old()), Some(vec![Value::Integer(7), Value::Unchanged]));
+        assert_eq!(encode(&change), BEFORE_REPLAYS);
+    }
+
+    #[test]
+    fn a_flag_that_nobody_writes_is_refused() {
+        let mut record = BEFORE_REPLAYS.to_vec();
+        record[2] |= 16;
+        assert_eq!(Header::of(&record), Err(DecodeError::Invalid("flags")));
+        assert_eq!(Decoder::default().decode(&record.into()).unwrap_err(), DecodeError::Invalid("flags"));
     }
 
     #[test]

@@ -32,6 +32,14 @@ use super::{
 /// The names of operations, by their numbers.
 const OPERATIONS: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
 
+impl Operation {
+    /// Its name, as it is written everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        OPERATIONS[self as usize]
+    }
+}
+
 /// Why a line is no change.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -304,7 +312,7 @@ pub fn change_to_line(change: &Change, out: &mut String) {
         out.push_str(field);
         write_json_string(text, out);
     }
-    write!(out, ",\"operation\":\"{}\"", OPERATIONS[change.operation as usize]).expect(FITS);
+    write!(out, ",\"operation\":\"{}\"", change.operation.name()).expect(FITS);
     let list = |out: &mut String, open: &str, items: &mut dyn Iterator<Item = &Column>, typed: bool| {
         out.push_str(open);
         for (nth, column) in items.enumerate() {

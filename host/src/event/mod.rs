@@ -7,17 +7,21 @@
 
 mod change;
 mod codec;
+mod envelope;
 mod json;
 mod jsonl;
 mod message;
 mod position;
+mod replay;
 mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
 pub use codec::{DecodeError, Decoder, Header, encode};
+pub use envelope::envelope_to_json;
 pub use json::{row_to_json, write_json_string};
 pub use jsonl::{LineError, change_from_line, change_to_line};
 pub use message::{Channel, ChannelError, EventName, Message, Retention};
 pub(crate) use message::{has_control, is_printable};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
+pub use replay::{LetterId, Replay};
 pub use table::{Column, Table};

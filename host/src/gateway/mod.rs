@@ -4,7 +4,7 @@
 //! channels, the page.
 //!
 //! ```text
-//! bus ─► hub ─► mailbox ─► sse ─► server ─► client      one hub, one mailbox a stream
+//! bus ─► hub ─► mailbox ─► sse ─► http ─► client        one hub, one mailbox a stream
 //!   └──────── replay ───────┘
 //! ```
 //! Invariants:
@@ -25,7 +25,6 @@ mod mailbox;
 mod page;
 mod resume;
 mod routes;
-mod server;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -34,11 +33,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use warp::reply::Response;
 
 use crate::bus::Bus;
+use crate::http::{self, ListenError};
 use crate::limits;
 
 /// How the gateway behaves. [`Config::new`] has the defaults of `limits.rs`.
@@ -79,41 +79,6 @@ impl Config {
     }
 }
 
-/// Why the gateway could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// The port is taken.
-    #[error("another program listens on {address}: stop it, or set gateway.listen")]
-    AddressTaken {
-        /// The address asked for.
-        address: SocketAddr,
-    },
-    /// The system forbids this port.
-    #[error("no right to listen on {address}: ports below 1024 need it, set gateway.listen to a higher one")]
-    AddressForbidden {
-        /// The address asked for.
-        address: SocketAddr,
-    },
-    /// The machine has no such address, or something rarer.
-    #[error("cannot listen on {address}: set gateway.listen to an address of this machine")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
-
-impl GatewayError {
-    fn of_bind(address: SocketAddr, source: std::io::Error) -> Self {
-        match source.kind() {
-            std::io::ErrorKind::AddrInUse => Self::AddressTaken { address },
-            std::io::ErrorKind::PermissionDenied => Self::AddressForbidden { address },
-            _ => Self::Listen { address, source },
-        }
-    }
-}
-
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Gateway {
@@ -132,18 +97,22 @@ impl Gateway {
         config: Config,
         bus: Arc<dyn Bus>,
         stop: CancellationToken,
-    ) -> Result<Self, GatewayError> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| GatewayError::of_bind(config.listen, source))?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| GatewayError::Listen { address: config.listen, source })?;
+    ) -> Result<Self, ListenError> {
+        let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus));
-        let routes =
-            routes::routes(Arc::new(routes::State { config: config.clone(), bus, hub: Arc::clone(&hub) }));
-        let server = server::Server { config, listener, routes, hub: Arc::clone(&hub) };
-        let server = tokio::spawn(server.run(follower, stop));
+        let server = http::Server {
+            config: http::Config {
+                name: "gateway",
+                request_head_time_max: config.request_head_time_max,
+                heartbeat_interval: config.heartbeat_interval,
+                shutdown_time_max: config.shutdown_time_max,
+                connections_count_max: config.connections_count_max,
+            },
+            listener,
+            routes: routes::routes(Arc::new(routes::State { config, bus, hub: Arc::clone(&hub) })),
+            refusal: overloaded,
+        };
+        let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));
         Ok(Self { address, hub, server })
     }
 
@@ -165,4 +134,24 @@ impl Gateway {
             tracing::error!(%error, "the gateway ended badly");
         }
     }
+}
+
+/// Serves until `stop`, or until the bus has ended: without the hub, streams would live and be silent.
+async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower, stop: CancellationToken) {
+    let own = stop.child_token();
+    let (following, ended) = (Arc::clone(&hub), own.clone().drop_guard());
+    let hub_stop = own.clone();
+    let hub_task = tokio::spawn(async move {
+        let _ended = ended;
+        following.run(follower, hub_stop).await;
+    });
+    server.run(own, || hub.close()).await;
+    if !stop.is_cancelled() {
+        let failed = hub_task.await.is_err();
+        tracing::error!(failed, "the hub has ended, and the gateway with it");
+    }
+}
+
+fn overloaded() -> Response {
+    codes::Refusal::new(codes::Code::Overloaded, "the server has as many connections as it may").response()
 }

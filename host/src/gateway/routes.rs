@@ -8,7 +8,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reject::{InvalidHeader, InvalidQuery, MethodNotAllowed, Rejection};
 use warp::reply::{Reply, Response};
@@ -17,6 +16,7 @@ use warp::{Filter, path};
 use super::codes::{Code, Refusal};
 use super::{Config, channels, hub, page, sse};
 use crate::bus::Bus;
+use crate::http::Cut;
 
 /// What the routes share.
 pub(super) struct State {
@@ -24,10 +24,6 @@ pub(super) struct State {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) hub: Arc<hub::Hub>,
 }
-
-/// Rides on a request: ends its connection, which it has for itself.
-#[derive(Debug, Clone)]
-pub(super) struct Cut(pub(super) CancellationToken);
 
 type Query = Vec<(String, String)>;
 

@@ -9,8 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+pub(crate) use super::segments::tests::local;
 use super::{ChangeLog, Record};
-use crate::event::{Micros, Offset, Operation, Origin, Partition, Position, RowBuilder, Rows, Table, encode};
+use crate::event::{
+    Decoder, LetterId, Micros, Offset, Operation, Origin, Partition, Position, Replay, RowBuilder, Rows,
+    Table, encode,
+};
 
 /// The partition that most tests use.
 pub(crate) const P: Partition = Partition(0);
@@ -39,6 +43,7 @@ macro_rules! change_log_contract {
             old_records_are_read_as_well_as_recent_ones
             an_append_of_nothing_changes_nothing
             the_last_position_of_each_source_is_known
+            a_replay_leaves_the_position_of_its_source_where_it_is
         }
     };
 }
@@ -48,6 +53,13 @@ pub(crate) use change_log_contract;
 pub(crate) fn record(source: &str, commit: u64, index: u32) -> Bytes {
     let table = Table { source: source.into(), schema: "s".into(), name: "t".into(), columns: Box::new([]) };
     encode(&RowBuilder::default().finish(origin(table, Position { commit, index }), Rows::Neither))
+}
+
+/// The same record, handed over again.
+fn replayed(record: &Bytes) -> Bytes {
+    let mut change = Decoder::default().decode(record).expect("the record is whole");
+    change.replay = Some(Replay { letter: LetterId(1), first: Offset(0), router: None });
+    encode(&change)
 }
 
 fn origin(table: Table, position: Position) -> Origin {
@@ -203,6 +215,23 @@ pub(crate) async fn the_last_position_of_each_source_is_known(fixture: impl Fixt
         |log: &dyn ChangeLog| (log.last_position("a"), log.last_position("b"), log.last_position("c"));
     let expected = (Some(Position { commit: 2, index: 0 }), Some(Position { commit: 9, index: 9 }), None);
     assert_eq!(known(&*log), expected);
+    drop(log);
+    assert_eq!(known(&*fixture.open().await), expected);
+}
+
+pub(crate) async fn a_replay_leaves_the_position_of_its_source_where_it_is(fixture: impl Fixture) {
+    let log = fixture.open().await;
+    log.append(P, vec![replayed(&record("gone", 7, 0))]).await.expect("appended");
+    log.append(P, vec![record("a", 1, 0), record("a", 5, 1)]).await.expect("appended");
+    let expected = (Some(Position { commit: 5, index: 1 }), None);
+    let known = |log: &dyn ChangeLog| (log.last_position("a"), log.last_position("gone"));
+    log.append(P, vec![replayed(&record("a", 1, 0))]).await.expect("appended");
+    assert_eq!(known(&*log), expected);
+    drop(log);
+    let log = fixture.open().await;
+    assert_eq!(known(&*log), expected);
+    // Into the next segments, whose headers say it too.
+    log.append(P, vec![replayed(&record("a", 1, 0)); 5]).await.expect("appended");
     drop(log);
     assert_eq!(known(&*fixture.open().await), expected);
 }

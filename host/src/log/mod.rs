@@ -8,14 +8,14 @@
 //! - a record keeps its offset for ever; retention removes from the front, and never what a consumer has not
 //!   committed. With no consumer known, nothing is removed.
 //!
-//! Absent on purpose: the meaning of a record, beyond its header (source and position).
+//! Absent on purpose: the meaning of a record, beyond its header (source, position, whether it is a replay).
 //!
 //! To add a log: implement [`ChangeLog`], run `contract.rs` on it, add a case in `app.rs`.
 
 pub mod segments;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::ops::Range;
 
@@ -107,7 +107,8 @@ pub trait ChangeLog: Send + Sync + 'static {
     /// The first record kept, and the offset that the next one appended will get.
     fn bounds(&self, partition: Partition) -> Range<Offset>;
 
-    /// The position of the last record of a source, in any partition, if it is known: it survives retention.
+    /// The position of the last record of a source, in any partition, if it is known: it survives retention. Replays
+    /// of dead letters do not count, since their source is further on.
     fn last_position(&self, source: &str) -> Option<Position>;
 
     /// Says that a consumer needs nothing before `next` any more; also makes it known. Takes effect for retention

@@ -45,6 +45,15 @@ pub struct Grants {
     pub cache: Vec<Pattern>,
 }
 
+impl Grants {
+    /// All there is: to look at what a plugin would do.
+    #[must_use]
+    pub fn everything() -> Self {
+        let every = || vec![Pattern::every()];
+        Self { channels: every(), audience: true, topics: every(), cache: every() }
+    }
+}
+
 impl Default for Grants {
     fn default() -> Self {
         Self { channels: vec![Pattern::every()], audience: false, topics: Vec::new(), cache: Vec::new() }
@@ -74,6 +83,11 @@ impl Pattern {
     #[must_use]
     pub fn every() -> Self {
         Self("*".into())
+    }
+
+    /// Whether it matches every name.
+    pub(super) fn is_every(&self) -> bool {
+        &*self.0 == "*"
     }
 
     /// Whether a name fits.
@@ -121,6 +135,34 @@ pub enum Profile {
     Large,
 }
 
+/// A word that is not one of those that can be there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is none of {known}")]
+pub struct UnknownWord {
+    word: String,
+    known: &'static str,
+}
+
+impl Profile {
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let known = [Self::Small, Self::Large].into_iter().find(|profile| profile.as_str() == word);
+        known.ok_or_else(|| UnknownWord { word: word.to_owned(), known: "`small`, `large`" })
+    }
+}
+
 /// What happens with a change that a plugin fails on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnFault {
@@ -131,9 +173,37 @@ pub enum OnFault {
     Pause,
 }
 
+impl OnFault {
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SetAside => "set-aside",
+            Self::Pause => "pause",
+        }
+    }
+}
+
+impl FromStr for OnFault {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let known = [Self::SetAside, Self::Pause].into_iter().find(|on_fault| on_fault.as_str() == word);
+        known.ok_or_else(|| UnknownWord { word: word.to_owned(), known: "`set-aside`, `pause`" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        assert_eq!(Profile::Large.as_str().parse(), Ok(Profile::Large));
+        assert_eq!(OnFault::SetAside.as_str().parse(), Ok(OnFault::SetAside));
+        let message = "stop".parse::<OnFault>().expect_err("there is no such word").to_string();
+        assert_eq!(message, "`stop` is none of `set-aside`, `pause`");
+    }
 
     fn pattern(text: &str) -> Pattern {
         text.parse().expect("it is a pattern")

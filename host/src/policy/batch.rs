@@ -12,7 +12,8 @@
 use std::fmt::Write;
 
 use super::bindings::twohop::policy::types::Changes;
-use super::subscription::{Cell, Key, Match, MatchId, Matches, Virtual};
+use super::matches::{Cell, Key, Match, Matches, Member};
+use super::subscription::Virtual;
 use crate::event::{Change, Operation, Row, row_to_json};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 
@@ -26,22 +27,6 @@ const TEXT: u8 = 6;
 const CELL_BYTES: usize = 9;
 /// What a change has besides its cells.
 const CHANGE_BYTES: usize = 21;
-
-/// A change that a plugin subscribed to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Member {
-    /// Its index in what is evaluated.
-    pub(super) change: usize,
-    pub(super) found: MatchId,
-}
-
-#[cfg(test)]
-impl Member {
-    /// For tests of what does not look at the match.
-    pub(super) fn without_match(change: usize) -> Self {
-        Self { change, found: MatchId::default() }
-    }
-}
 
 /// The lists.
 #[derive(Debug, Default)]
@@ -64,7 +49,7 @@ impl Batch {
         self.clear();
         for (count, member) in members.iter().take(BATCH_COUNT_MAX).enumerate() {
             let (cells, bytes) = (self.kinds.len(), self.arena.len());
-            self.push(&changes[member.change], matches.get(member.found));
+            self.push(&changes[member.change], matches.get(*member));
             let size = self.bytes();
             if size > BATCH_BYTES_MAX {
                 self.pop(cells, bytes);
@@ -279,6 +264,7 @@ mod tests {
     use crate::event::{Position, Rows, Table, Value};
     use crate::policy::bindings::twohop::policy::types;
     use crate::policy::fixtures::{change, table};
+    use crate::policy::matches::Subscriber;
     use crate::policy::subscription::Subscription;
 
     const VIRTUAL: [&str; 11] = [
@@ -346,15 +332,14 @@ mod tests {
             operations: vec![],
             columns: columns.iter().map(|column| (*column).into()).collect(),
         };
-        Matches::new([Subscription::new(asked).expect("it is valid")].into())
+        let subscriptions = [Subscription::new(asked).expect("it is valid")].into();
+        Matches::new([Subscriber { plugin: "p".into(), subscriptions }].into())
     }
 
     fn filled(changes: &[Change], matches: &mut Matches) -> Batch {
-        let members: Vec<_> = (0..changes.len())
-            .map(|change| Member { change, found: matches.find(&changes[change], "p").expect("all match") })
-            .collect();
+        matches.select(changes);
         let mut batch = Batch::default();
-        assert_eq!(batch.fill(changes, &members, matches), Filled::Changes(changes.len()));
+        assert_eq!(batch.fill(changes, matches.members(0), matches), Filled::Changes(changes.len()));
         batch
     }
 

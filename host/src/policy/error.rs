@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::AnswerError;
+use super::answer::{AnswerError, PlanError, VerdictError};
+use super::instance::Stage;
 use super::subscription::SubscriptionError;
 use crate::limits::{
     BATCH_BYTES_MAX, COMPILE_TIME_MAX, PLUGIN_BYTES_MAX, PLUGIN_CALL_TIME_MAX, PLUGIN_MEMORY_BYTES_MAX,
@@ -35,6 +36,18 @@ pub enum PolicyError {
     /// Two plugins have the same name.
     #[error("two plugins are named `{0}`: rename one")]
     NameTwice(String),
+    /// Two plugins have a stage of which there is one.
+    #[error(
+        "`{first}` and `{second}` both have a {stage}, of which there can be only one: remove one of them"
+    )]
+    StageTwice {
+        /// The stage.
+        stage: Stage,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
     /// The cache of compiled plugins cannot be used.
     #[error("the folder of compiled plugins, {}, cannot be used", folder.display())]
     Cache {
@@ -100,13 +113,19 @@ pub enum PluginError {
     #[error("does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit")]
     NoPlugin,
     /// It does nothing.
-    #[error("exports no stage: implement `Router` and name it in `export!`")]
-    NoStage,
-    /// It exports a stage that would be silently ignored.
     #[error(
-        "exports `{0}`, a stage that this host does not run yet: only `router` is, so remove it from the plugin"
+        "exports no stage: implement at least one of `Filter`, `Router`, `Fanout` and `Gate`, and name it in `export!`"
     )]
-    StageNotRun(String),
+    NoStage,
+    /// It is to guard and cannot.
+    #[error("exports no gate: implement `Gate` and name it in `export!`, or guard with another plugin")]
+    NoGate,
+    /// It exports what would be silently ignored.
+    #[error(
+        "exports `{0}`, which this host does not know: it knows plugin, filter, router, fanout and gate, so build it \
+         with the SDK of this version"
+    )]
+    UnknownExport(String),
     /// Its types are other ones.
     #[error("does not fit wit/policy.wit: {0}")]
     Shape(String),
@@ -154,6 +173,15 @@ pub enum Fault {
     /// Its answer breaks a rule of the interface.
     #[error("answered wrongly: {0}")]
     Answer(#[from] AnswerError),
+    /// As a filter's.
+    #[error("answered wrongly: {0}")]
+    Verdict(#[from] VerdictError),
+    /// As a fan-out's.
+    #[error("answered wrongly: {0}")]
+    Plan(#[from] PlanError),
+    /// A gate refuses and does not say why.
+    #[error("answered wrongly: it refuses without saying why")]
+    Refusal,
     /// No instance can be made of it.
     #[error("cannot be started: {0}")]
     Instance(String),
@@ -213,6 +241,9 @@ pub enum Cause {
     /// The plugin failed on it.
     #[error(transparent)]
     Fault(Fault),
+    /// The plugin failed too often and is not asked any more.
+    #[error("the plugin is in quarantine: it failed too often")]
+    Quarantined,
 }
 
 /// Cuts a text to `bytes_max` at a character, and escapes its control characters.

@@ -66,16 +66,14 @@ pub(super) fn named(table: &Arc<Table>, name: &str) -> Change {
 /// A subscription of a [`Guest`]: table, operations, columns.
 pub(super) type Asked = (String, Vec<u8>, Vec<String>);
 
-/// A plugin by hand, see `guest.wat`.
+/// A plugin by hand, see `guest/`. It can be all stages; its world says which it is.
 pub(super) struct Guest {
     /// What `configure` answers.
     pub(super) configured: Result<Vec<Asked>, String>,
     /// WebAssembly text that runs in `configure`.
     pub(super) configuring: &'static str,
     /// The world that it says it has.
-    pub(super) world: &'static str,
-    /// WebAssembly text: what the world needs and `guest.wat` lacks.
-    pub(super) exports: &'static str,
+    pub(super) world: String,
     /// Replaced everywhere, in the interface too: from, to.
     pub(super) replaced: &'static [(&'static str, &'static str)],
 }
@@ -85,9 +83,7 @@ impl Default for Guest {
         Self {
             configured: Ok(vec![("*".into(), vec![], vec!["name".into()])]),
             configuring: "",
-            world: "import twohop:policy/log@1.0.0; export twohop:policy/plugin@1.0.0; \
-                    export twohop:policy/router@1.0.0;",
-            exports: "",
+            world: world(&["plugin", "router"]),
             replaced: &[],
         }
     }
@@ -100,12 +96,22 @@ impl Guest {
         Self { configured: Ok(vec![(table.into(), operations.into(), columns)]), ..Self::default() }
     }
 
+    /// Of these stages, subscribed to every table, with these columns.
+    pub(super) fn of(stages: &[&str], columns: &[&str]) -> Self {
+        Self { world: world(&[&["plugin"], stages].concat()), ..Self::subscribed("*", &[], columns) }
+    }
+
     /// The core module.
     pub(super) fn module(&self) -> Vec<u8> {
-        let text = include_str!("guest.wat")
+        let stages = [
+            include_str!("guest/filter.wat"),
+            include_str!("guest/fanout.wat"),
+            include_str!("guest/gate.wat"),
+        ];
+        let text = include_str!("guest/router.wat")
             .replace("{DATA}", &escaped(&configured_image(&self.configured)))
             .replace("{CONFIGURE}", self.configuring)
-            .replace("{EXPORTS}", self.exports);
+            .replace("{STAGES}", &stages.concat());
         wat::parse_str(self.replace(text)).expect("the fixture is WebAssembly text")
     }
 
@@ -129,6 +135,12 @@ impl Guest {
     fn replace(&self, text: String) -> String {
         self.replaced.iter().fold(text, |text, (from, to)| text.replace(from, to))
     }
+}
+
+/// The world of a plugin that exports these interfaces.
+pub(super) fn world(exports: &[&str]) -> String {
+    let exports = exports.iter().map(|interface| format!("export twohop:policy/{interface}@1.0.0; "));
+    format!("import twohop:policy/log@1.0.0; {}", exports.collect::<String>())
 }
 
 const CLOCKS: &str = "package wasi:clocks@0.2.0; interface wall-clock { now: func() -> u64; }";

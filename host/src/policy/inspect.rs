@@ -2,15 +2,15 @@
 //!
 //! In: a compiled component. Out: its exports, looked up, or an error that says what to do.
 //!
-//! Invariant: nothing that a plugin exports for the host is silently ignored: a stage which this host does not run
-//! is refused. To run another stage, change `check_export` and [`Exports`].
+//! Invariant: nothing that a plugin exports for the host is silently ignored: what this host does not know is refused.
+//! To know another stage, change [`Stage`] and [`exports`].
 
 use wasmtime::component::Component;
 
 use super::PluginError;
-use super::bindings::exports::twohop::policy::{plugin, router};
+use super::bindings::exports::twohop::policy::{fanout, filter, gate, plugin, router};
 use super::engine::Engine;
-use super::instance::Exports;
+use super::instance::{Exports, Stage, Stages};
 
 const PACKAGE: &str = "twohop:policy/";
 const MAJOR: &str = "1";
@@ -22,30 +22,45 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports,
     for (name, _) in types.imports(engine.wasmtime()) {
         check_import(name)?;
     }
-    let (mut has_plugin, mut has_router) = (false, false);
+    let (mut has_plugin, mut found) = (false, Vec::new());
     for (name, _) in types.exports(engine.wasmtime()) {
         match check_export(name)? {
             Some(Export::Plugin) => has_plugin = true,
-            Some(Export::Router) => has_router = true,
+            Some(Export::Stage(stage)) => found.push(stage),
             None => {}
         }
     }
     if !has_plugin {
         return Err(PluginError::NoPlugin);
     }
-    if !has_router {
+    if found.is_empty() {
         return Err(PluginError::NoStage);
     }
     let shape = |error: wasmtime::Error| PluginError::Shape(format!("{error:#}"));
     let component = engine.linker().instantiate_pre(component).map_err(shape)?;
     let plugin = plugin::GuestIndices::new(&component).map_err(shape)?;
-    let router = router::GuestIndices::new(&component).map_err(shape)?;
-    Ok(Exports { component, plugin, router })
+    let has = |stage| found.contains(&stage);
+    let stages = Stages {
+        filter: has(Stage::Filter)
+            .then(|| filter::GuestIndices::new(&component))
+            .transpose()
+            .map_err(shape)?,
+        router: has(Stage::Router)
+            .then(|| router::GuestIndices::new(&component))
+            .transpose()
+            .map_err(shape)?,
+        fanout: has(Stage::Fanout)
+            .then(|| fanout::GuestIndices::new(&component))
+            .transpose()
+            .map_err(shape)?,
+        gate: has(Stage::Gate).then(|| gate::GuestIndices::new(&component)).transpose().map_err(shape)?,
+    };
+    Ok(Exports { component, plugin, stages })
 }
 
 enum Export {
     Plugin,
-    Router,
+    Stage(Stage),
 }
 
 /// The interface's name, of our package and version; nothing for another package.
@@ -71,8 +86,10 @@ fn check_import(name: &str) -> Result<(), PluginError> {
 fn check_export(name: &str) -> Result<Option<Export>, PluginError> {
     match interface(name)? {
         Some("plugin") => Ok(Some(Export::Plugin)),
-        Some("router") => Ok(Some(Export::Router)),
         Some("types") | None => Ok(None),
-        Some(_) => Err(PluginError::StageNotRun(name.to_owned())),
+        Some(interface) => match Stage::ALL.into_iter().find(|stage| stage.name() == interface) {
+            Some(stage) => Ok(Some(Export::Stage(stage))),
+            None => Err(PluginError::UnknownExport(name.to_owned())),
+        },
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::InstancePre;
 use wasmtime::{ResourceLimiter, Store};
 
-use super::bindings::exports::twohop::policy::{plugin, router};
+use super::bindings::exports::twohop::policy::{fanout, filter, gate, plugin, router};
 use super::bindings::twohop::policy::log;
 use super::bindings::twohop::policy::types::{Changes, Setting, Subscription};
 use super::error::{Fault, Refused, reason, ticks};
@@ -23,18 +23,73 @@ use crate::limits::{
 /// What `configure` answered.
 pub(super) type Configured = Result<Vec<Subscription>, String>;
 
+/// What a plugin can be asked. To add a stage, change this, [`Stages`] and `inspect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Which changes go on, and with which columns hidden.
+    Filter,
+    /// Where changes go.
+    Router,
+    /// How posts reach their audience.
+    Fanout,
+    /// Who may listen and speak.
+    Gate,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Filter, Self::Router, Self::Fanout, Self::Gate];
+
+    /// As the interface names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Router => "router",
+            Self::Fanout => "fanout",
+            Self::Gate => "gate",
+        }
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something for each stage that a plugin has.
+pub(super) struct Stages<Filter, Router, Fanout, Gate> {
+    pub(super) filter: Option<Filter>,
+    pub(super) router: Option<Router>,
+    pub(super) fanout: Option<Fanout>,
+    pub(super) gate: Option<Gate>,
+}
+
+impl<Filter, Router, Fanout, Gate> Stages<Filter, Router, Fanout, Gate> {
+    pub(super) fn has(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Filter => self.filter.is_some(),
+            Stage::Router => self.router.is_some(),
+            Stage::Fanout => self.fanout.is_some(),
+            Stage::Gate => self.gate.is_some(),
+        }
+    }
+}
+
 /// The exports of a component, looked up once.
 pub(super) struct Exports {
     pub(super) component: InstancePre<State>,
     pub(super) plugin: plugin::GuestIndices,
-    pub(super) router: router::GuestIndices,
+    pub(super) stages:
+        Stages<filter::GuestIndices, router::GuestIndices, fanout::GuestIndices, gate::GuestIndices>,
 }
 
 /// A plugin that runs.
 pub(super) struct Instance {
     store: Store<State>,
     plugin: plugin::Guest,
-    router: router::Guest,
+    stages: Stages<filter::Guest, router::Guest, fanout::Guest, gate::Guest>,
 }
 
 /// What the host keeps beside an instance.
@@ -67,8 +122,14 @@ impl Instance {
         };
         let shape = |error: wasmtime::Error| Fault::Instance(format!("{error:#}"));
         let plugin = exports.plugin.load(&mut store, &instance).map_err(shape)?;
-        let router = exports.router.load(&mut store, &instance).map_err(shape)?;
-        Ok(Self { store, plugin, router })
+        let Stages { filter, router, fanout, gate } = &exports.stages;
+        let stages = Stages {
+            filter: filter.as_ref().map(|it| it.load(&mut store, &instance)).transpose().map_err(shape)?,
+            router: router.as_ref().map(|it| it.load(&mut store, &instance)).transpose().map_err(shape)?,
+            fanout: fanout.as_ref().map(|it| it.load(&mut store, &instance)).transpose().map_err(shape)?,
+            gate: gate.as_ref().map(|it| it.load(&mut store, &instance)).transpose().map_err(shape)?,
+        };
+        Ok(Self { store, plugin, stages })
     }
 
     /// # Errors
@@ -81,9 +142,58 @@ impl Instance {
 
     /// # Errors
     /// If the call fails; the instance is then of no more use.
+    ///
+    /// # Panics
+    /// If it has no such stage, as for the others.
+    pub(super) fn filter(&mut self, changes: Changes<'_>) -> Result<filter::Outcome, Fault> {
+        self.enter();
+        let filter = self.stages.filter.as_ref().expect("who asks has looked");
+        let answer = filter.call_evaluate(&mut self.store, changes);
+        self.leave(answer)
+    }
+
+    /// # Errors
+    /// If the call fails; the instance is then of no more use.
     pub(super) fn direct(&mut self, changes: Changes<'_>) -> Result<router::Outcome, Fault> {
         self.enter();
-        let answer = self.router.call_direct(&mut self.store, changes);
+        let router = self.stages.router.as_ref().expect("who asks has looked");
+        let answer = router.call_direct(&mut self.store, changes);
+        self.leave(answer)
+    }
+
+    /// # Errors
+    /// If the call fails; the instance is then of no more use.
+    pub(super) fn decide(&mut self, posts: fanout::Posts<'_>) -> Result<Vec<u8>, Fault> {
+        self.enter();
+        let fanout = self.stages.fanout.as_ref().expect("who asks has looked");
+        let answer = fanout.call_decide(&mut self.store, posts);
+        self.leave(answer)
+    }
+
+    /// # Errors
+    /// If the call fails; the instance is then of no more use.
+    pub(super) fn admit(
+        &mut self,
+        connection: gate::Connection<'_>,
+        request: gate::Request<'_>,
+    ) -> Result<Result<gate::Grant, gate::Refusal>, Fault> {
+        self.enter();
+        let gate = self.stages.gate.as_ref().expect("who asks has looked");
+        let answer = gate.call_admit(&mut self.store, connection, request);
+        self.leave(answer)
+    }
+
+    /// # Errors
+    /// If the call fails; the instance is then of no more use.
+    pub(super) fn receive(
+        &mut self,
+        connection: gate::Connection<'_>,
+        request: gate::Request<'_>,
+        message: &[u8],
+    ) -> Result<Result<gate::Reception, gate::Refusal>, Fault> {
+        self.enter();
+        let gate = self.stages.gate.as_ref().expect("who asks has looked");
+        let answer = gate.call_receive(&mut self.store, connection, request, message);
         self.leave(answer)
     }
 

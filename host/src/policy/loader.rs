@@ -10,7 +10,9 @@ use super::activation::Activation;
 use super::cache::Cache;
 use super::digest::Digest;
 use super::engine::Engine;
+use super::instance::Stage;
 use super::plugin::Plugin;
+use super::plugin_lines::PluginLines;
 use super::{PluginError, PolicyError, inspect};
 
 /// Loads plugins.
@@ -19,6 +21,7 @@ pub struct Loader {
     engine: Engine,
     cache: Cache,
     program: PathBuf,
+    lines: PluginLines,
 }
 
 impl Loader {
@@ -28,7 +31,22 @@ impl Loader {
     /// # Errors
     /// If the folder cannot be used.
     pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned() })
+        Ok(Self {
+            engine,
+            cache: Cache::open(cache)?,
+            program: program.to_owned(),
+            lines: PluginLines::default(),
+        })
+    }
+
+    /// The stages that a component exports; blocks while it compiles, if it is not in the cache.
+    ///
+    /// # Errors
+    /// If it is no plugin of this host.
+    pub fn stages(&self, wasm: &[u8]) -> Result<Vec<Stage>, PluginError> {
+        let component = self.cache.component(&self.engine, &self.program, wasm, Digest::of(wasm))?;
+        let exports = inspect::exports(&self.engine, &component)?;
+        Ok(Stage::ALL.into_iter().filter(|stage| exports.stages.has(*stage)).collect())
     }
 
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the
@@ -42,6 +60,12 @@ impl Loader {
     pub fn load(&self, wasm: &[u8], activation: Activation) -> Result<Plugin, PluginError> {
         assert_eq!(activation.digest, Digest::of(wasm), "who activates has read the component");
         let component = self.cache.component(&self.engine, &self.program, wasm, activation.digest)?;
-        Plugin::configure(activation, inspect::exports(&self.engine, &component)?)
+        Plugin::configure(activation, inspect::exports(&self.engine, &component)?, self.lines.clone())
+    }
+
+    /// What the plugins that it has loaded write to their logs.
+    #[must_use]
+    pub fn lines(&self) -> PluginLines {
+        self.lines.clone()
     }
 }

@@ -1,21 +1,20 @@
 //! One plugin: its component, its subscriptions, and the instance that is kept warm.
 //!
 //! Invariant: `configure` was called in each instance before anything else, and answered the same each time. An
-//! instance with any error behind it is gone.
+//! instance with any error behind it is gone. A plugin in quarantine is not called.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::PluginError;
 use super::activation::Activation;
-use super::batch::{Batch, Member};
-use super::bindings::exports::twohop::policy::router::Outcome;
 use super::bindings::twohop::policy::types::{self, Setting};
 use super::error::{Fault, reason};
-use super::instance::{Exports, Instance};
+use super::instance::{Exports, Instance, Stage};
+use super::matches::Subscriber;
+use super::plugin_lines::PluginLines;
 use super::plugin_log::PluginLog;
-use super::subscription::{Matches, Subscription};
-use crate::event::Change;
+use super::subscription::Subscription;
 use crate::limits::SUBSCRIPTIONS_COUNT_MAX;
 
 /// A plugin that was loaded and configured.
@@ -23,15 +22,27 @@ pub struct Plugin {
     activation: Activation,
     exports: Exports,
     log: Arc<Mutex<PluginLog>>,
-    pub(super) matches: Matches,
+    subscriptions: Arc<[Subscription]>,
     instance: Option<Instance>,
+    standing: Standing,
+}
+
+#[derive(PartialEq, Eq)]
+enum Standing {
+    Good,
+    Quarantined,
 }
 
 impl Plugin {
     /// # Errors
     /// If it does not start, refuses its settings, or asks for what cannot be.
-    pub(super) fn configure(activation: Activation, exports: Exports) -> Result<Self, PluginError> {
-        let log = Arc::new(Mutex::new(PluginLog::new(activation.plugin.clone())));
+    pub(super) fn configure(
+        activation: Activation,
+        exports: Exports,
+        lines: PluginLines,
+    ) -> Result<Self, PluginError> {
+        let log = PluginLog::new(activation.plugin.clone(), activation.generation, lines);
+        let log = Arc::new(Mutex::new(log));
         let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| match fault {
             Fault::Instance(why) => PluginError::Shape(why),
             fault => PluginError::Configure(fault),
@@ -39,8 +50,9 @@ impl Plugin {
         let answer =
             instance.configure(&wit_settings(&activation.settings)).map_err(PluginError::Configure)?;
         let asked = answer.map_err(|refusal| PluginError::Refused(reason(&refusal)))?;
-        let matches = Matches::new(subscriptions(asked)?);
-        Ok(Self { activation, exports, log, matches, instance: Some(instance) })
+        let subscriptions = subscriptions(asked)?;
+        let (instance, standing) = (Some(instance), Standing::Good);
+        Ok(Self { activation, exports, log, subscriptions, instance, standing })
     }
 
     /// As what it was activated.
@@ -49,29 +61,46 @@ impl Plugin {
         &self.activation
     }
 
-    /// Puts the changes it subscribed to into `members`, in their order.
-    pub(super) fn select(&mut self, changes: &[Change], members: &mut Vec<Member>) {
-        members.clear();
-        self.matches.bound();
-        for (change, subject) in changes.iter().enumerate() {
-            if let Some(found) = self.matches.find(subject, &self.activation.plugin) {
-                members.push(Member { change, found });
-            }
-        }
+    /// Whether it can be asked this.
+    #[must_use]
+    pub fn has(&self, stage: Stage) -> bool {
+        self.exports.stages.has(stage)
     }
 
-    /// Calls the router.
+    /// Whether it failed too often and is not asked any more.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.standing == Standing::Quarantined
+    }
+
+    /// From now on it is not asked: its changes are rejected.
+    pub(super) fn quarantine(&mut self) {
+        self.standing = Standing::Quarantined;
+        self.instance = None;
+    }
+
+    /// Which changes it is handed: none, if no stage of it takes any.
+    pub(super) fn subscriber(&self) -> Subscriber {
+        let takes_changes = self.has(Stage::Filter) || self.has(Stage::Router);
+        let subscriptions = if takes_changes { self.subscriptions.clone() } else { [].into() };
+        Subscriber { plugin: self.activation.plugin.clone(), subscriptions }
+    }
+
+    /// Asks the instance, or a new one.
     ///
     /// # Errors
     /// If the call fails; the next one is made in a new instance.
-    pub(super) fn direct(&mut self, batch: &Batch) -> Result<Outcome, Fault> {
+    pub(super) fn call<Answer>(
+        &mut self,
+        ask: impl FnOnce(&mut Instance) -> Result<Answer, Fault>,
+    ) -> Result<Answer, Fault> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => self.instantiate()?,
         };
-        let outcome = instance.direct(batch.changes())?;
+        let answer = ask(&mut instance)?;
         self.instance = Some(instance);
-        Ok(outcome)
+        Ok(answer)
     }
 
     /// Whatever it has in mind is forgotten.
@@ -83,7 +112,7 @@ impl Plugin {
         let mut instance = Instance::new(&self.exports, self.log.clone())?;
         let asked = instance.configure(&wit_settings(&self.activation.settings))?;
         match asked.ok().and_then(|asked| subscriptions(asked).ok()) {
-            Some(asked) if *asked == *self.matches.subscriptions() => Ok(instance),
+            Some(asked) if asked == self.subscriptions => Ok(instance),
             Some(_) | None => Err(Fault::Configure),
         }
     }
@@ -99,7 +128,7 @@ fn wit_settings(settings: &BTreeMap<String, String>) -> Vec<Setting<'_>> {
     settings.iter().map(|(key, value)| Setting { key, value }).collect()
 }
 
-fn subscriptions(asked: Vec<types::Subscription>) -> Result<Box<[Subscription]>, PluginError> {
+fn subscriptions(asked: Vec<types::Subscription>) -> Result<Arc<[Subscription]>, PluginError> {
     if asked.len() > SUBSCRIPTIONS_COUNT_MAX {
         return Err(PluginError::Subscriptions(asked.len()));
     }

@@ -1,4 +1,4 @@
-//! What plugins write to their log, into the host's log.
+//! What plugins write to their log, into the host's log and among the recent lines of plugins.
 //!
 //! Invariant: one call writes one line without control characters, of bounded length; a plugin writes at most
 //! `PLUGIN_LOG_LINES_PER_SECOND_MAX` lines a second, and what is left out is counted.
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::bindings::twohop::policy::log::Level;
 use super::error::one_line;
+use super::plugin_lines::{LineLevel, PluginLines};
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_LOG_LINES_PER_SECOND_MAX};
 
 const WINDOW: Duration = Duration::from_secs(1);
@@ -17,20 +18,24 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct PluginLog {
     plugin: Arc<str>,
+    generation: u64,
+    lines: PluginLines,
     window: Option<Instant>,
     written: u32,
     left_out: u64,
 }
 
 impl PluginLog {
-    pub(super) fn new(plugin: Arc<str>) -> Self {
-        Self { plugin, window: None, written: 0, left_out: 0 }
+    pub(super) fn new(plugin: Arc<str>, generation: u64, lines: PluginLines) -> Self {
+        Self { plugin, generation, lines, window: None, written: 0, left_out: 0 }
     }
 
     pub(super) fn write(&mut self, level: Level, message: &str) {
         let admitted = self.admit(Instant::now());
         if let Some(left_out) = admitted.left_out {
             tracing::warn!(plugin = &*self.plugin, left_out, "the plugin writes too much to its log");
+            let text = format!("{left_out} lines were left out: the plugin writes too much to its log");
+            self.lines.add(&self.plugin, self.generation, LineLevel::Warn, text);
         }
         if !admitted.write {
             return;
@@ -43,6 +48,13 @@ impl PluginLog {
             Level::Warn => tracing::warn!(plugin, "{line}"),
             Level::Error => tracing::error!(plugin, "{line}"),
         }
+        let level = match level {
+            Level::Debug => LineLevel::Debug,
+            Level::Info => LineLevel::Info,
+            Level::Warn => LineLevel::Warn,
+            Level::Error => LineLevel::Error,
+        };
+        self.lines.add(&self.plugin, self.generation, level, line);
     }
 
     fn admit(&mut self, now: Instant) -> Admitted {
@@ -75,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_to_the_lines_of_a_second_and_counted() {
-        let mut log = PluginLog::new("p".into());
+        let mut log = PluginLog::new("p".into(), 1, PluginLines::default());
         let start = Instant::now();
         let written = (0..100_000).filter(|_| log.admit(start).write).count();
         assert_eq!(written, PLUGIN_LOG_LINES_PER_SECOND_MAX as usize);
@@ -85,6 +97,16 @@ mod tests {
             Admitted { write: true, left_out: Some(100_000 - u64::from(PLUGIN_LOG_LINES_PER_SECOND_MAX)) }
         );
         assert_eq!(log.admit(start + WINDOW), Admitted { write: true, left_out: None });
+    }
+
+    #[test]
+    fn what_is_written_is_kept_with_its_plugin_and_generation() {
+        let lines = PluginLines::default();
+        let mut log = PluginLog::new("p".into(), 3, lines.clone());
+        log.write(Level::Debug, "one\ntwo");
+        let kept = lines.after("p", 0);
+        let kept: Vec<_> = kept.iter().map(|line| (line.generation, line.level, &*line.text)).collect();
+        assert_eq!(kept, [(3, LineLevel::Debug, "one\\ntwo")]);
     }
 
     #[test]

@@ -1,21 +1,10 @@
-//! What a plugin wants to see, and which of it a table has.
+//! What a plugin wants to see.
 //!
-//! In: the answer of `configure`, checked here. Out: for each table the subscriptions that match it, with each of
-//! their columns found once.
-//!
-//! A change goes to a plugin once: for the first subscription that matches its table and operation. A column that
-//! the table lacks is `unchanged` in each row, as the interface says; the log says it once for each version of a
-//! table, since nobody knows at configuration which tables there will be.
-//!
-//! Invariant: a table is known by the identity of its `Arc`, which is kept, so that an address is never met again
-//! with another table behind it.
-
-use std::collections::HashMap;
-use std::sync::Arc;
+//! In: the answer of `configure`. Out: subscriptions, checked, or why one makes no sense.
 
 use super::bindings::twohop::policy::types;
-use crate::event::{Change, Operation, Table};
-use crate::limits::{MATCHED_TABLES_MAX, SUBSCRIPTION_COLUMNS_MAX};
+use crate::event::{Operation, Table};
+use crate::limits::SUBSCRIPTION_COLUMNS_MAX;
 
 /// The virtual tables that carry messages.
 const VIRTUAL_TABLES: [&str; 3] = ["$client", "$notify", "$logical"];
@@ -98,8 +87,9 @@ enum Tables {
     },
 }
 
+/// A column that a plugin asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum ColumnName {
+pub(super) enum ColumnName {
     Real(Box<str>),
     Virtual(Virtual),
 }
@@ -126,7 +116,7 @@ impl Subscription {
         })
     }
 
-    fn matches(&self, table: &Table) -> bool {
+    pub(super) fn matches(&self, table: &Table) -> bool {
         (self.source.is_empty() || self.source == table.source)
             && match &self.tables {
                 Tables::Every => !table.name.starts_with('$'),
@@ -135,29 +125,13 @@ impl Subscription {
             }
     }
 
-    fn resolve(&self, subscription: usize, table: &Table, plugin: &str) -> Match {
-        let cells = self.columns.iter().map(|column| match column {
-            ColumnName::Virtual(column) => Cell::Virtual(*column),
-            ColumnName::Real(name) => match table.column(name) {
-                Some(index) => Cell::Column(index),
-                None => {
-                    tracing::warn!(
-                        plugin,
-                        table = &*table.name,
-                        schema = &*table.schema,
-                        column = &**name,
-                        "the plugin asked for a column that the table does not have; it gets it as unchanged"
-                    );
-                    Cell::Missing
-                }
-            },
-        });
-        Match {
-            subscription: u32::try_from(subscription).expect("a few hundred at most"),
-            operations: self.operations,
-            cells: cells.collect(),
-            key: Key::of(table),
-        }
+    /// A bit for each operation, as [`bit`] gives it.
+    pub(super) fn operations(&self) -> u8 {
+        self.operations
+    }
+
+    pub(super) fn columns(&self) -> &[ColumnName] {
+        &self.columns
     }
 }
 
@@ -188,7 +162,8 @@ fn operations_mask(operations: &[u8]) -> Result<u8, SubscriptionError> {
     Ok(if mask == 0 { u8::MAX } else { mask })
 }
 
-fn bit(operation: Operation) -> u8 {
+/// The bit of an operation in a subscription's mask.
+pub(super) fn bit(operation: Operation) -> u8 {
     1 << operation as u8
 }
 
@@ -214,119 +189,9 @@ fn column_names(columns: Vec<String>) -> Result<Box<[ColumnName]>, SubscriptionE
     Ok(names.into())
 }
 
-/// Where a cell of a plugin's row comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cell {
-    /// The table's column of that index.
-    Column(usize),
-    /// The table has no such column.
-    Missing,
-    /// The host.
-    Virtual(Virtual),
-}
-
-/// The key columns of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    None,
-    /// The index of the only one.
-    One(usize),
-    Several,
-}
-
-impl Key {
-    fn of(table: &Table) -> Self {
-        let mut columns = (0..table.columns.len()).filter(|index| table.columns[*index].key);
-        match (columns.next(), columns.next()) {
-            (None, _) => Self::None,
-            (Some(only), None) => Self::One(only),
-            (Some(_), Some(_)) => Self::Several,
-        }
-    }
-}
-
-/// A subscription that matches a table.
-#[derive(Debug)]
-pub(super) struct Match {
-    pub(super) subscription: u32,
-    operations: u8,
-    pub(super) cells: Box<[Cell]>,
-    pub(super) key: Key,
-}
-
-/// Where [`Matches`] keeps a match.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct MatchId {
-    table: u32,
-    nth: u32,
-}
-
-/// One plugin's subscriptions, and the tables that were met.
-#[derive(Debug)]
-pub(super) struct Matches {
-    subscriptions: Box<[Subscription]>,
-    /// By the address of the table, which `tables` keeps alive.
-    by_address: HashMap<usize, u32>,
-    tables: Vec<(Arc<Table>, Box<[Match]>)>,
-    /// The table of the change before: nearly always that of the next one too.
-    last: Option<(usize, u32)>,
-}
-
-impl Matches {
-    pub(super) fn new(subscriptions: Box<[Subscription]>) -> Self {
-        Self { subscriptions, by_address: HashMap::new(), tables: Vec::new(), last: None }
-    }
-
-    pub(super) fn subscriptions(&self) -> &[Subscription] {
-        &self.subscriptions
-    }
-
-    /// Forgets the tables if they are many. Ids given before are then of no use: call it between evaluations.
-    pub(super) fn bound(&mut self) {
-        if self.tables.len() >= MATCHED_TABLES_MAX {
-            self.by_address.clear();
-            self.tables.clear();
-            self.last = None;
-        }
-    }
-
-    /// The first subscription that matches the change.
-    pub(super) fn find(&mut self, change: &Change, plugin: &str) -> Option<MatchId> {
-        let address = Arc::as_ptr(&change.table).addr();
-        let table = match self.last {
-            Some((last, table)) if last == address => table,
-            _ => {
-                let table = match self.by_address.get(&address) {
-                    Some(table) => *table,
-                    None => self.meet(address, &change.table, plugin),
-                };
-                self.last = Some((address, table));
-                table
-            }
-        };
-        let bit = bit(change.operation);
-        let nth = self.tables[table as usize].1.iter().position(|found| found.operations & bit != 0)?;
-        Some(MatchId { table, nth: u32::try_from(nth).expect("a few hundred at most") })
-    }
-
-    pub(super) fn get(&self, id: MatchId) -> &Match {
-        &self.tables[id.table as usize].1[id.nth as usize]
-    }
-
-    fn meet(&mut self, address: usize, table: &Arc<Table>, plugin: &str) -> u32 {
-        let matching = self.subscriptions.iter().enumerate().filter(|(_, asked)| asked.matches(table));
-        let matches = matching.map(|(index, asked)| asked.resolve(index, table, plugin)).collect();
-        let id = u32::try_from(self.tables.len()).expect("bounded between evaluations");
-        self.tables.push((table.clone(), matches));
-        self.by_address.insert(address, id);
-        id
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::fixtures::{insert, table};
 
     fn asked(table: &str, operations: &[u8], columns: &[&str]) -> types::Subscription {
         types::Subscription {
@@ -335,16 +200,6 @@ mod tests {
             operations: operations.into(),
             columns: columns.iter().map(|column| (*column).into()).collect(),
         }
-    }
-
-    fn matches(subscriptions: &[types::Subscription]) -> Matches {
-        let checked =
-            subscriptions.iter().map(|asked| Subscription::new(asked.clone()).expect("it is valid"));
-        Matches::new(checked.collect())
-    }
-
-    fn found(matches: &mut Matches, change: &Change) -> Option<u32> {
-        matches.find(change, "p").map(|id| matches.get(id).subscription)
     }
 
     #[test]
@@ -363,50 +218,5 @@ mod tests {
         assert_eq!(error("t", &[], &["$keys"]), SubscriptionError::VirtualColumn("$keys".into()));
         let many = vec!["a"; SUBSCRIPTION_COLUMNS_MAX + 1];
         assert_eq!(error("t", &[], &many), SubscriptionError::Columns(many.len()));
-    }
-
-    #[test]
-    fn a_change_goes_to_the_first_subscription_that_matches_table_and_operation() {
-        let mut matches = matches(&[
-            asked("shop.orders", &[3], &[]),
-            asked("orders", &[1], &[]),
-            asked("*", &[], &[]),
-            asked("$client", &[], &[]),
-        ]);
-        let insert_into = |schema: &str, name: &str| insert(&table(schema, name, &[("id", true)]), 1);
-        assert_eq!(found(&mut matches, &insert_into("shop", "orders")), Some(1));
-        assert_eq!(found(&mut matches, &insert_into("other", "orders")), Some(1));
-        assert_eq!(found(&mut matches, &insert_into("shop", "customers")), Some(2));
-        assert_eq!(found(&mut matches, &insert_into("", "$client")), Some(3));
-        assert_eq!(found(&mut matches, &insert_into("", "$notify")), None);
-        let mut delete = insert_into("shop", "orders");
-        delete.operation = Operation::Delete;
-        assert_eq!(found(&mut matches, &delete), Some(0));
-    }
-
-    #[test]
-    fn a_table_that_goes_away_is_not_confused_with_one_at_its_address() {
-        let mut matches = matches(&[asked("a", &[], &[])]);
-        for _ in 0..1_000 {
-            assert_eq!(found(&mut matches, &insert(&table("s", "a", &[("id", true)]), 1)), Some(0));
-            assert_eq!(found(&mut matches, &insert(&table("s", "b", &[("id", true)]), 1)), None);
-        }
-    }
-
-    #[test]
-    fn the_tables_remembered_are_bounded() {
-        let mut matches = matches(&[asked("*", &[], &[])]);
-        for _ in 0..MATCHED_TABLES_MAX + 10 {
-            matches.bound();
-            found(&mut matches, &insert(&table("s", "a", &[("id", true)]), 1));
-        }
-        assert_eq!(matches.tables.len(), 10);
-        assert_eq!(matches.by_address.len(), 10);
-    }
-
-    #[test]
-    fn a_source_that_is_named_must_be_the_changes() {
-        let mut matches = matches(&[types::Subscription { source: "else".into(), ..asked("*", &[], &[]) }]);
-        assert_eq!(found(&mut matches, &insert(&table("s", "a", &[("id", true)]), 1)), None);
     }
 }

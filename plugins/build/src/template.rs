@@ -33,7 +33,9 @@ impl Stage {
     /// Every stage.
     pub const ALL: [Stage; 2] = [Stage::Filter, Stage::Router];
 
-    fn word(self) -> &'static str {
+    /// Its name in the interface and on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Stage::Filter => "filter",
             Stage::Router => "router",

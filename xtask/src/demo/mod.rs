@@ -113,6 +113,7 @@ fn configuration(url: &str, folder: &Path) -> Result<String> {
 fn adapt(example: &str, url: &str, folder: &Path, plugin: &dyn Fn(&str) -> Result<String>) -> Result<String> {
     let mut config: toml::Table = example.parse()?;
     config.insert("data".into(), folder.join("data").display().to_string().into());
+    config.insert("admin".into(), toml::Table::from_iter([("listen".into(), "127.0.0.1:0".into())]).into());
     let mut set =
         |table: &str, entry: Option<&str>, key: &str, value: &dyn Fn(&str) -> Result<String>| -> Result<()> {
             let found = config.get_mut(table).and_then(toml::Value::as_table_mut);
@@ -234,6 +235,7 @@ mod tests {
         let config: toml::Table = text.parse().unwrap();
         assert_eq!(config["data"].as_str(), Some("/d/data"));
         assert_eq!(config["gateway"]["listen"].as_str(), Some("127.0.0.1:0"));
+        assert_eq!(config["admin"]["listen"].as_str(), Some("127.0.0.1:0"));
         assert_eq!(config["source"]["shop"]["url"].as_str(), Some("postgres://x"));
         assert_eq!(config["source"]["shop"]["tables"][0].as_str(), Some("public.orders"));
         assert_eq!(config["plugin"]["row-router"]["file"].as_str(), Some("/p/row-router.wasm"));

@@ -25,6 +25,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const TERMINATED_WITHIN: Duration = Duration::from_secs(30);
 /// What the host prints once, on stdout, when it is ready.
 const READY: &str = "listening on http://";
+/// What it prints before.
+const ADMIN: &str = "admin on http://";
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -53,7 +55,14 @@ impl Options {
 pub struct Host {
     service: Option<Service>,
     options: Options,
-    address: SocketAddr,
+    addresses: Addresses,
+}
+
+/// Where the host's listeners are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Addresses {
+    clients: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Host {
@@ -62,14 +71,20 @@ impl Host {
     /// # Errors
     /// It is not built, ends instead of becoming ready (then with what it said), or takes too long.
     pub fn start(options: Options) -> Result<Host> {
-        let (service, address) = run(&options)?;
-        Ok(Host { service: Some(service), options, address })
+        let (service, addresses) = run(&options)?;
+        Ok(Host { service: Some(service), options, addresses })
     }
 
     /// Where its public listener is; with port 0 in the configuration, another one after each restart.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.clients
+    }
+
+    /// Where its admin listener is, likewise.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses.admin
     }
 
     /// Its process id, while it runs.
@@ -104,9 +119,9 @@ impl Host {
     /// As [`Host::start`].
     pub fn restart(&mut self) -> Result<()> {
         self.terminate();
-        let (service, address) = run(&self.options)?;
+        let (service, addresses) = run(&self.options)?;
         self.service = Some(service);
-        self.address = address;
+        self.addresses = addresses;
         Ok(())
     }
 
@@ -155,11 +170,11 @@ fn spawn(options: &Options) -> Result<Service> {
     Service::start(command).context("could not start the host")
 }
 
-fn run(options: &Options) -> Result<(Service, SocketAddr)> {
+fn run(options: &Options) -> Result<(Service, Addresses)> {
     let mut service = spawn(options)?;
     let ready = watch(service.child().stdout.take());
-    if let Ok(address) = ready.recv_timeout(READY_WITHIN) {
-        return Ok((service, address));
+    if let Ok(addresses) = ready.recv_timeout(READY_WITHIN) {
+        return Ok((service, addresses));
     }
     let what = match service.wait_within(Duration::from_secs(1)) {
         Some(status) => format!("ended instead of starting: {}", process::describe(status)),
@@ -174,15 +189,18 @@ fn tail(file: &Path) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// Reads stdout until it ends; gives the address of the ready line. The channel closes if there is none.
-fn watch(stdout: Option<impl Read + Send + 'static>) -> Receiver<SocketAddr> {
+/// Reads stdout until it ends; gives the addresses once the ready line is there. The channel closes if there is none.
+fn watch(stdout: Option<impl Read + Send + 'static>) -> Receiver<Addresses> {
     let (ready, told) = mpsc::channel();
     if let Some(stdout) = stdout {
         thread::spawn(move || {
+            let mut admin = None;
+            let address = |line: &str, said: &str| line.strip_prefix(said)?.trim().parse().ok();
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(address) = line.strip_prefix(READY).and_then(|rest| rest.trim().parse().ok()) {
+                admin = address(&line, ADMIN).or(admin);
+                if let (Some(clients), Some(admin)) = (address(&line, READY), admin) {
                     // Whoever waited may have given up; the pipe is read on all the same.
-                    let _ = ready.send(address);
+                    let _ = ready.send(Addresses { clients, admin });
                 }
             }
         });
@@ -195,9 +213,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_that_of_the_ready_line() {
-        let said = "a warning\nlistening on http://127.0.0.1:8080\n";
-        assert_eq!(watch(Some(said.as_bytes())).recv().unwrap(), "127.0.0.1:8080".parse().unwrap());
+    fn the_addresses_are_those_of_the_lines_up_to_the_ready_line() {
+        let said = "a warning\nadmin on http://127.0.0.1:8081\nlistening on http://127.0.0.1:8080\n";
+        let [clients, admin] = ["127.0.0.1:8080", "127.0.0.1:8081"].map(|address| address.parse().unwrap());
+        assert_eq!(watch(Some(said.as_bytes())).recv().unwrap(), Addresses { clients, admin });
     }
 
     #[test]

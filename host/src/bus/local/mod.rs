@@ -14,10 +14,11 @@
 //! Absent on purpose: a task of its own. Whoever composes the program calls [`LocalBus::sweep`] at intervals.
 
 mod directory;
+mod letters;
 mod tables;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +31,8 @@ use tokio::sync::{broadcast, watch};
 use self::directory::Directory;
 use self::tables::{Applied, Millis, Outcome};
 use self::tail::Tail;
-use super::{Batch, Bus, BusError, DeadLetter, Kept};
-use crate::event::{Channel, Epoch, Message, Offset, Partition, Sequence};
+use super::{Batch, Begun, Bus, BusError, Discard, Kept, KeptLetter, Letters};
+use crate::event::{Channel, Epoch, LetterId, Message, Offset, Partition, Sequence};
 use crate::limits::{HISTORY_SCAN_COUNT_MAX, HISTORY_TAIL_BYTES_MAX, LIVE_QUEUE_COUNT_MAX};
 use crate::state::sql::{self, Connection};
 use crate::state::{State, StateError};
@@ -81,7 +82,8 @@ impl LocalBus {
     /// # Errors
     /// If the state refuses.
     pub async fn open(state: State, config: Config) -> Result<Self, BusError> {
-        let found = state.commit(tables::create).await?;
+        let now = now();
+        let found = state.commit(move |connection| tables::create(connection, now)).await?;
         let memory =
             Memory { tail: Tail::new(found.head, HISTORY_TAIL_BYTES_MAX), directory: found.directory };
         let shared = Shared {
@@ -111,14 +113,6 @@ impl LocalBus {
                 return Ok(());
             }
         }
-    }
-
-    /// Changes that were set aside, newest first.
-    ///
-    /// # Errors
-    /// If the state refuses.
-    pub async fn dead_letters(&self, count_max: usize) -> Result<Vec<(Partition, DeadLetter)>, BusError> {
-        Ok(self.state.read(move |connection| tables::dead_letters(connection, count_max)).await?)
     }
 
     async fn read_state<Work>(&self, work: Work) -> Result<Vec<Arc<Kept>>, BusError>
@@ -174,6 +168,7 @@ impl Bus for LocalBus {
             }
             Outcome::Behind => Ok(()),
             Outcome::Gap { committed } => Err(BusError::Gap { partition, committed, from }),
+            Outcome::NotDue(offsets) => Err(BusError::NotDue { offsets }),
         });
         applied.await?
     }
@@ -209,6 +204,38 @@ impl Bus for LocalBus {
 
     async fn channels(&self, prefix: &str, after: &str, count_max: usize) -> Result<Vec<Channel>, BusError> {
         Ok(self.shared.memory().directory.names(prefix, after, count_max))
+    }
+}
+
+#[async_trait]
+impl Letters for LocalBus {
+    async fn list(
+        &self,
+        plugin: Option<&str>,
+        before: Option<LetterId>,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<KeptLetter>, BusError> {
+        let plugin = plugin.map(str::to_owned);
+        let list =
+            move |connection: &_| letters::list(connection, plugin.as_deref(), before, count_max, bytes_max);
+        Ok(self.state.read(list).await?)
+    }
+
+    async fn get(&self, id: LetterId) -> Result<Option<KeptLetter>, BusError> {
+        Ok(self.state.read(move |connection| letters::get(connection, id)).await?)
+    }
+
+    async fn discard(&self, which: Discard) -> Result<u64, BusError> {
+        Ok(self.state.commit(move |connection| letters::discard(connection, &which)).await?)
+    }
+
+    async fn begin_replay(&self, id: LetterId) -> Result<Begun, BusError> {
+        Ok(self.state.commit(move |connection| letters::begin_replay(connection, id)).await?)
+    }
+
+    async fn cancel_replay(&self, id: LetterId) -> Result<(), BusError> {
+        Ok(self.state.commit(move |connection| letters::cancel_replay(connection, id)).await?)
     }
 }
 

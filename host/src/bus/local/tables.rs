@@ -2,8 +2,8 @@
 //!
 //! In: a connection of the state, within a transaction or a snapshot. Out: plain values.
 //!
-//! Invariant: sequences above the floor are contiguous. Messages, offsets, dead letters and floor change within the
-//! same transaction.
+//! Invariant: sequences above the floor are contiguous. Messages, offsets, floor and dead letters (`letters.rs`)
+//! change within the same transaction.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::Config;
 use super::directory::Directory;
-use crate::bus::{Batch, DeadLetter, Kept};
+use super::letters;
+use crate::bus::{Batch, Kept};
 use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
-use crate::limits::{DEAD_LETTERS_COUNT_MAX, HISTORY_SWEEP_COUNT_MAX};
+use crate::limits::HISTORY_SWEEP_COUNT_MAX;
 use crate::state::sql::{Connection, Error, OptionalExtension, Result, Row, params};
 
 /// Milliseconds since the Unix epoch.
@@ -36,6 +37,8 @@ pub(super) enum Outcome {
     Behind,
     /// It does not begin at the committed offset.
     Gap { committed: Offset },
+    /// It holds replays, at these offsets, whose letters are gone.
+    NotDue(Vec<Offset>),
 }
 
 /// What others learn of an applied batch.
@@ -47,7 +50,8 @@ pub(super) struct Applied {
     pub(super) floor: Sequence,
 }
 
-pub(super) fn create(connection: &Connection) -> Result<Found> {
+pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
+    letters::create(connection, now)?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS messages (
              sequence INTEGER PRIMARY KEY,
@@ -58,16 +62,7 @@ pub(super) fn create(connection: &Connection) -> Result<Found> {
          ) STRICT;
          CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS retention (floor INTEGER NOT NULL) STRICT;
-         INSERT INTO retention SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM retention);
-         CREATE TABLE IF NOT EXISTS dead_letters (
-             id INTEGER PRIMARY KEY,
-             partition INTEGER NOT NULL,
-             offset INTEGER NOT NULL,
-             plugin TEXT NOT NULL,
-             digest TEXT NOT NULL,
-             fault TEXT NOT NULL,
-             record BLOB NOT NULL
-         ) STRICT;",
+         INSERT INTO retention SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM retention);",
     )?;
     let committed = connection
         .prepare("SELECT partition, next FROM offsets")?
@@ -89,13 +84,17 @@ fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
 
 /// Applies a batch, and removes about as many old messages as it brings new ones where there are too many.
 pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: Millis) -> Result<Outcome> {
-    let Batch { partition, offsets, messages, dead_letters } = batch;
+    let Batch { partition, offsets, messages, dead_letters, replayed } = batch;
     let committed = committed(connection, partition)?;
     if offsets.end <= committed {
         return Ok(Outcome::Behind);
     }
     if offsets.start != committed {
         return Ok(Outcome::Gap { committed });
+    }
+    let not_due = letters::not_due(connection, &replayed)?;
+    if !not_due.is_empty() {
+        return Ok(Outcome::NotDue(not_due));
     }
     let mut sequence = head(connection)?;
     let mut kept = Vec::with_capacity(messages.len());
@@ -116,36 +115,13 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
         ])?;
         kept.push(Arc::new(Kept { sequence, message }));
     }
-    set_aside(connection, partition, &dead_letters)?;
+    letters::remove(connection, &replayed)?;
+    letters::set_aside(connection, partition, &dead_letters, now)?;
     connection
         .prepare_cached("INSERT INTO offsets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = ?2")?
         .execute(params![partition.0, signed(offsets.end.0)])?;
     let floor = make_room(connection, kept.len() as u64, sequence, config, now)?;
     Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor }))
-}
-
-fn set_aside(connection: &Connection, partition: Partition, letters: &[DeadLetter]) -> Result<()> {
-    for letter in letters {
-        connection
-            .prepare_cached(
-                "INSERT INTO dead_letters (partition, offset, plugin, digest, fault, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                partition.0,
-                signed(letter.offset.0),
-                letter.plugin,
-                letter.digest,
-                letter.fault,
-                &*letter.record
-            ])?;
-    }
-    if !letters.is_empty() {
-        connection
-            .prepare_cached("DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?1")?
-            .execute([DEAD_LETTERS_COUNT_MAX])?;
-    }
-    Ok(())
 }
 
 /// Retention as a batch pays for it: nothing until a whole step is due, then at least twice what the batch brought,
@@ -223,28 +199,6 @@ pub(super) fn read_some(connection: &Connection, sequences: &[Sequence]) -> Resu
         .prepare_cached("SELECT sequence, channel, event, payload FROM messages WHERE sequence = ?1")?;
     let rows = sequences.iter().map(|sequence| row.query_row([signed(sequence.0)], kept).optional());
     rows.filter_map(Result::transpose).collect()
-}
-
-/// What was set aside, newest first.
-pub(super) fn dead_letters(
-    connection: &Connection,
-    count_max: usize,
-) -> Result<Vec<(Partition, DeadLetter)>> {
-    connection
-        .prepare_cached(
-            "SELECT partition, offset, plugin, digest, fault, record FROM dead_letters ORDER BY id DESC LIMIT ?1",
-        )?
-        .query_map([count_max.cast_signed()], |row| {
-            let letter = DeadLetter {
-                offset: Offset(unsigned(row, 1)?),
-                plugin: row.get(2)?,
-                digest: row.get(3)?,
-                fault: row.get(4)?,
-                record: row.get::<_, Vec<u8>>(5)?.into(),
-            };
-            Ok((Partition(row.get(0)?), letter))
-        })?
-        .collect()
 }
 
 pub(super) fn floor(connection: &Connection) -> Result<Sequence> {

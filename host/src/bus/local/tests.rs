@@ -1,5 +1,7 @@
 //! The contract of a bus, run on the local one, and what only a local one can suffer.
 
+mod letters;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,23 +27,9 @@ async fn open(folder: &Path, config: Config) -> LocalBus {
     LocalBus::open(State::open(folder).unwrap(), config).await.unwrap()
 }
 
-#[tokio::test]
-async fn dead_letters_are_set_aside_with_their_batch() {
-    let home = tempfile::tempdir().unwrap();
-    let bus = open(home.path(), CONFIG).await;
-    let letter = |offset| DeadLetter {
-        offset: Offset(offset),
-        plugin: "router".into(),
-        digest: "0a1b".into(),
-        fault: "it trapped".into(),
-        record: bytes::Bytes::from_static(b"record"),
-    };
-    let with_letters = Batch { dead_letters: vec![letter(0), letter(2)], ..run_of("a", 0, 3) };
-    bus.apply(with_letters.clone()).await.unwrap();
-    bus.apply(with_letters).await.unwrap();
-    bus.apply(Batch { dead_letters: vec![letter(9)], ..run_of("a", 9, 3) }).await.unwrap_err();
-    assert_eq!(bus.dead_letters(9).await.unwrap(), [(P, letter(2)), (P, letter(0))]);
-    assert_eq!(bus.dead_letters(1).await.unwrap(), [(P, letter(2))]);
+/// A bus in a folder, new or as it was left, for tests of who uses one.
+pub(crate) async fn local(folder: &Path) -> Arc<LocalBus> {
+    Arc::new(open(folder, CONFIG).await)
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, PATIENCE};
 use super::memory_bus::MemoryBus;
 use super::{Config, Fixture, Gateway};
+use crate::http::tests::{Client, PATIENCE};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
 
 async fn refusal(fixture: &Fixture, method: &str, target: &str, headers: &[(&str, &str)]) -> String {

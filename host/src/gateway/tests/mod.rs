@@ -1,6 +1,5 @@
 //! The gateway over real sockets, on a bus in memory.
 
-mod client;
 mod listener;
 mod memory_bus;
 mod streams;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Gateway};
-use client::PATIENCE;
+use crate::http::tests::PATIENCE;
 use memory_bus::MemoryBus;
 
 /// A gateway on a free port, and what a test needs to drive it.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Fixture;
-use super::client::{Client, Event, PATIENCE};
 use super::memory_bus::{MemoryBus, message};
 use crate::event::{Retention, Sequence};
+use crate::http::tests::{Client, Event, PATIENCE};
 use crate::limits::{HISTORY_READ_COUNT_MAX, REPLAY_READ_COUNT_MAX};
 
 #[tokio::test]

@@ -28,7 +28,7 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

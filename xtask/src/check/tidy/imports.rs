@@ -50,7 +50,13 @@ const TABLE: &[(&str, May)] = &[
         "effects",
         May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline", "policy"]),
     ),
-    ("gateway", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline"])),
+    // What both listeners speak.
+    ("http", May::Import(EVERYBODY)),
+    (
+        "gateway",
+        May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "http", "bus", "timeline"]),
+    ),
+    ("letters", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "log", "bus"])),
     // The pipeline introduces them.
     (
         "pipeline",

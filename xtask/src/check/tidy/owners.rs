@@ -37,10 +37,13 @@ const TABLE: &[Owned] = &[
     // The embedded stores keep their tables in the one database that `state` opens.
     Owned { library: &["rusqlite"], owners: &[Room("state"), AnyRooms("local"), AnyRooms("embedded")] },
     Owned { library: &["redis"], owners: &[AnyRooms("redis")] },
-    Owned { library: &["warp"], owners: &[Room("gateway"), Room("admin")] },
-    Owned { library: &["hyper"], owners: &[Room("gateway"), Room("admin")] },
-    Owned { library: &["hyper_util"], owners: &[Room("gateway"), Room("admin")] },
-    Owned { library: &["http_body_util"], owners: &[Room("gateway"), Room("admin")] },
+    Owned { library: &["warp"], owners: &[Room("http"), Room("gateway"), Room("admin")] },
+    Owned { library: &["hyper"], owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")] },
+    Owned { library: &["hyper_util"], owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")] },
+    Owned {
+        library: &["http_body_util"],
+        owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")],
+    },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },
@@ -117,8 +120,7 @@ mod tests {
             "fn f() { ::warp::any() }",
             "extern crate x; #[cfg(test)] mod tests { use warp as w; }",
         ] {
-            let what =
-                "host/src/app.rs:1: `warp` belongs to `gateway`, `admin`; ask there for what is needed";
+            let what = "host/src/app.rs:1: `warp` belongs to `http`, `gateway`, `admin`; ask there for what is needed";
             assert_eq!(found(check, &[("host/src/app.rs", text)]), [what], "{text}");
         }
     }

@@ -17,6 +17,11 @@ use super::{Config, Segments};
 use crate::log::contract::{Fixture, change_log_contract};
 use crate::log::{ChangeLog, LogError};
 
+/// A log in a folder, new or as it was left, for tests of who uses one.
+pub(crate) fn local(folder: &Path) -> Arc<dyn ChangeLog> {
+    Arc::new(Segments::open(Config::new(folder.join("log"))).expect("the log opens"))
+}
+
 struct Folder(TempDir);
 
 impl Folder {

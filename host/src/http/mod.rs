@@ -1,0 +1,75 @@
+//! HTTP as both listeners speak it: sockets, connections and their ends, files of a page.
+//!
+//! In: an address and routes. Out: a server that runs until it is told to stop (HTTP/1.1, and HTTP/2 with prior
+//! knowledge).
+//!
+//! Invariant: whatever a client does, what it holds is bounded and goes with it.
+//! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
+
+mod file;
+mod server;
+mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use file::file;
+pub(crate) use server::{Config, Server};
+pub(crate) use stream::stream;
+
+/// Rides on a request: ends its connection, which it has for itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut(pub(crate) CancellationToken);
+
+/// Why nobody can connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The port is taken.
+    #[error("another program listens on {address}: stop it, or set {key}")]
+    AddressTaken {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+    },
+    /// The system forbids this port.
+    #[error("no right to listen on {address}: ports below 1024 need it, set {key} to a higher one")]
+    AddressForbidden {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+    },
+    /// The machine has no such address, or something rarer.
+    #[error("cannot listen on {address}: set {key} to an address of this machine")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Listens on an address, which the configuration has under `key`; gives it with the port that it got.
+///
+/// # Errors
+/// If it cannot be listened on; another try may succeed.
+pub(crate) async fn listen(
+    address: SocketAddr,
+    key: &'static str,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let refused = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => ListenError::AddressTaken { address, key },
+        std::io::ErrorKind::PermissionDenied => ListenError::AddressForbidden { address, key },
+        _ => ListenError::Listen { address, key, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let own = listener.local_addr().map_err(refused)?;
+    Ok((listener, own))
+}

@@ -1,0 +1,289 @@
+//! A router's answer: where each change goes.
+//!
+//! All is checked before the first route is made: making one cannot fail then, and it is written once, where it
+//! stays. Moving routes about costs more than all the checks.
+//! To add a kind of route, change `Checker::route` and `Maker::other`.
+
+use super::super::bindings::exports::twohop::policy::router::Outcome;
+use super::super::error::reason;
+use super::super::route::Directed;
+use super::maker::Maker;
+use super::{AnswerError, Arena, Asked, Rejected};
+use crate::event::{Channel, has_control, is_printable};
+use crate::limits::{
+    EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
+};
+
+pub(super) const CHANNEL: u8 = 0;
+pub(super) const AUDIENCE: u8 = 1;
+pub(super) const INBOX: u8 = 2;
+pub(super) const RETRACT: u8 = 3;
+pub(super) const FOLLOW: u8 = 4;
+pub(super) const UNFOLLOW: u8 = 5;
+pub(super) const CACHE: u8 = 6;
+pub(super) const TOPIC: u8 = 7;
+const REJECT: u8 = 8;
+
+/// The bits of a route's options that say what its payload is, and what they say.
+pub(super) const PAYLOAD_BITS: u8 = 0b111;
+pub(super) const ROW: u8 = 0;
+pub(super) const ENVELOPE: u8 = 1;
+pub(super) const NOTHING: u8 = 2;
+pub(super) const JSON: u8 = 3;
+pub(super) const TEXT: u8 = 4;
+const BYTES: u8 = 5;
+/// Above them, for a channel, what is kept.
+pub(super) const RETENTION_SHIFT: u32 = 3;
+const RETENTION_BITS: u8 = 0b11 << RETENTION_SHIFT;
+const KEPT: u8 = 0;
+pub(super) const LIVE_ONLY: u8 = 1;
+/// For a cache key, that it is a prefix.
+pub(super) const PREFIX_BIT: u8 = 1 << 5;
+
+/// Checks an outcome, appends its routes, and gives the changes that it rejects, in their order, which have no
+/// routes. Appends nothing if it breaks a rule.
+pub(in crate::policy) fn routes(
+    outcome: &Outcome,
+    asked: Asked<'_>,
+    routes: &mut Vec<Directed>,
+) -> Result<Vec<Rejected>, AnswerError> {
+    check_lengths(outcome)?;
+    let arena = Arena::new(&outcome.arena);
+    let printable = arena.text.is_some_and(is_printable);
+    let checker =
+        Checker { arena, printable, changes: asked.members.len(), event: None, rejected: Vec::new() };
+    let rejected = checker.check(outcome)?;
+    Maker::new(arena, asked).make_all(outcome, &rejected, routes);
+    Ok(rejected)
+}
+
+fn check_lengths(outcome: &Outcome) -> Result<(), AnswerError> {
+    if !outcome.attributed_routes.is_empty() || !outcome.attributes.is_empty() {
+        let count = outcome.attributed_routes.len().max(outcome.attributes.len().div_ceil(2));
+        return Err(AnswerError::Attributes(count));
+    }
+    let routes = outcome.changes.len();
+    let lists = [
+        ("kinds", outcome.kinds.len(), routes),
+        ("options", outcome.options.len(), routes),
+        ("spans", outcome.spans.len(), routes * 4),
+        ("numbers", outcome.numbers.len(), routes),
+    ];
+    for (list, length, expected) in lists {
+        if length != expected {
+            return Err(AnswerError::Length { list, length, expected });
+        }
+    }
+    Ok(())
+}
+
+/// One route as it stands in the lists.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    /// Which route it is.
+    route: usize,
+    change: u32,
+    options: u8,
+    spans: &'a [u64; 4],
+    number: i64,
+}
+
+impl Numbers<'_> {
+    /// It has no other options than these.
+    fn has_only(self, bits: u8) -> Result<(), AnswerError> {
+        let Self { route, options, .. } = self;
+        if options & !bits == 0 { Ok(()) } else { Err(AnswerError::Options { route, options }) }
+    }
+
+    /// The spans from that one on are not used.
+    fn ends_with(self, from: usize) -> Result<(), AnswerError> {
+        let Self { route, spans, .. } = self;
+        if spans[from..].iter().all(|span| *span == 0) {
+            return Ok(());
+        }
+        Err(AnswerError::NotZero { route, what: "unused spans" })
+    }
+
+    /// Its number is not used.
+    fn has_no_number(self) -> Result<(), AnswerError> {
+        if self.number == 0 {
+            return Ok(());
+        }
+        Err(AnswerError::NotZero { route: self.route, what: "number" })
+    }
+}
+
+struct Checker<'a> {
+    arena: Arena<'a>,
+    /// Whether the arena is printable ASCII: then so is every name in it.
+    printable: bool,
+    /// How many were handed over.
+    changes: usize,
+    /// The span of the last event: many routes have the same.
+    event: Option<u64>,
+    rejected: Vec<Rejected>,
+}
+
+impl<'a> Checker<'a> {
+    fn check(mut self, outcome: &Outcome) -> Result<Vec<Rejected>, AnswerError> {
+        let changes = self.changes;
+        let (spans, _) = outcome.spans.as_chunks::<4>();
+        let lists =
+            outcome.changes.iter().zip(&outcome.kinds).zip(&outcome.options).zip(spans).zip(&outcome.numbers);
+        let (mut before, mut of_change) = (0, 0);
+        for (route, ((((change, kind), options), spans), number)) in lists.enumerate() {
+            let (change, kind, options, number) = (*change, *kind, *options, *number);
+            if change as usize >= changes {
+                return Err(AnswerError::Change { route, change, changes });
+            }
+            if change < before {
+                return Err(AnswerError::Descending(route));
+            }
+            of_change = if change == before { of_change + 1 } else { 1 };
+            before = change;
+            if of_change > ROUTES_PER_CHANGE_MAX {
+                return Err(AnswerError::TooMany(change));
+            }
+            let numbers = Numbers { route, change, options, spans, number };
+            if kind == CHANNEL { self.channel(numbers)? } else { self.other(kind, numbers)? }
+        }
+        Ok(self.rejected)
+    }
+
+    fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let Numbers { route, options, spans, .. } = numbers;
+        numbers.has_only(PAYLOAD_BITS | RETENTION_BITS)?;
+        match options >> RETENTION_SHIFT {
+            KEPT | LIVE_ONLY => {}
+            2 => return Err(AnswerError::NotYet { route, what: "a channel's value" }),
+            _ => return Err(AnswerError::NotYet { route, what: "to forget a channel's value" }),
+        }
+        numbers.ends_with(3)?;
+        numbers.has_no_number()?;
+        let name = self.text(route, spans[0], "channel")?;
+        let checked = if self.printable { Channel::check_printable(name) } else { Channel::check(name) };
+        checked.map_err(|problem| AnswerError::Channel { route, problem })?;
+        self.event(route, spans[1])?;
+        self.payload(route, spans[2], options)
+    }
+
+    /// Any other kind.
+    fn other(&mut self, kind: u8, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let Numbers { route, options, spans, .. } = numbers;
+        let (bits, spans_count) = match kind {
+            AUDIENCE | TOPIC => (PAYLOAD_BITS, 3),
+            INBOX => (PAYLOAD_BITS, 4),
+            RETRACT | FOLLOW | UNFOLLOW => (0, 2),
+            CACHE => (PREFIX_BIT, 1),
+            REJECT => (0, 1),
+            _ => return Err(AnswerError::Kind { route, kind }),
+        };
+        numbers.has_only(bits)?;
+        numbers.ends_with(spans_count)?;
+        if !matches!(kind, AUDIENCE | INBOX) {
+            numbers.has_no_number()?;
+        }
+        match kind {
+            FOLLOW | UNFOLLOW => {
+                self.names(numbers, [("follower", ID_BYTES_MAX), ("followee", ID_BYTES_MAX)])
+            }
+            CACHE if options == PREFIX_BIT => self.name_or_nothing(route, spans[0], "key", KEY_BYTES_MAX),
+            CACHE => self.names(numbers, [("key", KEY_BYTES_MAX)]),
+            TOPIC => {
+                self.names(numbers, [("topic", TOPIC_BYTES_MAX)])?;
+                self.name_or_nothing(route, spans[1], "key", KEY_BYTES_MAX)?;
+                self.payload(route, spans[2], options)
+            }
+            REJECT => self.reject(numbers),
+            _ => {
+                self.names(numbers, [("author", ID_BYTES_MAX), ("item", ID_BYTES_MAX)])?;
+                match kind {
+                    RETRACT => return Ok(()),
+                    INBOX => self.name(route, spans[3], "user", ID_BYTES_MAX)?,
+                    _ => {}
+                }
+                self.payload(route, spans[2], options)
+            }
+        }
+    }
+
+    fn reject(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
+        let Numbers { route, change, spans, .. } = numbers;
+        let text = self.text(route, spans[0], "reason")?;
+        if text.is_empty() {
+            return Err(AnswerError::Reason(route));
+        }
+        if self.rejected.last().is_none_or(|(rejected, _)| *rejected != change) {
+            self.rejected.push((change, reason(text).into()));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, route: usize, span: u64) -> Result<(), AnswerError> {
+        if self.event != Some(span) {
+            let name = self.text(route, span, "event")?;
+            if name.len() > EVENT_BYTES_MAX || has_control(name) {
+                return Err(AnswerError::Event(route));
+            }
+            self.event = Some(span);
+        }
+        Ok(())
+    }
+
+    /// The first spans.
+    fn names<const N: usize>(
+        &self,
+        numbers: Numbers<'_>,
+        names: [(&'static str, usize); N],
+    ) -> Result<(), AnswerError> {
+        names
+            .into_iter()
+            .zip(numbers.spans)
+            .try_for_each(|((what, bytes_max), span)| self.name(numbers.route, *span, what, bytes_max))
+    }
+
+    fn name(&self, route: usize, span: u64, what: &'static str, bytes_max: usize) -> Result<(), AnswerError> {
+        if span >> 32 == 0 {
+            return Err(AnswerError::Empty { route, what });
+        }
+        self.name_or_nothing(route, span, what, bytes_max)
+    }
+
+    fn name_or_nothing(
+        &self,
+        route: usize,
+        span: u64,
+        what: &'static str,
+        bytes_max: usize,
+    ) -> Result<(), AnswerError> {
+        let bytes = self.text(route, span, what)?.len();
+        if bytes <= bytes_max { Ok(()) } else { Err(AnswerError::TooLong { route, what, bytes, bytes_max }) }
+    }
+
+    fn payload(&self, route: usize, span: u64, options: u8) -> Result<(), AnswerError> {
+        let kind = options & PAYLOAD_BITS;
+        if kind < JSON {
+            if span == 0 {
+                return Ok(());
+            }
+            return Err(AnswerError::NotZero { route, what: "payload's span" });
+        }
+        let what = "payload";
+        let bytes = match kind {
+            JSON | TEXT => self.text(route, span, what)?.as_bytes(),
+            BYTES => self.arena.bytes(span).map_err(|problem| AnswerError::Span { route, what, problem })?,
+            _ => return Err(AnswerError::Options { route, options }),
+        };
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Err(AnswerError::PayloadTooLarge { route, bytes: bytes.len() });
+        }
+        if kind == JSON && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() {
+            return Err(AnswerError::Json(route));
+        }
+        Ok(())
+    }
+
+    fn text(&self, route: usize, span: u64, what: &'static str) -> Result<&'a str, AnswerError> {
+        self.arena.text(span).map_err(|problem| AnswerError::Span { route, what, problem })
+    }
+}

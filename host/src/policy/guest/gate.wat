@@ -1,0 +1,38 @@
+  ;; A gate. It admits by the first letter of the channel: a with history until 7, f forbidden (the channel says why),
+  ;; i invalid without saying why, T trap; to all others it is unauthenticated.
+  (func (export "twohop:policy/gate@1.0.0#admit")
+    (param $has-subject i32) (param $subject i32) (param $subject-size i32) (param $claims i32) (param $claims-size i32)
+    (param $address i32) (param $address-size i32) (param $channel i32) (param $channel-size i32) (param $prefix i32)
+    (param $event i32) (param $event-size i32) (param $follows i32) (param $facts i32) (param $facts-count i32)
+    (result i32)
+    (local $letter i32)
+    (global.set $heap (i32.const 0x10000))
+    (memory.fill (i32.const 0x800) (i32.const 0) (i32.const 32))
+    (local.set $letter (i32.load8_u (local.get $channel)))
+    (if (i32.eq (local.get $letter) (i32.const 84 (; T ;))) (then unreachable))
+    (if (i32.eq (local.get $letter) (i32.const 97 (; a ;)))
+      (then
+        (i32.store8 (i32.const 0x808) (i32.const 1))
+        (i32.store8 (i32.const 0x810) (i32.const 1)) (i64.store (i32.const 0x818) (i64.const 7)))
+      (else (i32.store8 (i32.const 0x800) (i32.const 1))))
+    (if (i32.eq (local.get $letter) (i32.const 102 (; f ;)))
+      (then
+        (i32.store8 (i32.const 0x808) (i32.const 1))
+        (i32.store (i32.const 0x80c) (local.get $channel)) (i32.store (i32.const 0x810) (local.get $channel-size))))
+    (if (i32.eq (local.get $letter) (i32.const 105 (; i ;))) (then (i32.store8 (i32.const 0x808) (i32.const 2))))
+    (i32.const 0x800))
+
+  ;; It receives by the first letter of the message: k keep, e ephemeral; all others are forbidden (the message says why).
+  (func (export "twohop:policy/gate@1.0.0#receive") (param $arguments i32) (result i32)
+    (local $message i32) (local $letter i32)
+    (global.set $heap (i32.const 0x10000))
+    (memory.fill (i32.const 0x800) (i32.const 0) (i32.const 32))
+    (local.set $message (i32.load (i32.add (local.get $arguments) (i32.const 60))))
+    (local.set $letter (i32.load8_u (local.get $message)))
+    (if (i32.eq (local.get $letter) (i32.const 107 (; k ;))) (then (return (i32.const 0x800))))
+    (i32.store8 (i32.const 0x804) (i32.const 1))
+    (if (i32.eq (local.get $letter) (i32.const 101 (; e ;))) (then (return (i32.const 0x800))))
+    (i32.store8 (i32.const 0x800) (i32.const 1))
+    (i32.store (i32.const 0x808) (local.get $message))
+    (i32.store (i32.const 0x80c) (i32.load (i32.add (local.get $arguments) (i32.const 64))))
+    (i32.const 0x800))

@@ -1,0 +1,172 @@
+//! What a router answers: where a change goes, and what travels with it.
+//!
+//! Plain types, made by `answer` of numbers that were checked. Each shows itself as one line for people, as `check`
+//! and comparisons print it.
+//!
+//! Invariant: names keep to the lengths of `limits`; only an event, the key of a topic and a prefix of cache keys may
+//! be empty. To add a kind of route, change [`Route`], `answer` and, for what may be granted, `grants`.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::event::{Channel, EventName, Micros, Retention};
+use crate::limits::SHOWN_PAYLOAD_BYTES_MAX;
+
+use super::error::one_line;
+
+/// Where a change goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To those who listen on a channel.
+    Channel {
+        /// The channel.
+        channel: Channel,
+        /// The event's name as clients see it, may be empty.
+        event: EventName,
+        /// What they get.
+        payload: Payload,
+        /// Whether it is kept for those who resume.
+        retention: Retention,
+    },
+    /// To the followers of its author, as the fan-out stage says.
+    Audience(Box<Entry>),
+    /// Into the timeline of one user, whoever that user follows.
+    Inbox {
+        /// The user.
+        user: Box<str>,
+        /// What is new there.
+        entry: Box<Entry>,
+    },
+    /// Takes a post back.
+    Retract {
+        /// Who made it known.
+        author: Box<str>,
+        /// Its id.
+        item: Box<str>,
+    },
+    /// One user follows another from now on.
+    Follow {
+        /// Who follows.
+        follower: Box<str>,
+        /// Whom.
+        followee: Box<str>,
+    },
+    /// No more.
+    Unfollow {
+        /// Who followed.
+        follower: Box<str>,
+        /// Whom.
+        followee: Box<str>,
+    },
+    /// Deletes from the cache.
+    Cache(CacheKeys),
+    /// For other services.
+    Topic {
+        /// The topic.
+        topic: Box<str>,
+        /// What orders records of the topic, may be empty.
+        key: Box<str>,
+        /// What they get.
+        payload: Payload,
+    },
+}
+
+/// One post in timelines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Who made it known.
+    pub author: Box<str>,
+    /// Its id, the author's own.
+    pub item: Box<str>,
+    /// What readers get.
+    pub payload: Payload,
+    /// Where it stands in a timeline.
+    pub time: Micros,
+}
+
+/// Which keys of the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheKeys {
+    /// This one.
+    One(Box<str>),
+    /// All that begin so; all there are, if it is empty.
+    Prefix(Box<str>),
+}
+
+/// What travels with a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// The row as JSON: the new one, the old one of a delete, else `null`. The host has it, or makes it once.
+    Row,
+    /// The change as Debezium's envelope. The host makes it once.
+    Envelope,
+    /// Nothing.
+    Nothing,
+    /// A JSON document of the plugin, checked.
+    Json(Bytes),
+    /// Text of the plugin, UTF-8.
+    Text(Bytes),
+    /// Bytes of the plugin.
+    Bytes(Bytes),
+}
+
+/// One route of one change.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Directed {
+    /// The index of the change in what was evaluated.
+    pub change: usize,
+    /// The index of the plugin in [`Policy::plugins`](super::Policy::plugins).
+    pub plugin: usize,
+    /// Where it goes.
+    pub route: Route,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel { channel, event, payload, retention } => {
+                let kept = if *retention == Retention::LiveOnly { ", live only" } else { "" };
+                write!(f, "channel {channel}, event `{}`, {payload}{kept}", &**event)
+            }
+            Self::Audience(entry) => write!(f, "audience of {entry}"),
+            Self::Inbox { user, entry } => write!(f, "inbox of {}: {entry}", shown(user)),
+            Self::Retract { author, item } => write!(f, "retract {} of {}", shown(item), shown(author)),
+            Self::Follow { follower, followee } => {
+                write!(f, "{} follows {}", shown(follower), shown(followee))
+            }
+            Self::Unfollow { follower, followee } => {
+                write!(f, "{} follows {} no more", shown(follower), shown(followee))
+            }
+            Self::Cache(CacheKeys::One(key)) => write!(f, "delete the cache key {}", shown(key)),
+            Self::Cache(CacheKeys::Prefix(prefix)) => write!(f, "delete the cache keys {}*", shown(prefix)),
+            Self::Topic { topic, key, payload } => {
+                write!(f, "topic {}, key `{}`, {payload}", shown(topic), shown(key))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { author, item, payload, time } = self;
+        write!(f, "{}, item {}, at {}, {payload}", shown(author), shown(item), time.0)
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row => f.write_str("the row"),
+            Self::Envelope => f.write_str("the envelope"),
+            Self::Nothing => f.write_str("no payload"),
+            Self::Json(json) => write!(f, "JSON {}", shown(&String::from_utf8_lossy(json))),
+            Self::Text(text) => write!(f, "text `{}`", shown(&String::from_utf8_lossy(text))),
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    one_line(text, SHOWN_PAYLOAD_BYTES_MAX)
+}
