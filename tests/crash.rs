@@ -15,7 +15,7 @@ fn number(event: &Event) -> i64 {
 }
 
 /// Exactly the committed rows, each once, in the order of their numbers.
-async fn check(mut follower: Follower, committed: &[Row]) -> Result<()> {
+pub(crate) async fn check(mut follower: Follower, committed: &[Row]) -> Result<()> {
     let last = committed.last().context("nothing was committed")?.number;
     let arrived = |events: &[Event]| events.last().is_some_and(|event| number(event) >= last);
     let events = follower.wait_until("the last committed row", CAUGHT_UP_WITHIN, arrived).await?;

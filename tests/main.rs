@@ -8,6 +8,9 @@ mod main_job;
 /// `kill -9` of the host and of PostgreSQL, restarts under load: nothing lost, nothing twice.
 mod crash;
 
+/// Other generations of plugins while the host dies.
+mod swap;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 

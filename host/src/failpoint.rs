@@ -5,8 +5,8 @@
 //!
 //! Invariant: a program that is built for release has none of them.
 //!
-//! To add one: `failpoint!("name")` where it is, and its name in the list of the test that visits them all,
-//! `tests/swap.rs`.
+//! To add one: `failpoint!("name")` where it is, and its name in the list of the test that dies at each,
+//! `deploy/tests/kill.rs`.
 
 /// Dies here, if this failpoint is armed.
 macro_rules! failpoint {

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! database log ─► source ─► log ─► pipeline ─► effects ─► bus ─► gateway ─► screens
-//!                                     ▲
-//!                                  policy (WebAssembly)
+//!                                   ▲   ▲
+//!              policy (WebAssembly) ─┘   └─ deploy ─► registry
 //! ```
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
 //! `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
-//! nobody. `pipeline` introduces them, `app` composes. `cargo xtask tidy` holds the arrows to that.
+//! nobody. `pipeline` introduces them, `deploy` tells it which plugins judge, `app` composes. `cargo xtask tidy` holds
+//! the arrows to that.
 
 pub mod event;
 pub mod source;

@@ -116,6 +116,9 @@ pub const COMPARISON_EXAMPLES_MAX: usize = 20;
 pub const COMPARISON_EFFECTS_MAX: usize = 16;
 /// Plugins that run at once.
 pub const PLUGINS_COUNT_MAX: usize = 256;
+/// Instances beside those of the plugins that run: about to be put, checked, shadows, and the copies of what is active
+/// that these are compared with.
+pub const PLUGINS_BESIDE_COUNT_MAX: usize = 64;
 /// A pattern of a grant.
 pub const PATTERN_BYTES_MAX: usize = 256;
 /// Subscriptions of one plugin.

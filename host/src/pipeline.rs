@@ -16,13 +16,14 @@
 
 mod beside;
 mod orders;
+mod pause;
 mod prepare;
 mod quarantine;
 mod swap;
 #[cfg(test)]
 mod replays;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,11 +35,11 @@ use tracing::{error, info, warn};
 
 pub use beside::{Beside, Judged};
 pub use orders::{OrderError, Orders};
+pub use pause::Flow;
 pub use prepare::{PrepareError, prepare};
 
 use orders::{Order, Ordered};
 use quarantine::Faults;
-use swap::Obeyed;
 
 use crate::backoff::Backoff;
 use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
@@ -48,26 +49,10 @@ use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{self, Activation, Evaluation, Loader, OnFault, Policy, Rejection};
-use crate::registry::{Action, HOST, Note, PluginSet, Registry, RegistryError, Standing, Step};
+use crate::registry::{PluginSet, Registry, RegistryError, Standing};
 
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
-
-/// Whether a pipeline runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Flow {
-    /// It does.
-    Running,
-    /// It waits for somebody to decide: for `resume`, or for another plugin in place of the one that failed.
-    Paused {
-        /// The plugin, whose `on_fault` is `pause`.
-        plugin: Arc<str>,
-        /// The first change that it failed on.
-        offset: Offset,
-        /// What went wrong.
-        fault: String,
-    },
-}
 
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
@@ -312,36 +297,6 @@ impl Pipeline {
         }
         judged.evaluation = self.policy.evaluate(&mut judged.changes);
         Ok(judged)
-    }
-
-    /// Waits for somebody to decide, and does what they say.
-    fn pause(&mut self, flow: Flow, runtime: &Handle, stop: &CancellationToken) {
-        let Flow::Paused { plugin, offset, fault } = &flow else { return };
-        error!(plugin = &**plugin, offset = offset.0, fault, "paused, as the plugin's `on_fault` says");
-        let mut note = Note::new(HOST, Action::Paused);
-        note.plugin = Some(plugin.to_string());
-        note.from = Some(*offset);
-        note.text.clone_from(fault);
-        if let Err(error) =
-            runtime.block_on(self.registry.record(Step { notes: vec![note], ..Step::default() }))
-        {
-            warn!(%error, "the audit list does not say so");
-        }
-        self.ordered.flow.send_replace(flow);
-        loop {
-            let order = async {
-                tokio::select! {
-                    () = stop.cancelled() => None,
-                    Some(order) = self.ordered.queue.recv() => Some(order),
-                }
-            };
-            match runtime.block_on(order).map(|order| self.obey(order, runtime)) {
-                Some(Obeyed::No) => {}
-                Some(Obeyed::Yes) => break info!("processing goes on"),
-                None => break,
-            }
-        }
-        self.ordered.flow.send_replace(Flow::Running);
     }
 
     fn batch(&self, records: &[Record], judged: Judgment) -> Batch {

@@ -18,6 +18,8 @@ mod mirror;
 mod report;
 mod request;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub use mirror::Mirror;
 pub use report::ShadowReport;
 pub use request::Request;
 pub use start::{CONFIGURATION, FilePlugin, StartError, start};
+
+pub use crate::policy::{Comparison, Example, Side};
 
 use mirror::MirrorHandle;
 

@@ -1,7 +1,8 @@
-//! The loop, step by step, over a real change log, bus and registry: who judged which offset, against a model.
+//! The loop, step by step, over a real change log, bus and registry: who judged which offset, against a model; and
+//! what others need to test with it.
 //!
-//! The plugins route each change to the channel that one of its columns names: the column `one`, `two` or `three`
-//! holds `one:N`, `two:N`, `three:N` for the Nth change. So every message says which code made it from which offset.
+//! The plugins route each change to the channel that one of its columns names: the column `one`, `two` and so on
+//! holds `one:N`, `two:N` and so on for the Nth change. So every message says which code made it from which offset.
 
 use std::path::Path;
 
@@ -11,19 +12,18 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::bus::Letters;
-use crate::bus::local::{self, LocalBus};
+pub(crate) use crate::bus::Bus;
+pub(crate) use crate::bus::contract::Local;
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
 };
 use crate::limits::QUARANTINE_FAULTS_MAX;
-use crate::log::segments::{self, Segments};
 use crate::policy::tests::{loader_of, router_by};
 use crate::policy::{Activation, Digest, Grants, Plugin, Profile};
-use crate::registry::{Component, SetRecord};
-use crate::state::State;
+use crate::registry::{Action, Component, SetRecord};
 
-const P: Partition = Partition(0);
-const CODES: [&str; 3] = ["one", "two", "three"];
+pub(crate) const P: Partition = Partition(0);
+pub(crate) const CODES: [&str; 4] = ["one", "two", "three", "four"];
 
 /// Everything around a pipeline, and the pipeline.
 struct Stand {
@@ -38,7 +38,7 @@ struct Stand {
 }
 
 struct Parts {
-    bus: Arc<LocalBus>,
+    bus: Arc<Local>,
     log: Arc<dyn ChangeLog>,
     registry: Registry,
     loader: Arc<Loader>,
@@ -94,7 +94,7 @@ impl Stand {
         self.parts = Some(parts);
     }
 
-    fn append(&mut self, values: impl IntoIterator<Item = [String; 3]>) {
+    fn append(&mut self, values: impl IntoIterator<Item = [String; 4]>) {
         let records: Vec<_> = values.into_iter().map(|values| encode(&change(&values))).collect();
         self.count += records.len() as u64;
         let log = self.parts().log.clone();
@@ -185,12 +185,14 @@ impl Stand {
     }
 }
 
+/// Stores in a folder. Bus and registry have a state each: what must hold does not need that they share one.
+pub(crate) async fn stores(home: &Path) -> (Registry, Arc<Local>, Arc<dyn ChangeLog>) {
+    let registry = crate::registry::tests::open(&home.join("registry")).await;
+    (registry, crate::bus::contract::local(home).await, crate::log::contract::local(home))
+}
+
 async fn open(home: &Path) -> Parts {
-    let state = State::open(home).unwrap();
-    let registry = Registry::open(state.clone(), home).await.unwrap();
-    let history = local::Config { count_max: 1_000_000, age_max: std::time::Duration::from_secs(3_600) };
-    let bus = Arc::new(LocalBus::open(state, history).await.unwrap());
-    let log: Arc<dyn ChangeLog> = Arc::new(Segments::open(segments::Config::new(home.join("log"))).unwrap());
+    let (registry, bus, log) = stores(home).await;
     let loader = Arc::new(loader_of(&home.join("compiled"), &[]));
     let owner = registry.owner(P, bus.committed(P)).await.unwrap();
     let set = owner.map(|record| record.set).unwrap_or_default();
@@ -212,7 +214,8 @@ async fn open(home: &Path) -> Parts {
     Parts { bus, log, registry, loader, pipeline, orders }
 }
 
-fn change(values: &[String; 3]) -> Change {
+/// An insert with these values.
+pub(crate) fn change(values: &[String; 4]) -> Change {
     let columns =
         CODES.iter().map(|name| Column { name: (*name).into(), type_name: "text".into(), key: false });
     let table = Arc::new(Table {
@@ -299,9 +302,11 @@ proptest! {
 }
 
 /// Changes on which the code of the second column traps, or the value that is given instead.
-fn trap(stand: &Stand, count: u64) -> Vec<[String; 3]> {
+fn trap(stand: &Stand, count: u64) -> Vec<[String; 4]> {
     let from = stand.count;
-    (from..from + count).map(|at| [format!("one:{at}"), "T".into(), format!("three:{at}")]).collect()
+    (from..from + count)
+        .map(|at| [format!("one:{at}"), "T".into(), format!("three:{at}"), format!("four:{at}")])
+        .collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::bindings::twohop::policy::log;
 use super::instance::State;
 use crate::limits::{
     PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
-    PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_COUNT_MAX,
+    PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_BESIDE_COUNT_MAX, PLUGINS_COUNT_MAX,
 };
 
 /// Runs plugins. Cheap to clone; one a process.
@@ -110,7 +110,7 @@ fn config() -> Config {
 }
 
 fn pool() -> PoolingAllocationConfig {
-    let plugins = u32::try_from(PLUGINS_COUNT_MAX).expect("a few hundred");
+    let plugins = u32::try_from(PLUGINS_COUNT_MAX + PLUGINS_BESIDE_COUNT_MAX).expect("a few hundred");
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(plugins)
         .total_core_instances(plugins * PLUGIN_CORE_INSTANCES_MAX)

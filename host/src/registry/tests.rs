@@ -23,7 +23,7 @@ pub(crate) fn activation(plugin: &str, generation: u64, setting: &str) -> Activa
     }
 }
 
-/// A registry in a folder.
+/// A registry in a folder, over a state of its own.
 pub(crate) async fn open(folder: &Path) -> Registry {
     let state = State::open(folder).expect("the folder is ours");
     Registry::open(state, folder).await.expect("there is space")

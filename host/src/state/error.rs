@@ -20,8 +20,8 @@ pub enum StateError {
     /// The file holds what was never written to it.
     #[error(
         "the state {0} is damaged: {what}. Move {0}, {0}-wal and {0}-shm away and start again: what the change log \
-         still holds is applied again, older messages and set-aside changes are lost, and clients are told to \
-         reload",
+         still holds is applied again, older messages, set-aside changes and what was deployed by hand are lost, \
+         and clients are told to reload",
         path.display()
     )]
     Damaged {

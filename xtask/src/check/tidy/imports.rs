@@ -21,9 +21,9 @@ enum May {
     ImportAll,
 }
 
-/// The vocabulary, the bounds, the order to stop, and the names of metrics: any room may import them, but for those
+/// The vocabulary, the bounds, the order to stop, where tests let it die, and the names of metrics: any room may import them, but for those
 /// whose own row says less.
-const EVERYBODY: &[&str] = &["backoff", "event", "limits", "shutdown", "telemetry"];
+const EVERYBODY: &[&str] = &["backoff", "event", "failpoint", "limits", "shutdown", "telemetry"];
 
 /// A folder's row stands before its room's; everyone may import what is in the own room.
 const TABLE: &[(&str, May)] = &[
@@ -33,6 +33,7 @@ const TABLE: &[(&str, May)] = &[
     ("shutdown", May::Import(&["limits"])),
     ("backoff", May::Import(&["limits"])),
     ("telemetry", May::Import(&["limits"])),
+    ("failpoint", May::Import(&[])),
     // Stores know nobody, but for the database that the embedded ones share.
     ("state", May::Import(EVERYBODY)),
     ("log", May::Import(EVERYBODY)),
@@ -43,7 +44,10 @@ const TABLE: &[(&str, May)] = &[
     // The judge knows nobody.
     ("policy", May::Import(EVERYBODY)),
     // What is deployed, kept.
-    ("registry", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "policy", "state"])),
+    (
+        "registry",
+        May::Import(&["backoff", "event", "failpoint", "limits", "shutdown", "telemetry", "policy", "state"]),
+    ),
     // Movers know stores.
     ("source", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "log"])),
     (
@@ -63,13 +67,31 @@ const TABLE: &[(&str, May)] = &[
         May::Import(&[
             "backoff",
             "event",
+            "failpoint",
             "limits",
             "shutdown",
             "telemetry",
             "log",
             "policy",
+            "registry",
             "effects",
             "bus",
+        ]),
+    ),
+    // Who deploys tells the pipeline, and reads what it reads.
+    (
+        "deploy",
+        May::Import(&[
+            "backoff",
+            "event",
+            "failpoint",
+            "limits",
+            "shutdown",
+            "telemetry",
+            "log",
+            "policy",
+            "registry",
+            "pipeline",
         ]),
     ),
     // The app composes.
