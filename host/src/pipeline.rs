@@ -23,7 +23,7 @@ use crate::effects;
 use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
-use crate::policy::{Policy, Rejection};
+use crate::policy::{Evaluation, Policy, Rejection};
 
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
@@ -111,8 +111,7 @@ impl Pipeline {
     }
 
     fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
-        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
-        let evaluation = self.policy.evaluate(&mut changes);
+        let (changes, evaluation) = self.judge(records)?;
         let dead_letters =
             evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
         let first =
@@ -123,6 +122,20 @@ impl Pipeline {
             messages: effects::messages(&changes, evaluation.routes),
             dead_letters,
         })
+    }
+
+    /// Evaluates until no plugin fails without end: one that does is not called any more, and its changes are set aside.
+    fn judge(&mut self, records: &[Record]) -> Result<(Vec<Change>, Evaluation), PipelineError> {
+        loop {
+            // Anew each time: filters have masked what they were handed.
+            let mut changes =
+                records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
+            let evaluation = self.policy.evaluate(&mut changes);
+            let Some(failing) = evaluation.failing else { return Ok((changes, evaluation)) };
+            let plugin = self.policy.plugins()[failing].activation().plugin.clone();
+            error!(plugin = &*plugin, "the plugin fails again and again and is not called any more");
+            self.policy.quarantine(&plugin);
+        }
     }
 
     fn decode(&mut self, record: &Record) -> Result<Change, PipelineError> {
