@@ -337,6 +337,60 @@ async fn a_change_without_a_key_is_replayed_by_force_only() {
     }
 }
 
+/// A log that is full, and holds nothing between its bounds.
+struct Refusing(std::ops::Range<u64>);
+
+#[async_trait::async_trait]
+impl ChangeLog for Refusing {
+    fn partition_count(&self) -> u32 {
+        1
+    }
+
+    async fn append(&self, _: Partition, _: Vec<bytes::Bytes>) -> Result<std::ops::Range<Offset>, LogError> {
+        Err(LogError::Full { bytes: 9, consumer: "pipeline".into() })
+    }
+
+    async fn read(
+        &self,
+        _: Partition,
+        asked: Offset,
+        _: usize,
+        _: usize,
+    ) -> Result<Vec<crate::log::Record>, LogError> {
+        Err(LogError::Removed { asked, first: Offset(self.0.start) })
+    }
+
+    fn bounds(&self, _: Partition) -> std::ops::Range<Offset> {
+        Offset(self.0.start)..Offset(self.0.end)
+    }
+
+    fn last_position(&self, _: &str) -> Option<Position> {
+        None
+    }
+
+    fn commit(&self, _: &str, _: Partition, _: Offset) {}
+}
+
+#[tokio::test]
+async fn what_the_log_cannot_tell_is_refused_and_what_it_does_not_take_is_as_before() {
+    let (_folder, stand) = stand().await;
+    stand.append(&update(Value::Integer(1), 5)).await;
+    stand.judge(&["a"]).await;
+    let id = stand.only().await;
+    let on = |bounds| DeadLetters::new(stand.bus.clone(), Arc::new(Refusing(bounds)));
+    let forgotten = on(7..9).replay(id, Force::No).await.unwrap_err();
+    let expected = (Offset(0), Offset(7));
+    assert!(
+        matches!(forgotten, LetterError::Forgotten { offset, first, .. } if (offset, first) == expected),
+        "{forgotten}"
+    );
+    let far = on(0..REPLAY_SCAN_COUNT_MAX + 2).replay(id, Force::No).await.unwrap_err();
+    assert!(matches!(far, LetterError::TooFar(_)), "{far}");
+    let full = on(0..1).replay(id, Force::No).await.unwrap_err();
+    assert!(matches!(full, LetterError::Log(LogError::Full { .. })), "{full}");
+    assert_eq!(stand.kept().await[0].state, LetterState::Waiting);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Of this key.
