@@ -1,0 +1,6 @@
+//! Answers of plugins, see `policy::outcome`.
+#![no_main]
+
+use twohop_fuzz::policy::outcome::{Input, check};
+
+libfuzzer_sys::fuzz_target!(|input: Input| check(&input));
