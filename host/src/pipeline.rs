@@ -12,6 +12,8 @@
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+mod replays;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -19,10 +21,11 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::replays::Replays;
 use crate::backoff::Backoff;
-use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
+use crate::bus::{Batch, Bus, BusError, DeadLetter, Stage};
 use crate::effects;
-use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
+use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{Policy, Rejection};
@@ -72,6 +75,8 @@ pub struct Pipeline {
     bus: Arc<dyn Bus>,
     policy: Policy,
     decoder: Decoder,
+    /// Replays whose letters are gone: the bus alone can tell, in the commit itself.
+    passed_over: HashSet<Offset>,
 }
 
 impl Pipeline {
@@ -91,7 +96,8 @@ impl Pipeline {
             return Err(PipelineError::LogBehind { partition, committed, end });
         }
         log.commit(CONSUMER, partition, committed);
-        Ok(Self { partition, log, bus, policy, decoder: Decoder::default() })
+        let (decoder, passed_over) = (Decoder::default(), HashSet::new());
+        Ok(Self { partition, log, bus, policy, decoder, passed_over })
     }
 
     /// Runs until stopped. Blocks its thread: plugins are called synchronously.
@@ -103,54 +109,43 @@ impl Pipeline {
             let from = self.bus.committed(self.partition);
             let read = self.log.read(self.partition, from, BATCH_COUNT_MAX, BATCH_BYTES_MAX);
             let Some(records) = runtime.block_on(stop.run_until_cancelled(read)) else { return Ok(()) };
-            if self.process(&records?, runtime, stop)? == Applied::Stopped {
+            if self.process(records?, runtime, stop)? == Applied::Stopped {
                 return Ok(());
             }
         }
     }
 
+    /// Takes records on, or finds out what to leave out when they are read again.
     fn process(
         &mut self,
-        records: &[Record],
+        mut records: Vec<Record>,
         runtime: &Handle,
         stop: &CancellationToken,
     ) -> Result<Applied, PipelineError> {
-        // Where replays stand whose letters are gone. The bus alone can tell, in the commit itself.
-        let mut left_out = HashSet::new();
-        loop {
-            let batch = self.evaluate(records, &left_out)?;
-            let next = batch.offsets.end;
-            match runtime.block_on(apply(&*self.bus, batch, stop)) {
-                Ok(Applied::Durably) => self.log.commit(CONSUMER, self.partition, next),
-                Err(BusError::NotDue { offsets }) => {
-                    left_out.extend(offsets);
-                    continue;
-                }
-                Ok(Applied::Stopped) => return Ok(Applied::Stopped),
-                Err(error) => return Err(error.into()),
+        let (partition, plugins) = (self.partition, self.policy.plugins());
+        let has_plugin = |name: &str| plugins.iter().any(|plugin| &*plugin.activation().plugin == name);
+        let replays = Replays::take_from(&mut records, &self.passed_over, has_plugin)
+            .map_err(|(offset, source)| PipelineError::Decode { partition, offset, source })?;
+        let mut batch = self.evaluate(&records)?;
+        replays.add_to(&records, &mut batch);
+        let next = batch.offsets.end;
+        let applied = runtime.block_on(apply(&*self.bus, batch, stop))?;
+        match &applied {
+            Applied::Durably => {
+                self.passed_over.clear();
+                self.log.commit(CONSUMER, self.partition, next);
             }
-            return Ok(Applied::Durably);
+            Applied::NotDue(offsets) => self.passed_over.extend(offsets),
+            Applied::Stopped => {}
         }
+        Ok(applied)
     }
 
-    fn evaluate(&mut self, records: &[Record], left_out: &HashSet<Offset>) -> Result<Batch, PipelineError> {
-        let (mut changes, mut their_records) = (Vec::with_capacity(records.len()), Vec::new());
-        let (mut replayed, mut dead_letters) = (Vec::new(), Vec::new());
-        for record in records.iter().filter(|record| !left_out.contains(&record.offset)) {
-            let change = self.decode(record)?;
-            if let Some(Replay { letter, router, .. }) = &change.replay {
-                replayed.push(Replayed { offset: record.offset, letter: *letter });
-                if let Some(router) = router.as_deref().filter(|router| !self.has_plugin(router)) {
-                    dead_letters.push(set_aside(without_plugin(router, record)));
-                    continue;
-                }
-            }
-            changes.push(change);
-            their_records.push(record);
-        }
+    fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
+        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
         let evaluation = self.policy.evaluate(&mut changes);
-        let rejected = evaluation.rejected.into_iter();
-        dead_letters.extend(rejected.map(|rejection| set_aside(dead_letter(rejection, &their_records))));
+        let dead_letters =
+            evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
         Ok(Batch {
@@ -158,12 +153,8 @@ impl Pipeline {
             offsets: first..first.plus(records.len() as u64),
             messages: effects::messages(&changes, evaluation.routes),
             dead_letters,
-            replayed,
+            replayed: vec![],
         })
-    }
-
-    fn has_plugin(&self, name: &str) -> bool {
-        self.policy.plugins().iter().any(|plugin| &*plugin.activation().plugin == name)
     }
 
     fn decode(&mut self, record: &Record) -> Result<Change, PipelineError> {
@@ -175,9 +166,9 @@ impl Pipeline {
     }
 }
 
-fn dead_letter(rejection: Rejection, records: &[&Record]) -> DeadLetter {
-    let record = records[rejection.change];
-    DeadLetter {
+fn dead_letter(rejection: Rejection, records: &[Record]) -> DeadLetter {
+    let record = &records[rejection.change];
+    let letter = DeadLetter {
         offset: record.offset,
         plugin: rejection.name.to_string(),
         generation: rejection.generation,
@@ -185,23 +176,7 @@ fn dead_letter(rejection: Rejection, records: &[&Record]) -> DeadLetter {
         stage: Stage::Router,
         fault: rejection.cause.to_string(),
         record: record.payload.clone(),
-    }
-}
-
-/// A replay whose plugin has gone meanwhile.
-fn without_plugin(router: &str, record: &Record) -> DeadLetter {
-    DeadLetter {
-        offset: record.offset,
-        plugin: router.to_owned(),
-        generation: 0,
-        digest: String::new(),
-        stage: Stage::Router,
-        fault: "the plugin is not active: activate it, then replay the change again".to_owned(),
-        record: record.payload.clone(),
-    }
-}
-
-fn set_aside(letter: DeadLetter) -> DeadLetter {
+    };
     warn!(plugin = letter.plugin, offset = letter.offset.0, fault = letter.fault, "change set aside");
     letter
 }
@@ -209,6 +184,8 @@ fn set_aside(letter: DeadLetter) -> DeadLetter {
 #[derive(Debug, PartialEq, Eq)]
 enum Applied {
     Durably,
+    /// Not at all: the letters of the replays at these offsets are gone.
+    NotDue(Vec<Offset>),
     Stopped,
 }
 
@@ -229,6 +206,7 @@ async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<
                     error!(error = %full, "processing stopped");
                 }
             }
+            Err(BusError::NotDue { offsets }) => return Ok(Applied::NotDue(offsets)),
             Err(other) => return Err(other),
         }
         if stop.run_until_cancelled(backoff.wait()).await.is_none() {
@@ -270,9 +248,12 @@ mod tests {
         let records = log.read(P, bus.committed(P), 9, 999).await.unwrap();
         let runtime = Handle::current();
         let processed = tokio::task::spawn_blocking(move || {
-            pipeline.process(&records, &runtime, &CancellationToken::new())
+            let stop = CancellationToken::new();
+            let first = pipeline.process(records.clone(), &runtime, &stop).unwrap();
+            (first, pipeline.process(records, &runtime, &stop).unwrap())
         });
-        assert_eq!(processed.await.unwrap().unwrap(), Applied::Durably);
+        let (first, second) = processed.await.unwrap();
+        assert!(matches!(first, Applied::NotDue(_)) && second == Applied::Durably, "{first:?}, {second:?}");
     }
 
     async fn stores(folder: &Path) -> (Arc<crate::bus::contract::Local>, Arc<dyn ChangeLog>) {
