@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(
             of("host/src/bus/mod.rs", "use std::fmt;\nuse crate::{event::X,\n log::Record};\n"),
             [
-                "host/src/bus/mod.rs:3: `bus` may not import `log` (it may import event, limits, shutdown, telemetry); let \
+                "host/src/bus/mod.rs:3: `bus` may not import `log` (it may import backoff, event, failpoint, limits, shutdown, telemetry); let \
              `pipeline` or `app` bring the two together"
             ]
         );
