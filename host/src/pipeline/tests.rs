@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::bus::Letters;
 pub(crate) use crate::bus::Bus;
+use crate::bus::Letters;
 pub(crate) use crate::bus::contract::Local;
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
