@@ -17,7 +17,7 @@
 mod beside;
 mod orders;
 mod pause;
-mod prepare;
+mod preparing;
 mod quarantine;
 mod swap;
 #[cfg(test)]
@@ -36,7 +36,7 @@ use tracing::{error, info, warn};
 pub use beside::{Beside, Judged};
 pub use orders::{OrderError, Orders};
 pub use pause::Flow;
-pub use prepare::{PrepareError, prepare};
+pub use preparing::{PrepareError, prepare};
 
 use orders::{Order, Ordered};
 use quarantine::Faults;

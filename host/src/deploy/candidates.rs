@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::mirror::{Told, decode, needed};
-use super::{DeployError, Deployer, Neighbours, Request, ShadowReport, blocking, prepared, start};
+use super::{DeployError, Deployer, Neighbours, Request, ShadowReport, blocking, prepared, starting};
 use crate::event::{Decoder, Offset};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, CHECK_COUNT_MAX, SHADOWS_COUNT_MAX};
 use crate::policy::{Comparison, Plugin, Policy, Shadow};
@@ -126,7 +126,7 @@ impl Deployer {
         if registry.component(request.digest).await?.is_none() {
             return Err(DeployError::UnknownComponent(request.digest));
         }
-        let generation = start::next_number(registry, &request.plugin).await?;
+        let generation = starting::next_number(registry, &request.plugin).await?;
         Ok(prepared(registry, loader, request.activation(generation)).await??)
     }
 

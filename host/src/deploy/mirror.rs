@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{DeployError, ShadowReport, StartError, start};
+use super::{DeployError, ShadowReport, StartError, starting};
 use crate::event::{Change, Decoder};
 use crate::limits::SHADOWS_COUNT_MAX;
 use crate::log::Record;
@@ -223,7 +223,7 @@ pub(super) async fn needed(
     set: &PluginSet,
     named: &[Arc<str>],
 ) -> Result<Vec<Activation>, StartError> {
-    let mut needed = start::active(registry, set).await?;
+    let mut needed = starting::active(registry, set).await?;
     let mut filters = Vec::new();
     for activation in &needed {
         let component = registry.component(activation.digest).await?;

@@ -17,7 +17,7 @@ mod file;
 mod mirror;
 mod report;
 mod request;
-mod start;
+mod starting;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ pub use error::{Blame, DeployError};
 pub use mirror::Mirror;
 pub use report::ShadowReport;
 pub use request::Request;
-pub use start::{CONFIGURATION, FilePlugin, StartError, start};
+pub use starting::{CONFIGURATION, FilePlugin, StartError, start};
 
 pub use crate::policy::{Comparison, Example, Side};
 
@@ -240,7 +240,7 @@ impl Deployer {
         if registry.component(request.digest).await?.is_none() {
             return Err(DeployError::UnknownComponent(request.digest));
         }
-        let generation = start::next_number(registry, &request.plugin).await?;
+        let generation = starting::next_number(registry, &request.plugin).await?;
         let plugin = prepared(registry, loader, request.activation(generation)).await??;
         failpoint!("activate-before-order");
         let put = orders.put(by, plugin, action).await;

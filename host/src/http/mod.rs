@@ -6,9 +6,9 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
 
-mod file;
+mod files;
 mod server;
-mod stream;
+mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,9 +17,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use file::file;
+pub(crate) use files::file;
 pub(crate) use server::{Config, Server};
-pub(crate) use stream::stream;
+pub(crate) use streams::stream;
 
 /// Rides on a request: ends its connection, which it has for itself.
 #[derive(Debug, Clone)]

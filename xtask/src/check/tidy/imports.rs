@@ -76,6 +76,7 @@ const TABLE: &[(&str, May)] = &[
             "registry",
             "effects",
             "bus",
+            "state",
         ]),
     ),
     // Who deploys tells the pipeline, and reads what it reads.
@@ -96,6 +97,8 @@ const TABLE: &[(&str, May)] = &[
     ),
     // The app composes.
     ("config", May::ImportConfigs),
+    // What both listeners speak, and what operators are shown.
+    ("admin", May::ImportAll),
     ("app", May::ImportAll),
     ("cli", May::ImportAll),
     ("lib", May::ImportAll),
