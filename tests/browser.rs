@@ -23,8 +23,10 @@ fn in_browser(script: &str, arguments: &[&str], act: impl Fn() -> Result<()>) ->
         let line = line?;
         let ready = line.trim() == "ready";
         lines.push(line);
-        if ready {
-            act()?;
+        if ready && let Err(failed) = act() {
+            page.kill()?;
+            page.wait()?;
+            return Err(failed);
         }
     }
     let status = page.wait()?;

@@ -138,7 +138,7 @@ impl SmallDisk {
     fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("twohop-small-").tempdir()?;
         mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m"))
-            .context("cannot mount a tmpfs: this test needs root, run the suite as root")?;
+            .context("cannot mount a tmpfs: this test needs the right to mount, run the suite as root, in a container with CAP_SYS_ADMIN")?;
         Ok(Self(folder))
     }
 
@@ -173,9 +173,10 @@ async fn a_full_disk_stops_the_reading_says_so_and_heals_without_a_restart() -> 
     let mut writer = Writer::start(stand.postgres.url(), Duration::from_millis(2));
     writer.wait_for(50).await?;
     for _ in 0..2 {
+        let said = stand.host.stderr().len();
         let ballast = disk.fill()?;
         writer.wait_for(writer.written() + 200).await?;
-        stand.wait_for_log("full", WITHIN).await?;
+        stand.wait_for_log(said, "full", WITHIN).await?;
         let stopped_at = follower.received().len();
         writer.wait_for(writer.written() + 50).await?;
         fs::remove_file(ballast)?;

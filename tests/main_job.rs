@@ -96,6 +96,10 @@ async fn rows_that_are_there_at_the_first_start_come_as_a_snapshot_once() -> Res
     seen.sort_unstable();
     assert_eq!(seen, (1..=1000).collect::<Vec<_>>());
 
+    for probe in ["insert", "delete"] {
+        let event = tokio::time::timeout(WITHIN, client.next()).await??.expect("the stream goes on");
+        assert_eq!(event.event, probe);
+    }
     let last = client.last_event_id().expect("events have ids").to_owned();
     stand.host.restart()?;
     stand.postgres.psql("INSERT INTO notes VALUES (1001, 1, 1, 'new')")?;

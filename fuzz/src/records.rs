@@ -54,7 +54,9 @@ fn come_back(change: &Change) {
     }
 }
 
-/// Floats by their bits.
-fn cells(row: Option<Row<'_>>) -> Option<Vec<(u8, u64, Option<&[u8]>)>> {
+/// A kind, a number, and bytes if it has some: floats by their bits.
+type Cell<'a> = (u8, u64, Option<&'a [u8]>);
+
+fn cells(row: Option<Row<'_>>) -> Option<Vec<Cell<'_>>> {
     row.map(|row| (0..row.columns().count()).map(|column| row.raw(column)).collect())
 }

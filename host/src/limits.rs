@@ -275,9 +275,13 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 pub const HUB_TURN_COUNT_MAX: usize = 1_024;
 /// Between two signs of life on a quiet connection.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// The shortest that may be set.
+pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The longest that may be set: the page takes a stream for dead after 50 s without one.
+pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(20);
 /// What a client is told to wait before it connects again.
 pub const RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// From the first byte of a request to the end of its head.
+/// From accepting a connection, or from the last answer on it, to the end of a request's head.
 pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// A resume id.
 pub const RESUME_ID_BYTES_MAX: usize = 512;

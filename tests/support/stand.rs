@@ -69,14 +69,14 @@ impl Stand {
         Ok(Self { host, postgres, data, options, _folder: folder })
     }
 
-    /// Waits until the host has said this on its standard error.
+    /// Waits until the host has said this on its standard error, after so many bytes that it had said before.
     ///
     /// # Errors
     /// If it does not within the time; with all that it said.
-    pub async fn wait_for_log(&self, part: &str, within: Duration) -> Result<()> {
+    pub async fn wait_for_log(&self, after: usize, part: &str, within: Duration) -> Result<()> {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         let seen = async {
-            while !self.host.stderr().contains(part) {
+            while !self.host.stderr().get(after..).is_some_and(|said| said.contains(part)) {
                 looks.tick().await;
             }
         };

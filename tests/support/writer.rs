@@ -58,12 +58,8 @@ impl Writer {
         self.stop.send_replace(true);
         self.task.await.context("the writer panicked")??;
         let client = connect(url).await?;
-        let rows =
-            client.query("SELECT number, transaction, row_count FROM notes ORDER BY number", &[]).await?;
-        Ok(rows
-            .iter()
-            .map(|row| Row { number: row.get(0), transaction: row.get(1), count: row.get(2) })
-            .collect())
+        let rows = client.query("SELECT number FROM notes ORDER BY number", &[]).await?;
+        Ok(rows.iter().map(|row| Row { number: row.get(0) }).collect())
     }
 }
 
@@ -72,10 +68,6 @@ impl Writer {
 pub struct Row {
     /// Its number.
     pub number: i64,
-    /// The number of its transaction.
-    pub transaction: i64,
-    /// How many rows that transaction has.
-    pub count: i32,
 }
 
 async fn connect(url: &str) -> Result<Client> {

@@ -20,6 +20,10 @@ enum Stage {
     Router,
     /// Which changes go on, and with which columns hidden.
     Filter,
+    /// How each post reaches its audience.
+    Fanout,
+    /// Who may listen, and what a client may say.
+    Gate,
 }
 
 impl From<Stage> for twohop_build::Stage {
@@ -27,6 +31,8 @@ impl From<Stage> for twohop_build::Stage {
         match stage {
             Stage::Router => Self::Router,
             Stage::Filter => Self::Filter,
+            Stage::Fanout => Self::Fanout,
+            Stage::Gate => Self::Gate,
         }
     }
 }

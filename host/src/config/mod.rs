@@ -25,7 +25,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "Folder of everything that is kept. A relative path begins at the file's folder.",
     ),
     ("gateway.listen", "`127.0.0.1:8080`", "Address and port for clients. Port 0 takes a free one."),
-    ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection."),
+    ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection: 1s to 20s."),
     ("admin.listen", "`127.0.0.1:8081`", "Address and port for operators. Port 0 takes a free one."),
     (
         "admin.token",
@@ -384,6 +384,10 @@ fn check_keys(table: &toml::Table, prefix: &str, place: &str) -> Result<(), Conf
         }
         match value {
             toml::Value::Table(inner) if is_section(&key) => check_keys(inner, &key, place)?,
+            _ if is_section(&key) => {
+                let message = format!("is a section: write [{key}], and its keys below it");
+                return Err(ConfigError::Value { key, message });
+            }
             _ => return Err(unknown_key(place.to_owned(), key)),
         }
     }
@@ -408,7 +412,7 @@ fn unknown_key(place: String, key: String) -> ConfigError {
 }
 
 /// Sets the key that a variable means: `TWOHOP_SOURCE_SHOP_URL` is `source.shop.url`. A name's own `_` may stand
-/// for `-`; a name that is in the file already wins over a new one.
+/// for `-`; only names that the file has are known.
 fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Result<String, ConfigError> {
     let wanted = variable[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
     let flat = |key: &str| key.replace(['.', '-'], "_");
@@ -443,6 +447,14 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
         ("count_max" | "bytes_max" | "order", Ok(number), _) => toml::Value::Integer(number),
         _ => toml::Value::String(value),
     };
+    // Of two keys that say the same, the variable's counts.
+    match name {
+        "url" => drop(section.remove("url_file")),
+        "url_file" => drop(section.remove("url")),
+        "token" => drop(section.remove("token_file")),
+        "token_file" => drop(section.remove("token")),
+        _ => {}
+    }
     section.insert(name.to_owned(), value);
     Ok(key)
 }

@@ -97,6 +97,11 @@ impl Config {
         if log_bytes_max < 2 * limits::SEGMENT_BYTES_MIN {
             return Err(value("log.bytes_max", format!("is below {}", 2 * limits::SEGMENT_BYTES_MIN)));
         }
+        let heartbeat = self.gateway.heartbeat.unwrap_or(limits::HEARTBEAT_INTERVAL);
+        if !(limits::HEARTBEAT_INTERVAL_MIN..=limits::HEARTBEAT_INTERVAL_MAX).contains(&heartbeat) {
+            let bounds = (limits::HEARTBEAT_INTERVAL_MIN.as_secs(), limits::HEARTBEAT_INTERVAL_MAX.as_secs());
+            return Err(value("gateway.heartbeat", format!("is not from {}s to {}s", bounds.0, bounds.1)));
+        }
         let sources =
             self.source.into_iter().map(|(name, source)| Ok((name.clone(), source.check(&name, folder)?)));
         let plugins = self.plugin.into_iter().map(|(name, plugin)| {
@@ -111,7 +116,7 @@ impl Config {
             data,
             gateway: super::Gateway {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-                heartbeat: self.gateway.heartbeat.unwrap_or(limits::HEARTBEAT_INTERVAL),
+                heartbeat,
             },
             admin: self.admin.check(folder)?,
             log: super::Log {
@@ -139,7 +144,10 @@ impl Source {
                 })?
                 .trim()
                 .to_owned(),
-            _ => return Err(value(&format!("source.{name}"), "needs either `url` or `url_file`".into())),
+            (Some(_), Some(_)) => {
+                return Err(value(&format!("source.{name}"), "has `url` and `url_file`: keep one".into()));
+            }
+            (None, None) => return Err(value(&format!("source.{name}"), "needs `url` or `url_file`".into())),
         };
         if self.tables.is_empty() {
             return Err(value(&format!("source.{name}.tables"), "names no table".into()));

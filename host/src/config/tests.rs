@@ -60,6 +60,36 @@ fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
 }
 
 #[test]
+fn a_variable_stands_for_either_of_two_keys_and_a_name_of_digits_is_a_name() {
+    let in_a_file = "[source.shop]\nurl_file = \"/nowhere\"\ntables = [\"t\"]";
+    let variables = [("TWOHOP_SOURCE_SHOP_URL", "postgres://db"), ("TWOHOP_SOURCE_SHOP_SLOT", "123")];
+    let config = parse_with(in_a_file, &variables).expect("the variable's key counts");
+    assert_eq!(config.sources["shop"].url, "postgres://db");
+    assert_eq!(config.sources["shop"].slot.as_deref(), Some("123"));
+    let config = parse_with("", &[("TWOHOP_LOG_BYTES_MAX", "16777216")]).expect("it is right");
+    assert_eq!(config.log.bytes_max, 16 << 20);
+}
+
+#[test]
+fn the_example_that_ships_names_the_component_that_is_built() {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/orders/twohop.toml"));
+    let text = std::fs::read_to_string(file).expect("the example is there");
+    let config = parse(&text, file, [], &Overrides::default()).expect("the example is right");
+    let built = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/row-router.wasm"));
+    let parts = |path: &Path| {
+        path.components().fold(PathBuf::new(), |mut path, part| {
+            if part.as_os_str() == ".." {
+                path.pop();
+            } else {
+                path.push(part);
+            }
+            path
+        })
+    };
+    assert_eq!(parts(&config.plugins["row-router"].file), parts(built));
+}
+
+#[test]
 fn an_unknown_key_is_an_error_that_names_the_nearest_known_one() {
     assert_eq!(
         message("[gateway]\nlisten_on = \"127.0.0.1:1\"", &[]),
@@ -88,10 +118,17 @@ fn a_wrong_value_is_an_error_that_says_where() {
     let text = message("", &[("TWOHOP_GATEWAY_LISTEN", "nowhere")]);
     assert!(text.starts_with("TWOHOP_GATEWAY_LISTEN: ") && text.contains("gateway.listen"), "{text}");
     assert_eq!(message("[source.shop]\nurl = \"x\"\ntables = []", &[]), "source.shop.tables: names no table");
-    assert_eq!(
-        message("[source.shop]\ntables = [\"t\"]", &[]),
-        "source.shop: needs either `url` or `url_file`"
-    );
+    assert_eq!(message("[source.shop]\ntables = [\"t\"]", &[]), "source.shop: needs `url` or `url_file`");
+    let both = "[source.shop]\nurl = \"x\"\nurl_file = \"y\"\ntables = [\"t\"]";
+    assert_eq!(message(both, &[]), "source.shop: has `url` and `url_file`: keep one");
+    for section in ["gateway = 5", "source = \"postgres://db\""] {
+        let text = message(section, &[]);
+        assert!(text.contains("is a section: write ["), "{text}");
+    }
+    for heartbeat in ["0s", "60s"] {
+        let text = message(&format!("[gateway]\nheartbeat = \"{heartbeat}\""), &[]);
+        assert_eq!(text, "gateway.heartbeat: is not from 1s to 20s");
+    }
     assert!(message("[plugin.\"A b\"]\nfile = \"x\"", &[]).starts_with("plugin.A b: a name has 1 to "));
 }
 
@@ -142,7 +179,7 @@ fn the_reference_in_the_docs_is_current() {
     let mut reference = String::from(
         "# Configuration\n\n`twohop.toml`, overridden by variables (`gateway.listen` is `TWOHOP_GATEWAY_LISTEN`), \
          overridden by flags. An unknown key is an error. Sizes are numbers or `512MiB`, durations `15s`, `24h`. \
-         `*` is a name of your choice.\n\n| key | default | what it is |\n|---|---|---|\n",
+         `*` is a name of your choice, which a variable can use but not add; a plugin's settings are the file's.\n\n| key | default | what it is |\n|---|---|---|\n",
     );
     for (key, default, text) in KEYS {
         reference.push_str(&format!("| `{key}` | {default} | {text} |\n"));

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::mirror::{Told, decode, needed};
-use super::{DeployError, Deployer, Neighbours, Request, ShadowReport, blocking, starting, prepared};
+use super::{DeployError, Deployer, Neighbours, Request, ShadowReport, blocking, prepared, starting};
 use crate::event::{Decoder, Offset};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, CHECK_COUNT_MAX, SHADOWS_COUNT_MAX};
 use crate::policy::{Comparison, Plugin, Policy, Shadow};

@@ -15,10 +15,9 @@ mod candidates;
 mod error;
 mod file;
 mod mirror;
-mod starting;
 mod report;
 mod request;
-
+mod starting;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -29,9 +28,9 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
 pub use mirror::Mirror;
-pub use starting::{CONFIGURATION, FilePlugin, StartError, start};
 pub use report::ShadowReport;
 pub use request::Request;
+pub use starting::{CONFIGURATION, FilePlugin, StartError, start};
 
 pub use crate::policy::{Comparison, Example, Side};
 

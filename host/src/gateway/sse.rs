@@ -30,7 +30,7 @@ use super::resume::{self, LossReason, Reach, Resume};
 use super::routes::State;
 use crate::bus::Kept;
 use crate::event::{Channel, Sequence};
-use crate::limits::{CHANNELS_PER_CONNECTION_MAX, REPLAY_READ_COUNT_MAX};
+use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX, REPLAY_READ_COUNT_MAX};
 
 /// Answers the request. `header` is `Last-Event-ID`; `cut` ends the connection, if the request has it for itself.
 pub(super) fn events(
@@ -73,7 +73,7 @@ fn open(
         let bytes = writer.next().await?;
         Some((bytes, writer))
     });
-    Ok(EventStream { frames: Mutex::new(Box::pin(frames)), pulse })
+    Ok(EventStream { frames: Mutex::new(Box::pin(frames)), rest: Bytes::new(), pulse })
 }
 
 fn response(stream: EventStream) -> Response {
@@ -108,11 +108,11 @@ fn channels_of(query: &[(String, String)]) -> Result<Box<[Channel]>, Refusal> {
     Ok(channels.into())
 }
 
-/// The header wins: a browser that comes back by itself repeats the query with its first id.
+/// The header wins: a browser that comes back by itself repeats the query with its first id. An empty one says nothing.
 fn start_of(state: &State, query: &[(String, String)], header: Option<&str>) -> Result<Start, Refusal> {
     let parameter = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let id = header.or_else(|| parameter("last_event_id")).or_else(|| parameter("lastEventId"));
-    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Start::Live) };
+    let mut ids = [header, parameter("last_event_id"), parameter("lastEventId")].into_iter().flatten();
+    let Some(id) = ids.find(|id| !id.is_empty()) else { return Ok(Start::Live) };
     let reach =
         Reach { epoch: state.bus.epoch(), floor: state.bus.floor(), head: *state.bus.head().borrow() };
     match resume::interpret(id, reach) {
@@ -277,6 +277,9 @@ struct EventStream {
     /// warp wants `Sync`, which a future that waits for the bus is not; the lock is never contended, since only
     /// `&mut self` reaches through it.
     frames: Mutex<Pin<Box<dyn Stream<Item = Bytes> + Send>>>,
+    /// What is left of a large frame. It is handed over in slices, so that a connection that takes some of it shows
+    /// that it does.
+    rest: Bytes,
     pulse: Pulse,
 }
 
@@ -285,12 +288,19 @@ impl Stream for EventStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let frames = this.frames.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let polled = frames.as_mut().poll_next(context);
-        match polled {
-            Poll::Ready(_) => this.pulse.offered(),
-            Poll::Pending => this.pulse.waiting(),
+        if this.rest.is_empty() {
+            let frames = this.frames.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match frames.as_mut().poll_next(context) {
+                Poll::Ready(Some(frame)) => this.rest = frame,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    this.pulse.waiting();
+                    return Poll::Pending;
+                }
+            }
         }
-        polled.map(|frame| frame.map(Ok))
+        this.pulse.offered();
+        let length = this.rest.len().min(CONNECTION_BUFFER_BYTES_MAX);
+        Poll::Ready(Some(Ok(this.rest.split_to(length))))
     }
 }

@@ -6,9 +6,9 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
 
-mod streams;
 mod files;
 mod server;
+mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,9 +17,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use streams::stream;
 pub(crate) use files::{file, icon};
 pub(crate) use server::{Config, Server};
+pub(crate) use streams::stream;
 
 /// Rides on a request: ends its connection, which it has for itself.
 #[derive(Debug, Clone)]

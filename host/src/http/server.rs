@@ -21,6 +21,7 @@ use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -30,7 +31,8 @@ use warp::reply::Response;
 
 use super::Cut;
 use crate::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN, STREAMS_PER_CONNECTION_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, CONNECTION_STALL_TIME_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN,
+    STREAMS_PER_CONNECTION_MAX,
 };
 
 /// How a listener behaves.
@@ -185,8 +187,12 @@ async fn connection(
 ) {
     // A frame must not wait for the next one. Without it all works, only later.
     let _ = socket.set_nodelay(true);
+    // Signs of life go out all the time: a peer that left without a word is one that confirms none of them.
+    let unconfirmed_max = u32::try_from(CONNECTION_STALL_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
+    let _ = nix::sys::socket::setsockopt(&socket, TcpUserTimeout, &unconfirmed_max);
     let asked = AtomicBool::new(false);
     let cut = CancellationToken::new();
+    let refused = CancellationToken::new();
     let refusal = shared.refusal;
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -196,6 +202,10 @@ async fn connection(
             request.extensions_mut().insert(Cut(cut.clone()));
         }
         let answer = (admission == Admission::Served).then(|| routes.call(request));
+        if answer.is_none() {
+            // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
+            refused.cancel();
+        }
         async move {
             match answer {
                 Some(answer) => answer.await,
@@ -212,6 +222,10 @@ async fn connection(
     let mut head_late = pin!(tokio::time::sleep(shared.config.request_head_time_max));
     let mut head = Head::Awaited;
     let mut life = Life::Serving;
+    let ending = async {
+        tokio::select! { () = shared.stop.cancelled() => {}, () = refused.cancelled() => {} }
+    };
+    let mut ending = pin!(ending);
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
@@ -222,7 +236,7 @@ async fn connection(
                 }
                 head = Head::Seen;
             }
-            () = shared.stop.cancelled(), if life == Life::Serving => {
+            () = &mut ending, if life == Life::Serving => {
                 life = Life::Ending;
                 serving.as_mut().graceful_shutdown();
             }

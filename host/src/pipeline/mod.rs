@@ -15,10 +15,10 @@
 //! slow; ARCHITECTURE.md says what it would take.
 
 mod beside;
-mod preparing;
 mod measure;
 mod orders;
 mod pause;
+mod preparing;
 mod quarantine;
 mod swap;
 #[cfg(test)]
@@ -35,9 +35,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use beside::{Beside, Judged};
-pub use preparing::{PrepareError, prepare};
 pub use orders::{OrderError, Orders};
 pub use pause::Flow;
+pub use preparing::{PrepareError, prepare};
 
 use measure::Measure;
 use orders::{Order, Ordered};

@@ -163,6 +163,8 @@ impl Batch {
             Virtual::Position => self.displayed(change.position),
             Virtual::Index => (INTEGER, u64::from(change.position.index)),
             Virtual::Last => (BOOLEAN, u64::from(change.last)),
+            // A change does not say yet that it was a dead letter.
+            Virtual::Replay => (BOOLEAN, 0),
         }
     }
 
@@ -265,7 +267,7 @@ mod tests {
     use crate::policy::matches::Subscriber;
     use crate::policy::subscription::Subscription;
 
-    const VIRTUAL: [&str; 10] = [
+    const VIRTUAL: [&str; 11] = [
         "$source",
         "$schema",
         "$table",
@@ -276,6 +278,7 @@ mod tests {
         "$position",
         "$index",
         "$last",
+        "$replay",
     ];
 
     /// A cell as a plugin reads it.
@@ -392,6 +395,7 @@ mod tests {
             text("16/B3748000#2"),
             Read::Integer(2),
             Read::Boolean(true),
+            Read::Boolean(false),
         ];
         assert_eq!(row.as_deref(), Some(&expected[..]));
         assert_eq!(old, row);

@@ -36,7 +36,7 @@ pub enum SubscriptionError {
     /// No such virtual column.
     #[error(
         "there is no virtual column `{0}`: there are \
-         $source $schema $table $key $row $old $transaction $position $index $last"
+         $source $schema $table $key $row $old $transaction $position $index $last $replay"
     )]
     VirtualColumn(String),
 }
@@ -54,6 +54,7 @@ pub(super) enum Virtual {
     Position,
     Index,
     Last,
+    Replay,
 }
 
 impl Virtual {
@@ -69,6 +70,7 @@ impl Virtual {
             "$position" => Self::Position,
             "$index" => Self::Index,
             "$last" => Self::Last,
+            "$replay" => Self::Replay,
             _ => return None,
         })
     }

@@ -27,11 +27,15 @@ pub enum Stage {
     Filter,
     /// Where each change goes.
     Router,
+    /// How each post reaches its audience.
+    Fanout,
+    /// Who may listen and what a client may say.
+    Gate,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 2] = [Stage::Filter, Stage::Router];
+    pub const ALL: [Stage; 4] = [Stage::Filter, Stage::Router, Stage::Fanout, Stage::Gate];
 
     /// Its name in the interface and on the command line.
     #[must_use]
@@ -39,6 +43,8 @@ impl Stage {
         match self {
             Stage::Filter => "filter",
             Stage::Router => "router",
+            Stage::Fanout => "fanout",
+            Stage::Gate => "gate",
         }
     }
 
@@ -47,6 +53,8 @@ impl Stage {
         match self {
             Stage::Filter => "Hides columns of a table, and drops its private rows",
             Stage::Router => "Each row of a table goes to the channel of one column's value",
+            Stage::Fanout => "Posts of authors with few followers are pushed, all others pulled",
+            Stage::Gate => "Public channels for everybody, and for each user a channel of their own",
         }
     }
 
@@ -55,6 +63,8 @@ impl Stage {
         match self {
             Stage::Filter => "table = \"customers\", hide = \"email\", private = \"private\"",
             Stage::Router => "table = \"orders\", column = \"status\"",
+            Stage::Fanout => "push_below = \"10000\"",
+            Stage::Gate => "public = \"public:\", own = \"user:\"",
         }
     }
 
@@ -62,6 +72,8 @@ impl Stage {
         match self {
             Stage::Filter => include_str!("../templates/filter.rs"),
             Stage::Router => include_str!("../templates/router.rs"),
+            Stage::Fanout => include_str!("../templates/fanout.rs"),
+            Stage::Gate => include_str!("../templates/gate.rs"),
         }
     }
 }
@@ -123,8 +135,14 @@ fn files(name: &str, stage: Stage) -> Result<Vec<(String, String)>> {
 
 // The policies are compiled and tested here as they are there.
 #[cfg(test)]
+#[path = "../templates/fanout.rs"]
+mod fanout;
+#[cfg(test)]
 #[path = "../templates/filter.rs"]
 mod filter;
+#[cfg(test)]
+#[path = "../templates/gate.rs"]
+mod gate;
 #[cfg(test)]
 #[path = "../templates/router.rs"]
 mod router;
@@ -154,7 +172,7 @@ mod tests {
             assert_eq!(fs::read_to_string(folder.join("src/lib.rs")).unwrap(), stage.policy());
             assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o700, 0o700);
         }
-        assert_eq!(entries(within.path()), ["my-filter", "my-router"]);
+        assert_eq!(entries(within.path()), ["my-fanout", "my-filter", "my-gate", "my-router"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use twohop_plugin::*;
 
 /// The policy as it was configured. It cannot change: the same change always has the same answer.
+#[derive(Debug)]
 struct ByColumn {
     table: String,
     column: String,

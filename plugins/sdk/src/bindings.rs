@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "generated: the canonical ABI is pointers and lengths")]
 
 use crate::cells::Cells;
+use crate::fanout::Posts;
 use crate::log::Level;
 use crate::route::Outcome;
 use crate::verdict::Verdicts;
@@ -45,8 +46,32 @@ pub mod router {
     });
 }
 
+/// `world fanout-stage`.
+pub mod fanout {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "fanout-stage",
+        pub_export_macro: true,
+        default_bindings_module: "twohop_plugin::bindings::fanout",
+        generate_unused_types: false,
+    });
+}
+
+/// `world gate-stage`.
+pub mod gate {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "gate-stage",
+        pub_export_macro: true,
+        default_bindings_module: "twohop_plugin::bindings::gate",
+        generate_unused_types: false,
+    });
+}
+
 pub use base::exports::twohop::policy::plugin::{self, Setting, Subscription};
+pub use fanout::exports::twohop::policy::fanout as fanout_stage;
 pub use filter::exports::twohop::policy::filter as filter_stage;
+pub use gate::exports::twohop::policy::gate as gate_stage;
 pub use router::exports::twohop::policy::router as router_stage;
 
 impl From<crate::Subscription> for Subscription {
@@ -101,6 +126,54 @@ impl From<Outcome> for router_stage::Outcome {
         let Outcome { changes, kinds, options, spans, numbers, arena } = outcome;
         let (attributed_routes, attributes) = (Vec::new(), Vec::new());
         Self { changes, kinds, options, spans, numbers, attributed_routes, attributes, arena }
+    }
+}
+
+impl From<fanout_stage::Posts> for Posts {
+    fn from(posts: fanout_stage::Posts) -> Self {
+        let fanout_stage::Posts { authors, items, followers, online, active, rates, previous, arena } = posts;
+        Self { authors, items, followers, online, active, rates, previous, arena: arena.into() }
+    }
+}
+
+impl From<gate_stage::Connection> for crate::Connection {
+    fn from(connection: gate_stage::Connection) -> Self {
+        let gate_stage::Connection { subject, claims, address } = connection;
+        Self { subject, claims, address }
+    }
+}
+
+impl From<gate_stage::Request> for crate::Request {
+    fn from(request: gate_stage::Request) -> Self {
+        let gate_stage::Request { channel, prefix, event, follows, facts } = request;
+        let facts = facts.into_iter().map(|fact| (fact.key, fact.value)).collect();
+        Self { channel, prefix, event, follows, facts }
+    }
+}
+
+impl From<crate::Grant> for gate_stage::Grant {
+    fn from(grant: crate::Grant) -> Self {
+        let crate::Grant { history, presence, publish, until } = grant;
+        Self { history, presence, publish, until: until.map(crate::Time::micros) }
+    }
+}
+
+impl From<crate::Reception> for gate_stage::Reception {
+    fn from(reception: crate::Reception) -> Self {
+        match reception {
+            crate::Reception::Keep => Self::Keep,
+            crate::Reception::Ephemeral => Self::Ephemeral,
+        }
+    }
+}
+
+impl From<crate::Refusal> for gate_stage::Refusal {
+    fn from(refusal: crate::Refusal) -> Self {
+        match refusal {
+            crate::Refusal::Unauthenticated => Self::Unauthenticated,
+            crate::Refusal::Forbidden(why) => Self::Forbidden(why),
+            crate::Refusal::Invalid(why) => Self::Invalid(why),
+        }
     }
 }
 

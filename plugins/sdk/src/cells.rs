@@ -56,7 +56,7 @@ impl Arena {
         }
     }
 
-    fn text(&self, span: u64) -> &str {
+    pub(crate) fn text(&self, span: u64) -> &str {
         let (start, length) = bounds(span);
         match self {
             Self::Text(text) => match text.get(start..start.saturating_add(length)) {

@@ -122,6 +122,12 @@ impl<'a> Change<'a> {
         self.about(Virtual::Last) == Value::Boolean(true)
     }
 
+    /// `$replay`: whether it is a dead letter that is handed over again.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.about(Virtual::Replay) == Value::Boolean(true)
+    }
+
     fn row_at(&self, first: u32) -> Option<Row<'a>> {
         (first != NONE).then_some(Row {
             cells: self.cells,

@@ -3,16 +3,17 @@
 //! The macro makes only what must be in the plugin's own crate: the names of the exports, and the one instance of the
 //! policy. All that can be a function is one here, so that it is compiled and tested natively too.
 
-use std::cell::OnceCell;
 #[cfg(target_family = "wasm")]
 use std::sync::Once;
 
-use crate::cells::Cells;
-use crate::route::Outcome;
-use crate::verdict::Verdicts;
-use crate::{Change, Filter, Plugin, Router, Routes, Settings, Subscription};
+#[cfg(target_family = "wasm")]
+use crate::Plugin;
+#[doc(hidden)]
+pub use crate::instance::Instance;
+use crate::{Fanout, Filter, Gate, Router};
 
-/// Makes a component of a plugin: the type, and the stages that it has. `export!(MyPolicy: filter, router);`
+/// Makes a component of a plugin: the type, and the stages that it has, of `filter`, `router`, `fanout` and `gate`.
+/// `export!(MyPolicy: filter, router);`
 ///
 /// Once in a crate. Natively it only checks that the type has the traits of its stages.
 #[macro_export]
@@ -86,6 +87,50 @@ macro_rules! __export_stage {
     $crate::bindings::router::export!(Exported with_types_in $crate::bindings::router);
         };
     };
+    ($plugin:ident, fanout) => {
+        impl $crate::bindings::fanout_stage::Guest for Exported {
+            fn decide(posts: $crate::bindings::fanout_stage::Posts) -> ::std::vec::Vec<u8> {
+                INSTANCE.with(|instance| $crate::export::decide(instance, posts))
+            }
+        }
+
+        #[allow(unsafe_code, reason = "the names of the exports")]
+        const _: () = {
+    $crate::bindings::fanout::export!(Exported with_types_in $crate::bindings::fanout);
+        };
+    };
+    ($plugin:ident, gate) => {
+        impl $crate::bindings::gate_stage::Guest for Exported {
+            fn admit(
+                connection: $crate::bindings::gate_stage::Connection,
+                request: $crate::bindings::gate_stage::Request,
+            ) -> ::std::result::Result<
+                $crate::bindings::gate_stage::Grant,
+                $crate::bindings::gate_stage::Refusal,
+            > {
+                INSTANCE.with(|instance| $crate::export::admit(instance, connection, request))
+            }
+
+            fn receive(
+                connection: $crate::bindings::gate_stage::Connection,
+                request: $crate::bindings::gate_stage::Request,
+                message: ::std::vec::Vec<u8>,
+            ) -> ::std::result::Result<
+                $crate::bindings::gate_stage::Reception,
+                $crate::bindings::gate_stage::Refusal,
+            > {
+                INSTANCE.with(|instance| $crate::export::receive(instance, connection, request, &message))
+            }
+        }
+
+        #[allow(unsafe_code, reason = "the names of the exports")]
+        const _: () = {
+    $crate::bindings::gate::export!(Exported with_types_in $crate::bindings::gate);
+        };
+    };
+    ($plugin:ident, $unknown:ident) => {
+        $crate::__no_such_stage!($unknown);
+    };
 }
 
 /// Natively there is nothing to export.
@@ -107,6 +152,28 @@ macro_rules! __export_stage {
     ($plugin:ident, router) => {
         const _: () = $crate::export::is_router::<$plugin>();
     };
+    ($plugin:ident, fanout) => {
+        const _: () = $crate::export::is_fanout::<$plugin>();
+    };
+    ($plugin:ident, gate) => {
+        const _: () = $crate::export::is_gate::<$plugin>();
+    };
+    ($plugin:ident, $unknown:ident) => {
+        $crate::__no_such_stage!($unknown);
+    };
+}
+
+/// What the compiler says of a stage that there is not.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __no_such_stage {
+    ($unknown:ident) => {
+        ::std::compile_error!(::std::concat!(
+            "there is no stage `",
+            ::std::stringify!($unknown),
+            "`: there are `filter`, `router`, `fanout` and `gate`"
+        ));
+    };
 }
 
 /// Compiles where `P` is a filter.
@@ -117,74 +184,13 @@ pub const fn is_filter<P: Filter>() {}
 #[doc(hidden)]
 pub const fn is_router<P: Router>() {}
 
-/// The one policy of an instance, with what it subscribed to.
+/// Compiles where `P` is a fan-out.
 #[doc(hidden)]
-#[derive(Debug)]
-pub struct Instance<P>(OnceCell<(P, Vec<Subscription>)>);
+pub const fn is_fanout<P: Fanout>() {}
 
-impl<P: Plugin> Instance<P> {
-    /// Not configured yet.
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(OnceCell::new())
-    }
-
-    pub(crate) fn configure(&self, settings: Vec<(String, String)>) -> Result<&[Subscription], String> {
-        let settings = Settings::new(settings);
-        let configured = P::configure(&settings)?;
-        settings.refuse_unknown()?;
-        if self.0.set(configured).is_err() {
-            return Err("this instance is configured already".to_owned());
-        }
-        Ok(self.subscriptions())
-    }
-
-    pub(crate) fn subscriptions(&self) -> &[Subscription] {
-        &self.configured().1
-    }
-
-    fn configured(&self) -> &(P, Vec<Subscription>) {
-        match self.0.get() {
-            Some(configured) => configured,
-            None => panic!("the plugin was called before `configure`"),
-        }
-    }
-}
-
-impl<P: Plugin> Default for Instance<P> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<P: Filter> Instance<P> {
-    /// The verdicts of a batch.
-    pub(crate) fn judge(&self, cells: &Cells) -> Verdicts {
-        let (policy, subscriptions) = self.configured();
-        let mut verdicts = Verdicts::for_batch(cells.operations.len());
-        for index in 0..cells.operations.len() {
-            let change = Change::new(cells, subscriptions, index);
-            let verdict = policy.evaluate(&change, &mut verdicts.masks());
-            verdicts.push(&verdict);
-        }
-        verdicts
-    }
-}
-
-impl<P: Router> Instance<P> {
-    /// The routes of a batch.
-    pub(crate) fn route(&self, cells: &Cells) -> Outcome {
-        let (policy, subscriptions) = self.configured();
-        let mut routes = Routes::for_batch(cells.operations.len());
-        for index in 0..cells.operations.len() {
-            let change = Change::new(cells, subscriptions, index);
-            routes.begin(index, change.committed_at());
-            policy.direct(&change, &mut routes);
-        }
-        routes.into_outcome()
-    }
-}
+/// Compiles where `P` is a gate.
+#[doc(hidden)]
+pub const fn is_gate<P: Gate>() {}
 
 /// `plugin.configure`.
 #[cfg(target_family = "wasm")]
@@ -221,48 +227,42 @@ pub fn direct<P: Router>(
     instance.route(&batch.into()).into()
 }
 
+/// `fanout.decide`.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub fn decide<P: Fanout>(instance: &Instance<P>, posts: crate::bindings::fanout_stage::Posts) -> Vec<u8> {
+    log_panics();
+    instance.plan(&posts.into())
+}
+
+/// `gate.admit`.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub fn admit<P: Gate>(
+    instance: &Instance<P>,
+    connection: crate::bindings::gate_stage::Connection,
+    request: crate::bindings::gate_stage::Request,
+) -> Result<crate::bindings::gate_stage::Grant, crate::bindings::gate_stage::Refusal> {
+    log_panics();
+    instance.admit(&connection.into(), &request.into()).map(Into::into).map_err(Into::into)
+}
+
+/// `gate.receive`.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub fn receive<P: Gate>(
+    instance: &Instance<P>,
+    connection: crate::bindings::gate_stage::Connection,
+    request: crate::bindings::gate_stage::Request,
+    message: &[u8],
+) -> Result<crate::bindings::gate_stage::Reception, crate::bindings::gate_stage::Refusal> {
+    log_panics();
+    instance.receive(&connection.into(), &request.into(), message).map(Into::into).map_err(Into::into)
+}
+
 /// A panic is a trap without words; the log says them first.
 #[cfg(target_family = "wasm")]
 fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string()))));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Quiet;
-
-    impl Plugin for Quiet {
-        fn configure(settings: &Settings) -> crate::Configured<Self> {
-            settings.get("volume");
-            Ok((Self, vec![Subscription::table("orders")]))
-        }
-    }
-
-    impl Router for Quiet {
-        fn direct(&self, _: &Change<'_>, _: &mut Routes) {}
-    }
-
-    #[test]
-    fn a_setting_that_the_plugin_does_not_read_is_refused_and_leaves_it_unconfigured() {
-        let instance = Instance::<Quiet>::new();
-        let error = instance.configure(vec![("volum".to_owned(), "1".to_owned())]).unwrap_err();
-        assert_eq!(error, "the setting `volum` is not known: this plugin knows `volume`");
-        assert!(instance.configure(Vec::new()).is_ok());
-    }
-
-    #[test]
-    fn an_instance_is_configured_once() {
-        let instance = Instance::<Quiet>::new();
-        assert!(instance.configure(Vec::new()).is_ok());
-        assert!(instance.configure(Vec::new()).unwrap_err().contains("configured already"));
-    }
-
-    #[test]
-    #[should_panic(expected = "before `configure`")]
-    fn a_call_before_configure_panics() {
-        Instance::<Quiet>::new().route(&Cells::default());
-    }
 }

@@ -43,11 +43,18 @@ impl Settings {
     /// # Errors
     /// Where it is missing, or one of its entries is empty.
     pub fn list(&self, key: &str) -> Result<Vec<&str>, String> {
-        let entries: Vec<&str> = self.required(key)?.split(',').map(str::trim).collect();
-        if entries.iter().any(|entry| entry.is_empty()) {
-            return Err(format!("the setting `{key}` has an empty entry: write `a, b`"));
+        entries(key, self.required(key)?)
+    }
+
+    /// The entries of a setting that may be left out or empty, as those of [`Settings::list`].
+    ///
+    /// # Errors
+    /// Where one of several entries is empty.
+    pub fn optional_list(&self, key: &str) -> Result<Vec<&str>, String> {
+        match self.get(key) {
+            Some(value) if !value.trim().is_empty() => entries(key, value),
+            Some(_) | None => Ok(Vec::new()),
         }
-        Ok(entries)
     }
 
     /// Refuses what was given but never asked for.
@@ -66,6 +73,14 @@ impl Settings {
     }
 }
 
+fn entries<'a>(key: &str, value: &'a str) -> Result<Vec<&'a str>, String> {
+    let entries: Vec<&str> = value.split(',').map(str::trim).collect();
+    if entries.iter().any(|entry| entry.is_empty()) {
+        return Err(format!("the setting `{key}` has an empty entry: write `a, b`"));
+    }
+    Ok(entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +97,15 @@ mod tests {
     #[test]
     fn an_empty_entry_of_a_list_is_refused() {
         assert!(settings(&[("tables", "a,,b")]).list("tables").unwrap_err().contains("empty entry"));
+    }
+
+    #[test]
+    fn a_list_that_may_be_left_out_is_then_empty() {
+        let settings = settings(&[("drop", " "), ("tables", "a, b"), ("columns", "a,")]);
+        assert_eq!(settings.optional_list("none"), Ok(vec![]));
+        assert_eq!(settings.optional_list("drop"), Ok(vec![]));
+        assert_eq!(settings.optional_list("tables"), Ok(vec!["a", "b"]));
+        assert!(settings.optional_list("columns").unwrap_err().contains("empty entry"));
     }
 
     #[test]

@@ -18,10 +18,11 @@ pub(crate) enum Virtual {
     Position,
     Index,
     Last,
+    Replay,
 }
 
 impl Virtual {
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 11] = [
         "$source",
         "$schema",
         "$table",
@@ -32,6 +33,7 @@ impl Virtual {
         "$position",
         "$index",
         "$last",
+        "$replay",
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -78,7 +80,7 @@ impl Subscription {
     }
 
     /// The columns that the plugin reads: those of the table, and virtual ones, `$source $schema $table $key $row $old
-    /// $transaction $position $index $last`. Replaces the columns that were given before.
+    /// $transaction $position $index $last $replay`. Replaces the columns that were given before.
     ///
     /// The fewer, the cheaper. A payload of `row` needs none: the host has the whole row.
     #[must_use]
@@ -143,6 +145,7 @@ mod tests {
         assert_eq!(Virtual::Source.name(), "$source");
         assert_eq!(Virtual::Key.name(), "$key");
         assert_eq!(Virtual::Last.name(), "$last");
+        assert_eq!(Virtual::Replay.name(), "$replay");
     }
 
     #[test]

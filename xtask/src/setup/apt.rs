@@ -76,7 +76,7 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
         bail!("{why} needs what Debian calls {}: install it and run this again", packages.join(", "));
     }
     let Some(root) = Root::find() else {
-        bail!("{why} needs packages that only root can install: run `{by_hand}`, then this again");
+        bail!("{why} needs packages that only root can install: run `sudo {by_hand}`, then this again");
     };
     println!("  installing {} for {why}: {by_hand}", packages.join(", "));
     // Apt ends in order when it is interrupted; we then still have to say so, or to put files back.

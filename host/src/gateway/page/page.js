@@ -37,8 +37,8 @@ async function list(prefix) {
     if (next === null) break;
     const group = groupOf(next);
     if (next !== group) partial.add(group);
-    // Beyond every key of this group. A name without keys is its own end.
-    after = next === group ? next : `${group}:\u{10ffff}`;
+    // Beyond every key of this group: `;` is the byte after `:`. A name without keys is its own end.
+    after = next === group ? next : `${group};`;
   }
   return { found, partial };
 }

@@ -93,6 +93,8 @@ export class Parser {
   #onMessage;
   #rest = "";
   #fields = { event: "", channel: "", data: null };
+  // Counts once its frame is whole: what was cut in the middle must come again.
+  #id = undefined;
 
   constructor(onMessage) {
     this.#onMessage = onMessage;
@@ -108,6 +110,8 @@ export class Parser {
 
   #line(line) {
     if (line === "") {
+      this.lastId = this.#id ?? this.lastId;
+      this.#id = undefined;
       const { event, channel, data } = this.#fields;
       this.#fields = { event: "", channel: "", data: null };
       if (data !== null) this.#onMessage({ event, channel, data, id: this.lastId });
@@ -118,7 +122,7 @@ export class Parser {
     const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
     if (name === "data") this.#fields.data = this.#fields.data === null ? value : `${this.#fields.data}\n${value}`;
     else if (name === "event" || name === "channel") this.#fields[name] = value;
-    else if (name === "id") this.lastId = value;
+    else if (name === "id") this.#id = value;
     else if (name === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
   }
 }

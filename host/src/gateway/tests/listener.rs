@@ -157,8 +157,8 @@ async fn a_client_that_asks_nothing_is_sent_away() {
 #[tokio::test]
 async fn a_stream_outlives_the_time_for_a_head() {
     let fixture = Fixture::with(MemoryBus::new(1), |config| {
-        config.request_head_time_max = Duration::from_millis(10);
-        config.heartbeat_interval = Duration::from_millis(10);
+        config.request_head_time_max = Duration::from_millis(500);
+        config.heartbeat_interval = Duration::from_millis(100);
     })
     .await;
     let mut client = Client::get(fixture.address(), "/v1/events?channel=a", &[]).await;

@@ -82,6 +82,7 @@ async fn the_id_may_come_as_a_parameter_but_the_header_wins() {
         ("/v1/events?channel=a&last_event_id=9f3c.1", None, "2"),
         ("/v1/events?channel=a&lastEventId=9f3c.1", None, "2"),
         ("/v1/events?channel=a&last_event_id=9f3c.0", Some("9f3c.2"), "3"),
+        ("/v1/events?channel=a&last_event_id=9f3c.1", Some(""), "2"),
     ] {
         let headers: Vec<_> = id.iter().map(|id| ("Last-Event-ID", *id)).collect();
         let mut client = Client::get(fixture.address(), target, &headers).await;

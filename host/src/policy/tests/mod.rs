@@ -419,7 +419,7 @@ mod loading {
     #[test]
     fn a_subscription_that_makes_no_sense_is_refused() {
         insta::assert_snapshot!(Guest::subscribed("$clients", &[], &[]).refusal(), @"asks for what cannot be, in subscription 0 (`$clients`): there is no such virtual table: there are $client, $notify and $logical");
-        insta::assert_snapshot!(Guest::subscribed("orders", &[], &["a", "$keys"]).refusal(), @"asks for what cannot be, in subscription 0 (`orders`): there is no virtual column `$keys`: there are $source $schema $table $key $row $old $transaction $position $index $last");
+        insta::assert_snapshot!(Guest::subscribed("orders", &[], &["a", "$keys"]).refusal(), @"asks for what cannot be, in subscription 0 (`orders`): there is no virtual column `$keys`: there are $source $schema $table $key $row $old $transaction $position $index $last $replay");
         let many = Guest { configured: Ok(vec![("t".into(), vec![], vec![]); 257]), ..Guest::default() };
         insta::assert_snapshot!(many.refusal(), @"subscribes 257 times, at most 256 are allowed");
     }

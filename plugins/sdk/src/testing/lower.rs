@@ -77,6 +77,7 @@ fn virtual_cell(cells: &mut Cells, arena: &mut Vec<u8>, sample: &Sample, column:
         Virtual::Position,
         Virtual::Index,
         Virtual::Last,
+        Virtual::Replay,
     ];
     let Some(about) = ALL.into_iter().find(|about| about.name() == column) else {
         panic!("a host would refuse the subscription: there is no virtual column `{column}`");
@@ -92,6 +93,7 @@ fn virtual_cell(cells: &mut Cells, arena: &mut Vec<u8>, sample: &Sample, column:
         Virtual::Position => cell(cells, arena, Value::Text(&sample.position)),
         Virtual::Index => cell(cells, arena, Value::Integer(sample.index)),
         Virtual::Last => cell(cells, arena, Value::Boolean(sample.last)),
+        Virtual::Replay => cell(cells, arena, Value::Boolean(sample.replay)),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Tests of a policy without WebAssembly: plain `cargo test`.
 //!
-//! In: [`Sample`]s, changes written down as rows. Out: [`Route`]s and [`Judged`]s, decoded. Between them runs what runs in a component:
-//! the kit plays the host, lowers the samples that match a subscription into the lists of the interface, calls the
-//! policy, and refuses an answer that a host would refuse. Absent on purpose: anything of the host that comes
-//! after the answer; a filter's masks do not reach the router, no length is bounded, and JSON is not parsed.
+//! In: [`Sample`]s, changes written down as rows; [`Facts`] of posts; a [`Connection`] and a [`Request`]. Out: [`Route`]s
+//! and [`Judged`]s, decoded; [`Plan`]s; what a gate says. Between them runs what runs in a component: the kit plays the
+//! host, lowers the samples that match a subscription into the lists of the interface, calls the policy, and refuses an
+//! answer that a host would refuse. Absent on purpose: anything of the host that comes after the answer; a filter's masks
+//! do not reach the router, no length is bounded, and JSON is not parsed.
 //!
 //! ```
 //! # use twohop_plugin::*;
@@ -27,6 +28,8 @@
 //! assert!(routes[0].is_empty());
 //! ```
 
+mod fanout;
+mod gate;
 mod json;
 mod judged;
 mod lower;
@@ -41,9 +44,12 @@ pub use route::{Keep, Payload, Reach, Route};
 pub use sample::Sample;
 
 use crate::cells::Cells;
-use crate::export::Instance;
+use crate::instance::Instance;
 use crate::route::Outcome;
-use crate::{Filter, Plugin, Router, Subscription, Verdict};
+use crate::{
+    Connection, Facts, Fanout, Filter, Gate, Grant, Plan, Plugin, Reception, Refusal, Request, Router,
+    Subscription, Verdict,
+};
 
 /// A configured policy.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ impl<P: Filter> Policy<P> {
         let seen: Vec<&Sample> = batch.samples.iter().map(|index| &samples[*index]).collect();
         match judged::read(&outcome, &seen) {
             Ok(read) => batch.samples.iter().zip(read).for_each(|(index, one)| judged[*index] = one),
-            Err(why) => panic!("a host would refuse the policy's answer: {why}"),
+            Err(why) => refused(&why),
         }
         judged
     }
@@ -101,10 +107,56 @@ impl<P: Router> Policy<P> {
             Ok(read) => {
                 read.into_iter().for_each(|(change, route)| routes[batch.samples[change]].push(route))
             }
-            Err(why) => panic!("a host would refuse the policy's answer: {why}"),
+            Err(why) => refused(&why),
         }
         routes
     }
+}
+
+impl<P: Fanout> Policy<P> {
+    /// The plan of each post, all of them in one batch.
+    ///
+    /// # Panics
+    /// Where a host would refuse the answer, with the reason; and where the policy panics.
+    #[must_use]
+    pub fn decide(&self, posts: &[Facts<'_>]) -> Vec<Plan> {
+        fanout::read(&self.0.plan(&fanout::lower(posts)), posts.len()).unwrap_or_else(|why| refused(&why))
+    }
+}
+
+impl<P: Gate> Policy<P> {
+    /// Whether a connection may listen.
+    ///
+    /// # Errors
+    /// What the gate says against it.
+    ///
+    /// # Panics
+    /// Where a host would refuse the answer, with the reason; and where the policy panics.
+    pub fn admit(&self, connection: &Connection, request: &Request) -> Result<Grant, Refusal> {
+        gate::check(self.0.admit(connection, request)).unwrap_or_else(|why| refused(&why))
+    }
+
+    /// What becomes of a client's message.
+    ///
+    /// # Errors
+    /// What the gate says against it.
+    ///
+    /// # Panics
+    /// Where the request is for a prefix, since a message goes to one channel; where a host would refuse the answer,
+    /// with the reason; and where the policy panics.
+    pub fn receive(
+        &self,
+        connection: &Connection,
+        request: &Request,
+        message: &[u8],
+    ) -> Result<Reception, Refusal> {
+        assert!(!request.prefix, "a host hands over no message to a prefix: a message goes to one channel");
+        gate::check(self.0.receive(connection, request, message)).unwrap_or_else(|why| refused(&why))
+    }
+}
+
+fn refused(why: &str) -> ! {
+    panic!("a host would refuse the policy's answer: {why}")
 }
 
 impl<P: Router> Policy<P> {

@@ -20,6 +20,7 @@ pub struct Sample {
     pub(super) position: String,
     pub(super) index: i64,
     pub(super) last: bool,
+    pub(super) replay: bool,
 }
 
 /// Names and values of a row.
@@ -71,6 +72,7 @@ impl Sample {
             position: "0/1".to_owned(),
             index: 0,
             last: true,
+            replay: false,
         }
     }
 
@@ -170,6 +172,13 @@ impl Sample {
         self
     }
 
+    /// It is a dead letter that is handed over again.
+    #[must_use]
+    pub fn replayed(mut self) -> Self {
+        self.replay = true;
+        self
+    }
+
     /// The key as text, of the row after the change or before a delete.
     pub(super) fn key_text(&self) -> Option<String> {
         let row = self.row.as_ref().or(self.old.as_ref())?;
@@ -192,6 +201,6 @@ fn key_part(value: Value<'_>) -> String {
     }
 }
 
-fn owned<'a>(row: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Columns {
+pub(super) fn owned<'a>(row: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Columns {
     row.into_iter().map(|(name, value)| (name.to_owned(), Owned::new(value))).collect()
 }

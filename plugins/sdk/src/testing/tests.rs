@@ -6,8 +6,7 @@ use proptest::prelude::*;
 
 use super::sample::Owned;
 use super::*;
-use crate::Masks;
-use crate::{Change, Configured, Operation, Routes, Row, Settings, Time, Value};
+use crate::{Change, Configured, Delivery, Masks, Notify, Operation, Routes, Row, Settings, Time, Value};
 
 const COLUMNS: [&str; 3] = ["id", "status", "note"];
 
@@ -31,12 +30,13 @@ fn any_row() -> impl Strategy<Value = sample::Columns> {
 
 fn any_sample() -> impl Strategy<Value = Sample> {
     let names = prop::sample::select(vec!["orders", "users", "unseen"]);
-    let about = (names, option::of("[0-9]{1,5}"), any::<i64>(), any::<bool>(), any::<i64>());
+    let about = (names, option::of("[0-9]{1,5}"), any::<i64>(), any::<[bool; 2]>(), any::<i64>());
     (prop::sample::select(Operation::ALL.to_vec()), about, any_row(), any_row(), any::<bool>()).prop_map(
-        |(operation, (table, transaction, index, last, micros), row, old, has_old)| {
-            let mut sample = Sample { operation, transaction, index, last, ..Sample::truncate(table) }
-                .committed_at(Time::from_micros(micros))
-                .key(["id"]);
+        |(operation, (table, transaction, index, [last, replay], micros), row, old, has_old)| {
+            let mut sample =
+                Sample { operation, transaction, index, last, replay, ..Sample::truncate(table) }
+                    .committed_at(Time::from_micros(micros))
+                    .key(["id"]);
             let has_row = !matches!(operation, Operation::Delete | Operation::Truncate | Operation::Schema);
             sample.row = has_row.then_some(row);
             let has_old = operation == Operation::Delete || (operation == Operation::Update && has_old);
@@ -56,6 +56,7 @@ fn subscriptions() -> Vec<Subscription> {
         "$position",
         "$index",
         "$last",
+        "$replay",
         "$row",
         "$old",
     ];
@@ -106,6 +107,7 @@ proptest! {
                 prop_assert_eq!(change.transaction(), sample.transaction.as_deref());
                 prop_assert_eq!(change.position(), &sample.position);
                 prop_assert_eq!((change.index(), change.is_last()), (sample.index, sample.last));
+                prop_assert_eq!(change.is_replay(), sample.replay);
                 prop_assert_eq!(change.row_json().is_some(), sample.row.is_some());
                 prop_assert_eq!(change.old_json().is_some(), sample.old.is_some());
             }
@@ -380,4 +382,95 @@ fn a_change_that_a_filter_did_not_ask_for_is_kept() {
 #[should_panic(expected = "the change 0: the column `id` is virtual or of the key, and cannot be hidden")]
 fn hiding_the_key_is_refused() {
     drop(obey(&[order("keep", "id")]));
+}
+
+/// Decides and admits as what it is told says, so that an answer shows what was read.
+struct Echo;
+
+impl Plugin for Echo {
+    fn configure(_: &Settings) -> Configured<Self> {
+        Ok((Self, vec![]))
+    }
+}
+
+impl Fanout for Echo {
+    fn decide(&self, post: &Facts<'_>) -> Plan {
+        let sum = post.followers ^ post.online ^ post.active ^ u64::from(post.rate);
+        let length = post.author.len() + 3 * post.item.len();
+        post.previous.unwrap_or_else(|| plan([sum % 2 == 1, length % 2 == 1]))
+    }
+}
+
+impl Gate for Echo {
+    fn admit(&self, connection: &Connection, request: &Request) -> Result<Grant, Refusal> {
+        let Some(subject) = &connection.subject else { return Err(Refusal::Unauthenticated) };
+        let until = Some(Time::from_micros(request.facts.len() as i64));
+        let grant = Grant { history: request.prefix, presence: request.follows, publish: true, until };
+        if request.channel == *subject { Ok(grant) } else { Err(Refusal::Forbidden(String::new())) }
+    }
+
+    fn receive(&self, _: &Connection, request: &Request, message: &[u8]) -> Result<Reception, Refusal> {
+        match (request.event.as_str(), message) {
+            ("typing", _) => Ok(Reception::Ephemeral),
+            (_, []) => Err(Refusal::Invalid("the message is empty".into())),
+            (_, _) => Ok(Reception::Keep),
+        }
+    }
+}
+
+fn plan([pull, silent]: [bool; 2]) -> Plan {
+    let delivery = if pull { Delivery::Pull } else { Delivery::Push };
+    let notify = if silent { Notify::Nobody } else { Notify::Online };
+    Plan { delivery, notify }
+}
+
+fn echo() -> Policy<Echo> {
+    Policy::configure([]).expect("configured")
+}
+
+proptest! {
+    #[test]
+    fn any_post_is_seen_as_it_was_written_and_its_plan_read_as_it_was_made(
+        posts in vec((".{0,5}", ".{0,5}", any::<[u64; 3]>(), any::<u32>(), option::of(any::<[bool; 2]>())), 0..9)
+    ) {
+        let facts: Vec<Facts> = posts.iter().map(|(author, item, [followers, online, active], rate, previous)| Facts {
+            author, item, followers: *followers, online: *online, active: *active, rate: *rate,
+            previous: previous.map(plan),
+        }).collect();
+        let lowered = fanout::lower(&facts);
+        let seen: Vec<Facts> = (0..lowered.len()).map(|index| lowered.facts(index)).collect();
+        prop_assert_eq!(&seen, &facts);
+        let expected: Vec<Plan> = facts.iter().map(|post| Echo.decide(post)).collect();
+        prop_assert_eq!(echo().decide(&facts), expected);
+    }
+}
+
+#[test]
+fn a_gate_is_asked_what_was_written_down() {
+    let request = Request::prefix("ann").follows().fact("role", "admin");
+    let expected = Grant { history: true, presence: true, publish: true, until: Some(Time::from_micros(1)) };
+    assert_eq!(echo().admit(&Connection::of("ann"), &request), Ok(expected));
+    assert_eq!(echo().admit(&Connection::anonymous(), &request), Err(Refusal::Unauthenticated));
+}
+
+#[test]
+fn a_message_is_kept_or_not_as_the_gate_says() {
+    let receive = |event, message: &[u8]| {
+        echo().receive(&Connection::of("ann"), &Request::channel("room").event(event), message)
+    };
+    assert_eq!(receive("typing", b""), Ok(Reception::Ephemeral));
+    assert_eq!(receive("said", b"hello"), Ok(Reception::Keep));
+    assert_eq!(receive("said", b""), Err(Refusal::Invalid("the message is empty".into())));
+}
+
+#[test]
+#[should_panic(expected = "a host would refuse the policy's answer: it refuses without a reason")]
+fn a_gate_that_refuses_without_a_reason_fails_the_test() {
+    drop(echo().admit(&Connection::of("ann"), &Request::channel("bob")));
+}
+
+#[test]
+#[should_panic(expected = "a message goes to one channel")]
+fn a_message_to_a_prefix_fails_the_test() {
+    drop(echo().receive(&Connection::of("ann"), &Request::prefix("room").event("said"), b"hello"));
 }

@@ -76,6 +76,7 @@ const TABLE: &[(&str, May)] = &[
             "registry",
             "effects",
             "bus",
+            "state",
         ]),
     ),
     // Who deploys tells the pipeline, and reads what it reads.
@@ -115,6 +116,8 @@ const TABLE: &[(&str, May)] = &[
     ),
     // The app composes.
     ("config", May::ImportConfigs),
+    // What both listeners speak, and what operators are shown.
+    ("admin", May::ImportAll),
     ("app", May::ImportAll),
     ("cli", May::ImportAll),
     ("lib", May::ImportAll),
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(
             of("host/src/bus/mod.rs", "use std::fmt;\nuse crate::{event::X,\n log::Record};\n"),
             [
-                "host/src/bus/mod.rs:3: `bus` may not import `log` (it may import event, limits, shutdown, telemetry); let \
+                "host/src/bus/mod.rs:3: `bus` may not import `log` (it may import backoff, event, failpoint, limits, shutdown, telemetry); let \
              `pipeline` or `app` bring the two together"
             ]
         );
