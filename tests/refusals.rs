@@ -39,8 +39,8 @@ impl Case {
         let config = self.folder.path().join("twohop.toml");
         let text = format!(
             "data = \"data\"\n[source.shop]\nurl = \"{url}\"\ntables = [\"orders\"]\n[plugin.row-router]\n\
-             file = \"{plugin}\"\nsettings = {{ tables = \"orders\" }}\n[gateway]\nlisten = \"127.0.0.1:{listen}\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n{further}\n"
+             file = \"{plugin}\"\nsettings = {{ tables = \"orders\" }}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [gateway]\nlisten = \"127.0.0.1:{listen}\"\n{further}\n"
         );
         fs::write(&config, text)?;
         Ok(Options::new(config))

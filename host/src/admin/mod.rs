@@ -6,7 +6,7 @@
 //! - without the token one learns nothing but whether the server lives and is ready; of such a request's body nothing
 //!   is read;
 //! - whatever a request makes the listener hold is bounded by `limits`;
-//! - who did what is in the audit list.
+//! - who did what to which plugin is in the audit list; what becomes of dead letters is in the log.
 //!
 //! Absent on purpose: what deploying means (`deploy`), what dead letters mean (`letters`), TLS: it listens on the
 //! loopback unless told otherwise.
