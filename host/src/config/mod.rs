@@ -98,7 +98,7 @@ pub fn log_filter() -> Option<String> {
 #[cfg(debug_assertions)]
 const FAILPOINT_VARIABLE: &str = "TWOHOP_FAILPOINT";
 
-/// What [`FAILPOINT_VARIABLE`] says.
+/// What `FAILPOINT_VARIABLE` says.
 #[cfg(debug_assertions)]
 #[must_use]
 pub fn failpoint() -> Option<String> {

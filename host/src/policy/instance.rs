@@ -23,7 +23,7 @@ use crate::limits::{
 /// What `configure` answered.
 pub(super) type Configured = Result<Vec<Subscription>, String>;
 
-/// What a plugin can be asked. To add a stage, change this, [`Stages`] and `inspect`.
+/// What a plugin can be asked. To add a stage, change this, `Stages` and `inspect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Which changes go on, and with which columns hidden.
