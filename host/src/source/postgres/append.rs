@@ -69,7 +69,7 @@ impl Batch {
 pub(super) enum Appended {
     /// It is on disk, and the source may confirm up to there.
     Upto(Option<u64>),
-    /// The log was full and the order to stop came; nothing of it is in the log.
+    /// The log was full and the order to stop came; nothing of it is in the log, so nothing that follows it may be.
     GivenUp,
 }
 

@@ -290,10 +290,21 @@ fn appender(log: Arc<MemoryLog>, stop: &CancellationToken) -> Appender {
     Appender::new(log, Arc::new(Outage::new("main")), stop.clone())
 }
 
-fn batch() -> Batch {
+/// A whole transaction of one change.
+pub(super) fn batch() -> Batch {
     let mut assembler = assembler(None);
     let insert = encode::insert(ORDERS, &row("1", "a", text("b")));
     for message in transaction(0x100, [insert]) {
+        push(&mut assembler, &message).expect("the messages fit");
+    }
+    assembler.take_ready()
+}
+
+/// A part of a transaction.
+pub(super) fn begun_batch() -> Batch {
+    let mut assembler = assembler(None);
+    let insert = |id| encode::insert(ORDERS, &row(id, "a", text("b")));
+    for message in [encode::begin(0x100, 0, 1), insert("1"), insert("2")] {
         push(&mut assembler, &message).expect("the messages fit");
     }
     assembler.take_ready()
