@@ -22,7 +22,7 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
-pub const SOURCE_BUFFER_COUNT_MAX: usize = 256;
+pub const SOURCE_BUFFER_COUNT_MAX: usize = 16;
 /// Tables and types that the server may announce on one connection; past it, the source connects anew.
 pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
 /// From the first packet until the server lets us in.
