@@ -11,6 +11,10 @@ pub const DECODER_TABLES_MAX: usize = 4_096;
 
 // Source.
 
+/// A source's name, as a change carries it.
+pub const SOURCE_NAME_BYTES_MAX: usize = 255;
+/// A name in PostgreSQL.
+pub const POSTGRES_NAME_BYTES_MAX: usize = 63;
 /// One change, decoded. PostgreSQL's own limit for one value is 1 GiB; nothing that large belongs on a screen.
 pub const CHANGE_BYTES_MAX: usize = 64 << 20;
 /// Changes that a source holds while an append is under way; past it, it stops reading.

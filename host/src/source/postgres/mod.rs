@@ -53,16 +53,14 @@ use table::{Captured, TableName};
 use wire::Wire;
 
 use crate::backoff::Backoff;
-use crate::limits::RETRY_DELAY_MAX;
+use crate::event::encode;
+use crate::limits::{POSTGRES_NAME_BYTES_MAX, RETRY_DELAY_MAX, SOURCE_NAME_BYTES_MAX};
 use crate::log::ChangeLog;
-
-/// The server's limit for names, in bytes.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What a source is told.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The source's name, 1 to 255 bytes; changes carry it, and positions in the change log are found by it.
+    /// The source's name, 1 to [`SOURCE_NAME_BYTES_MAX`] bytes; changes carry it, and positions in the change log are found by it.
     pub name: String,
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     pub url: String,
@@ -173,8 +171,9 @@ impl Postgres {
 
 impl Plans {
     fn new(config: Config) -> Result<Self, SourceError> {
-        if !(1..=255).contains(&config.name.len()) {
-            return Err(SourceError::Config("a source's `name` has 1 to 255 bytes".to_owned()));
+        if !(1..=SOURCE_NAME_BYTES_MAX).contains(&config.name.len()) {
+            let what = format!("a source's `name` has 1 to {SOURCE_NAME_BYTES_MAX} bytes");
+            return Err(SourceError::Config(what));
         }
         let target = Target::parse(&config.url)?;
         let mut tables =
@@ -283,15 +282,15 @@ fn default_name(source: &str) -> String {
         _ => '_',
     };
     let name: String = "twohop_".chars().chain(source.chars().map(letter)).collect();
-    name[..name.len().min(NAME_BYTES_MAX)].to_owned()
+    name[..name.len().min(POSTGRES_NAME_BYTES_MAX)].to_owned()
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), SourceError> {
     let allowed = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_');
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(allowed) {
+    if (1..=POSTGRES_NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(allowed) {
         return Ok(());
     }
     Err(SourceError::Config(format!(
-        "`{name}` cannot be the source's `{what}`: it has 1 to {NAME_BYTES_MAX} of the letters a-z, 0-9 and _"
+        "`{name}` cannot be the source's `{what}`: it has 1 to {POSTGRES_NAME_BYTES_MAX} of the letters a-z, 0-9 and _"
     )))
 }

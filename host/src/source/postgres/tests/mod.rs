@@ -410,7 +410,7 @@ fn names_that_are_not_given_are_made_from_the_name_of_the_source() {
     let names: Vec<_> = plans.tables.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["audit.log", "public.orders"], "each table once");
     let long = default_name(&"é".repeat(200));
-    assert_eq!(long.len(), NAME_BYTES_MAX);
+    assert_eq!(long.len(), POSTGRES_NAME_BYTES_MAX);
     assert!(check_name("slot", &long).is_ok());
 }
 
