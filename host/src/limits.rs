@@ -35,6 +35,8 @@ pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
 pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two signs of life that are asked of a server which makes a slot.
+pub const SOURCE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two confirmations to the server, if there is something new to confirm.
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a start waits for a slot that a connection just lost may still hold.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::SnapshotMode;
@@ -17,7 +17,9 @@ use super::connect::Control;
 use super::error::SourceError;
 use super::wire::{Wire, notation, place};
 use crate::event::Position;
-use crate::limits::{RETRY_DELAY_MIN, SOURCE_SLOT_WAIT_TIME_MAX};
+use crate::limits::{
+    RETRY_DELAY_MIN, SOURCE_PROBE_INTERVAL, SOURCE_SILENCE_TIME_MAX, SOURCE_SLOT_WAIT_TIME_MAX,
+};
 
 /// Records of the server's log begin at multiples of this.
 const RECORD_ALIGNMENT: u64 = 8;
@@ -145,13 +147,24 @@ async fn look(control: &Control, name: &str) -> Result<Option<State>, SourceErro
 /// # Errors
 /// [`SourceError::ServerBehind`] if it has not.
 pub(super) async fn check_written(control: &Control, position: Position) -> Result<(), SourceError> {
-    const LOOK: &str = "SELECT pg_current_wal_insert_lsn()::text";
-    let rows = control.query("a look at the server's log", LOOK, &[]).await?;
-    let written = rows.first().and_then(|row| place(row.get(0))).unwrap_or(0);
+    let written = written(control).await?;
     if position.commit > written {
         return Err(SourceError::ServerBehind { position, written: notation(written) });
     }
     Ok(())
+}
+
+/// The position of the record of a slot that is about to be made, before everything that will come through it.
+pub(super) async fn begin(control: &Control) -> Result<Position, SourceError> {
+    let written = written(control).await?;
+    let aligned = written - written % RECORD_ALIGNMENT;
+    Ok(Position { commit: snapshot_commit(aligned), index: 0 })
+}
+
+async fn written(control: &Control) -> Result<u64, SourceError> {
+    const LOOK: &str = "SELECT pg_current_wal_insert_lsn()::text";
+    let rows = control.query("a look at the server's log", LOOK, &[]).await?;
+    Ok(rows.first().and_then(|row| place(row.get(0))).unwrap_or(0))
 }
 
 /// Drops the slot.
@@ -169,11 +182,17 @@ pub(super) struct Created {
     pub(super) snapshot: Option<String>,
 }
 
-/// Makes the slot.
+/// Makes the slot. The control connection is asked now and then whether the server is still there: it is silent for as
+/// long as it waits for open transactions.
 ///
 /// # Errors
 /// If the server refuses, or the connection broke.
-pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> Result<Created, SourceError> {
+pub(super) async fn create(
+    wire: &mut Wire,
+    control: &Control,
+    name: &str,
+    mode: SnapshotMode,
+) -> Result<Created, SourceError> {
     let export = match mode {
         SnapshotMode::Initial => "EXPORT_SNAPSHOT",
         SnapshotMode::None => "NOEXPORT_SNAPSHOT",
@@ -181,19 +200,19 @@ pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> R
     // The old form of the options, which every version knows.
     let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {export}");
     let doing = format!("`CREATE_REPLICATION_SLOT {name}`");
-    let mut created = Box::pin(wire.command(&doing, &command));
-    let rows = tokio::select! {
-        rows = &mut created => rows?,
-        () = tokio::time::sleep(PATIENCE) => {
-            warn!(
-                slot = name,
-                "PostgreSQL makes the slot once every transaction that is open now has ended; to see them: SELECT \
-                 pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
-            );
-            created.as_mut().await?
-        }
+    let patience = async {
+        tokio::time::sleep(PATIENCE).await;
+        warn!(
+            slot = name,
+            "PostgreSQL makes the slot once every transaction that is open now has ended; to see them: SELECT pid, \
+             xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+        );
+        watch(control).await
     };
-    drop(created);
+    let rows = tokio::select! {
+        rows = wire.command(&doing, &command) => rows?,
+        gone = patience => return Err(gone),
+    };
     let text = |column: usize| {
         let value = rows.first().and_then(|row| row.get(column)).and_then(Option::as_ref);
         value.and_then(|value| std::str::from_utf8(value).ok())
@@ -207,6 +226,18 @@ pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> R
         return Err(SourceError::Protocol { doing, what: "the answer has no snapshot".to_owned() });
     }
     Ok(Created { consistent_point, snapshot })
+}
+
+/// Asks the server for a sign of life for as long as it gives one.
+async fn watch(control: &Control) -> SourceError {
+    loop {
+        let doing = "the making of the replication slot";
+        match timeout(SOURCE_SILENCE_TIME_MAX, control.query(doing, "SELECT 1", &[])).await {
+            Ok(Ok(_)) => tokio::time::sleep(SOURCE_PROBE_INTERVAL).await,
+            Ok(Err(error)) => return error,
+            Err(_) => return SourceError::Silent(SOURCE_SILENCE_TIME_MAX),
+        }
+    }
 }
 
 #[cfg(test)]

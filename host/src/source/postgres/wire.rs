@@ -21,7 +21,7 @@ use super::decode::{self, DecodeError, Message, Scope};
 use super::error::{Said, SourceError};
 use crate::limits::{
     CHANGE_BYTES_MAX, SOURCE_BUFFER_COUNT_MAX, SOURCE_CLOSE_TIME_MAX, SOURCE_CONFIRM_INTERVAL,
-    SOURCE_CONNECT_TIME_MAX, SOURCE_SERVER_TIME_MAX,
+    SOURCE_CONNECT_TIME_MAX, SOURCE_SERVER_TIME_MAX, SOURCE_SILENCE_TIME_MAX,
 };
 
 /// A replication connection. Dropping it cuts it; [`close`](Self::close) ends it.
@@ -121,8 +121,10 @@ impl Wire {
     pub(super) async fn start(&mut self) -> Result<(), SourceError> {
         let doing = "the start of replication";
         self.client.start().await.map_err(|error| lost(doing, error))?;
-        let started = self.client.wait_started().await;
-        started.map_err(|error| self.error(doing, error))
+        match timeout(SOURCE_SILENCE_TIME_MAX, self.client.wait_started()).await {
+            Ok(started) => started.map_err(|error| self.error(doing, error)),
+            Err(_) => Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX)),
+        }
     }
 
     /// The next event. Cancelling loses nothing but, at worst, the reason why a stream ended.
