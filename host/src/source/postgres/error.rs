@@ -301,6 +301,10 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
         SourceError::Server { said, .. } => server_heals(&said.code),
+        // At a failover the next primary is a standby until it is promoted.
+        SourceError::NotReady(problems) => {
+            !problems.is_empty() && problems.iter().all(|problem| *problem == Problem::Standby)
+        }
         _ => false,
     };
     if heals { Disposition::Retry } else { Disposition::Halt }
@@ -357,6 +361,7 @@ mod tests {
             SourceError::SlotInUse { slot: "s".to_owned(), pid: 1 },
             SourceError::Log(LogError::DiskFull { path: "p".to_owned() }),
             SourceError::Log(LogError::Full { bytes: 1, consumer: "c".to_owned() }),
+            SourceError::NotReady(vec![Problem::Standby]),
             server("57P01"),
             server("57P03"),
             server("53300"),
@@ -377,6 +382,7 @@ mod tests {
             SourceError::SlotLost { slot: "s".to_owned() },
             SourceError::NoFreeSlot,
             SourceError::NotReady(vec![]),
+            SourceError::NotReady(vec![Problem::Standby, Problem::Encoding]),
             SourceError::Decode(DecodeError::Kind(0)),
             SourceError::Log(damaged),
             SourceError::Log(io),
