@@ -226,7 +226,11 @@ async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
 ) -> Result<Vec<(String, Postgres)>, AppError> {
-    let mut sources = Vec::new();
+    let at_fault = |name: &String| {
+        let name = name.clone();
+        |source| AppError::Source { name, source: Box::new(source) }
+    };
+    let mut configs: Vec<postgres::Config> = Vec::new();
     for (name, source) in &config.sources {
         let source = postgres::Config {
             name: name.clone(),
@@ -238,11 +242,16 @@ async fn prepare_sources(
                 Snapshot::Initial => SnapshotMode::Initial,
                 Snapshot::None => SnapshotMode::None,
             },
+            folder: config.data.join("sources"),
         };
-        let prepared = Postgres::prepare(source, log.clone()).await;
-        let prepared =
-            prepared.map_err(|source| AppError::Source { name: name.clone(), source: Box::new(source) })?;
-        sources.push((name.clone(), prepared));
+        postgres::check_apart(&source, &configs).map_err(at_fault(name))?;
+        configs.push(source);
+    }
+    let mut sources = Vec::new();
+    for source in configs {
+        let name = source.name.clone();
+        let prepared = Postgres::prepare(source, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, prepared));
     }
     Ok(sources)
 }

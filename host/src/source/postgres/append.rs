@@ -117,7 +117,7 @@ impl Appender {
 }
 
 /// The partition is always the first: a source's changes stand in the order of commits.
-const PARTITION: Partition = Partition(0);
+pub(super) const PARTITION: Partition = Partition(0);
 
 async fn append(
     log: Arc<dyn ChangeLog>,

@@ -2,10 +2,14 @@
 //!
 //! In: the slot as it is, and where the change log stands. Out: whether to go on, or to begin with a snapshot.
 //!
+//! Invariant: the change log has a record of a slot before the slot is made, so one that it has no record of is
+//! somebody else's, and is left alone.
+//!
 //! Positions of a snapshot: its rows stand just before the slot's consistent point, at a place where no record of
 //! the server's log can begin, since records are aligned to eight bytes. So no transaction of the stream shares their
 //! commit, the stream comes after them all, and a position alone tells whether a snapshot is under way, is
-//! complete (the index of its last record is the largest), or is long past.
+//! complete (the index of its last record is the largest), or is long past. The record of the slot stands in the same
+//! way before the server's log as it was then.
 
 use std::time::Duration;
 
@@ -36,7 +40,7 @@ pub(super) fn snapshot_end(consistent_point: u64) -> Position {
     Position { commit: snapshot_commit(consistent_point), index: u32::MAX }
 }
 
-/// Whether a position is that of a row of a snapshot which is not complete.
+/// Whether a position is that of a slot about to be made, or of a row of a snapshot which is not complete.
 fn is_within_snapshot(position: Position) -> bool {
     position.commit % RECORD_ALIGNMENT == RECORD_ALIGNMENT - 1 && position.index != u32::MAX
 }
@@ -75,29 +79,25 @@ pub(super) fn plan(
     last: Option<Position>,
     mode: SnapshotMode,
 ) -> Result<Plan, SourceError> {
-    let begins_again = match last {
-        None => mode == SnapshotMode::Initial,
-        Some(last) => mode == SnapshotMode::Initial && is_within_snapshot(last),
-    };
+    let has_begun = last.is_some_and(is_within_snapshot);
     let Some(state) = state else {
         return match last {
-            Some(position) if !is_within_snapshot(position) => {
-                Err(SourceError::SlotMissing { slot: name.to_owned(), position })
-            }
+            Some(position) if !has_begun => Err(SourceError::SlotMissing { slot: name.to_owned(), position }),
             Some(_) | None => Ok(Plan::Create),
         };
     };
     if state.plugin.as_deref() != Some("pgoutput") || !state.is_ours {
         return Err(SourceError::SlotForeign { slot: name.to_owned(), owner: state.owner() });
     }
-    if begins_again {
+    let Some(last) = last else { return Err(SourceError::SlotUnknown { slot: name.to_owned() }) };
+    if has_begun && mode == SnapshotMode::Initial {
         return Ok(Plan::Recreate);
     }
     if state.wal_status.as_deref() == Some("lost") {
         return Err(SourceError::SlotLost { slot: name.to_owned() });
     }
     // The server knows more than the log where it confirmed places without changes of ours.
-    Ok(Plan::Resume { from: last.map_or(0, |last| last.commit).max(state.confirmed) })
+    Ok(Plan::Resume { from: last.commit.max(state.confirmed) })
 }
 
 impl State {
@@ -275,7 +275,6 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_is_not_complete_begins_again() {
-        check(Some(&state()), None, SnapshotMode::Initial, Plan::Recreate);
         check(Some(&state()), row(0), SnapshotMode::Initial, Plan::Recreate);
         check(Some(&state()), row(u32::MAX - 1), SnapshotMode::Initial, Plan::Recreate);
         // The crash came between dropping the slot and making it again.
@@ -304,7 +303,16 @@ mod tests {
 
     #[test]
     fn without_a_snapshot_the_stream_goes_on_from_the_slot() {
-        check(Some(&state()), None, SnapshotMode::None, Plan::Resume { from: POINT });
+        check(Some(&state()), row(0), SnapshotMode::None, Plan::Resume { from: POINT });
+    }
+
+    #[test]
+    fn a_slot_that_this_log_did_not_begin_is_left_alone() {
+        for mode in [SnapshotMode::Initial, SnapshotMode::None] {
+            let error = plan("s", Some(&state()), None, mode).expect_err("it may be somebody else's");
+            assert!(matches!(error, SourceError::SlotUnknown { .. }), "{error}");
+            assert!(error.to_string().contains("SELECT pg_drop_replication_slot('s')"), "{error}");
+        }
     }
 
     #[test]

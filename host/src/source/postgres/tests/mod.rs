@@ -400,6 +400,7 @@ fn config() -> Config {
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
+        folder: "data/sources".into(),
     }
 }
 
@@ -430,4 +431,25 @@ fn a_wrong_configuration_is_told_what_is_wrong() {
 #[test]
 fn a_configuration_is_shown_without_its_url() {
     assert!(!format!("{:?}", config()).contains("s3cret"));
+}
+
+#[test]
+fn two_sources_of_one_server_cannot_share_a_slot_or_a_publication() {
+    let other = Config { name: "main_db".to_owned(), ..config() };
+    let shared = |change: fn(&mut Config)| {
+        let mut config = config();
+        change(&mut config);
+        check_apart(&config, std::slice::from_ref(&other)).map_err(|error| error.to_string())
+    };
+    let error = shared(|_| {}).expect_err("both names make the same slot");
+    assert!(error.contains("its slot is `twohop_main_db`, which source `main_db` has"), "{error}");
+    let error = shared(|config| config.slot = Some("own".to_owned())).expect_err("and the same publication");
+    assert!(error.contains("another `publication`"), "{error}");
+    let elsewhere = |config: &mut Config| config.url = "postgres://ann@elsewhere/shop".to_owned();
+    assert_eq!(shared(elsewhere), Ok(()), "a slot is of one server");
+    let apart = |config: &mut Config| {
+        config.slot = Some("own".to_owned());
+        config.url = "postgres://ann@localhost/other".to_owned();
+    };
+    assert_eq!(shared(apart), Ok(()), "a publication is of one database");
 }
