@@ -144,6 +144,9 @@ mod tests {
             ("f", "numeric", Value::Text("12345678901234567890.10")),
             ("g", "jsonb", Value::Text(r#"{"x": [1]}"#)),
             ("h", "bytea", Value::Bytes(&[0xDE, 0xAD])),
+            ("i", "float4", Value::Float(f64::INFINITY)),
+            ("j", "float8", Value::Float(f64::NEG_INFINITY)),
+            ("k", "audit.jsonb", Value::Text("a type of that name in another schema")),
         ]);
         assert_eq!(
             text,
