@@ -11,6 +11,7 @@
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -61,6 +62,20 @@ pub enum PipelineError {
         /// Where the log ends.
         end: Offset,
     },
+    /// The change log does not reach back to what comes next.
+    #[error(
+        "partition {} is processed up to offset {committed}, but the change log begins at {first}: bring back the \
+         state's files, or, if they are lost, remove the whole data folder and drop the replication slots of the \
+         sources (the next start names them) to begin anew with a snapshot", partition.0
+    )]
+    LogAhead {
+        /// The partition.
+        partition: Partition,
+        /// What the bus has committed.
+        committed: Offset,
+        /// The first record that is there.
+        first: Offset,
+    },
 }
 
 /// One partition's way from the change log to the bus.
@@ -84,9 +99,12 @@ impl Pipeline {
         policy: Policy,
     ) -> Result<Self, PipelineError> {
         let committed = bus.committed(partition);
-        let end = log.bounds(partition).end;
+        let Range { start: first, end } = log.bounds(partition);
         if committed > end {
             return Err(PipelineError::LogBehind { partition, committed, end });
+        }
+        if committed < first {
+            return Err(PipelineError::LogAhead { partition, committed, first });
         }
         log.commit(CONSUMER, partition, committed);
         Ok(Self { partition, log, bus, policy, decoder: Decoder::default() })
@@ -175,5 +193,60 @@ async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<
         if stop.run_until_cancelled(backoff.wait()).await.is_none() {
             return Ok(Applied::Stopped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::bus::local::{Config, LocalBus};
+    use crate::event::Position;
+    use crate::state::State;
+
+    /// A log that holds these offsets, and nothing to be read.
+    struct Bounds(Range<Offset>);
+
+    #[async_trait]
+    impl ChangeLog for Bounds {
+        fn partition_count(&self) -> u32 {
+            1
+        }
+
+        async fn append(&self, _: Partition, _: Vec<Bytes>) -> Result<Range<Offset>, LogError> {
+            Ok(self.0.end..self.0.end)
+        }
+
+        async fn read(&self, _: Partition, _: Offset, _: usize, _: usize) -> Result<Vec<Record>, LogError> {
+            std::future::pending().await
+        }
+
+        fn bounds(&self, _: Partition) -> Range<Offset> {
+            self.0.clone()
+        }
+
+        fn last_position(&self, _: &str) -> Option<Position> {
+            None
+        }
+
+        fn commit(&self, _: &str, _: Partition, _: Offset) {}
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_lost_is_not_made_again_from_a_log_that_has_lost_its_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = State::open(folder.path()).expect("a new state");
+        let config = Config { count_max: 9, age_max: std::time::Duration::from_secs(9) };
+        let bus = Arc::new(LocalBus::open(state, config).await.expect("a new bus"));
+        let begin = |bounds| {
+            let policy = Policy::new(Vec::new()).expect("no plugin is at fault");
+            Pipeline::new(Partition(0), Arc::new(Bounds(bounds)), bus.clone(), policy)
+        };
+        assert!(begin(Offset(0)..Offset(9)).is_ok(), "all that was lost is applied again");
+        let error = begin(Offset(5)..Offset(9)).err().expect("five changes are missing");
+        assert!(matches!(error, PipelineError::LogAhead { first: Offset(5), .. }), "{error}");
+        assert!(error.to_string().contains("remove the whole data folder"), "{error}");
     }
 }
