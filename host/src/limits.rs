@@ -172,6 +172,8 @@ pub const STATE_READERS_COUNT_MAX: usize = 4;
 pub const STATE_PAGE_BYTES: u32 = 4_096;
 /// Pages of the journal at which it is copied into the main file; a few more may come meanwhile.
 pub const STATE_JOURNAL_PAGES_MAX: u32 = 2_048;
+/// Pages of the journal at which readers wait until it is begun anew, since they kept that from happening so far.
+pub const STATE_JOURNAL_PAGES_WAIT: u32 = 4 * STATE_JOURNAL_PAGES_MAX;
 /// What the journal's file is cut to after it grew beyond it.
 pub const STATE_JOURNAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 /// Pages that the committer keeps in memory.

@@ -71,7 +71,9 @@ impl State {
         let database = |error| StateError::database(&path, error);
         let (orders, queue) = mpsc::channel(STATE_QUEUE_COUNT_MAX);
         let copier = Copier::start(&path, open::connect(&path).map_err(database)?, orders.downgrade())?;
-        let committer = Committer::new(path.clone(), connection, queue, copier).map_err(database)?;
+        let readers = Readers::new(path.clone());
+        let committer =
+            Committer::new(path.clone(), connection, queue, copier, readers.gate()).map_err(database)?;
         let committer = std::thread::Builder::new()
             .name("state-commit".into())
             .spawn(|| committer.run())
@@ -80,7 +82,7 @@ impl State {
             life: life.cast_unsigned(),
             orders: Some(orders),
             committer: Some(committer),
-            readers: Readers::new(path.clone()),
+            readers,
             path,
             _lock: lock,
         })))

@@ -227,6 +227,111 @@ async fn a_journal_that_was_used_before_is_whole() {
     assert_eq!(notes(&second).await, notes(&first).await);
 }
 
+/// Where the frames of the journal's own round end, over those of an earlier one.
+fn end_of_round(wal: &[u8]) -> usize {
+    let salts = &wal[16..24];
+    (32..).step_by(24 + PAGE as usize).find(|at| &wal[at + 8..at + 16] != salts).unwrap()
+}
+
+#[tokio::test]
+async fn a_kill_between_the_head_of_a_frame_and_its_page_keeps_the_life() {
+    let home = TempDir::new().unwrap();
+    let first = state(home.path()).await;
+    for _ in 0..20 {
+        first.commit(note(&"x".repeat(1 << 20))).await.unwrap();
+    }
+    first.commit(note("the last")).await.unwrap();
+    let wal = fs::read(home.path().join("state.db-wal")).unwrap();
+    let end = end_of_round(&wal);
+    assert!(
+        end > 32 + 4 * 4_120 && end + 2 * 4_120 < wal.len(),
+        "the journal was begun anew over old frames"
+    );
+    let damaged = |at: usize, head: &[u8], page: Option<u8>| {
+        let after = TempDir::new().unwrap();
+        leave_as_a_kill_would(home.path(), after.path());
+        let mut wal = wal.clone();
+        wal[at..at + head.len()].copy_from_slice(head);
+        if let Some(byte) = page {
+            wal[at + 24..at + 24 + PAGE as usize].fill(byte);
+        }
+        fs::write(after.path().join("state.db-wal"), wal).unwrap();
+        after
+    };
+    let mut head = wal[end..end + 24].to_vec();
+    head[8..16].copy_from_slice(&wal[16..24]);
+    let after = damaged(end, &head, None);
+    assert_eq!(survey(&after.path().join("state.db-wal")).unwrap(), Journal::Whole);
+    let second = state(after.path()).await;
+    assert_eq!(second.life(), first.life());
+    assert_eq!(notes(&second).await, notes(&first).await);
+
+    // A page that the disk lost, in the middle or at the end, is no such thing.
+    let last = end - 4_120;
+    let keep = |at: usize| wal[at..at + 24].to_vec();
+    for after in [
+        damaged(last, &keep(last), Some(0)),
+        damaged(last - 4_120, &keep(last - 4_120), Some(7)),
+        damaged(end, &[0; 24], None),
+    ] {
+        assert_eq!(survey(&after.path().join("state.db-wal")).unwrap(), Journal::Torn);
+    }
+}
+
+/// How often the journal was begun anew, and how often that was tried.
+async fn rounds(state: &State, home: &Path) -> (u32, i64) {
+    let mut header = [0; 16];
+    fs::File::open(home.join("state.db-wal")).unwrap().read_exact_at(&mut header, 0).unwrap();
+    let count =
+        |connection: &Connection| connection.query_row("SELECT rounds FROM life", [], |row| row.get(0));
+    (u32::from_be_bytes(header[12..16].try_into().unwrap()), state.commit(count).await.unwrap())
+}
+
+/// A read that lasts until the sender is dropped, on a snapshot of now.
+async fn hold_reader(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let state = state.clone();
+    let held = tokio::spawn(async move {
+        let job = move |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0))?;
+            began.send(()).unwrap();
+            Ok(released.recv().is_err())
+        };
+        state.read(job).await.unwrap();
+    });
+    begun.await.unwrap();
+    (release, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_a_reader_holds_is_not_copied_again_at_every_commit() {
+    let home = TempDir::new().unwrap();
+    let state = state(home.path()).await;
+    // The round begins once what follows this commit has ended: the reader comes before, and sees everything.
+    let (come, came) = mpsc::channel::<()>();
+    let (written, is_written) = tokio::sync::oneshot::channel();
+    let large = tokio::spawn({
+        let (state, note) = (state.clone(), note(&"x".repeat(9 << 20)));
+        async move { state.commit_then(note, move |()| written.send(()).is_ok() && came.recv().is_err()).await }
+    });
+    is_written.await.unwrap();
+    let (release, held) = hold_reader(&state).await;
+    drop(come);
+    assert!(large.await.unwrap().unwrap());
+    for _ in 0..100 {
+        state.commit(note("small")).await.unwrap();
+    }
+    let (anew, tried) = rounds(&state, home.path()).await;
+    assert!(tried <= 1, "tried {tried} times");
+    assert_eq!(anew, 0, "the reader holds it");
+    drop(release);
+    held.await.unwrap();
+    while rounds(&state, home.path()).await.0 == 0 {
+        state.commit(note(&"x".repeat(1 << 20))).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_named_with_its_repair_and_the_repair_works() {
     let (home, after) = (TempDir::new().unwrap(), TempDir::new().unwrap());
