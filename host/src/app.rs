@@ -27,7 +27,7 @@ use crate::pipeline::{Pipeline, PipelineError};
 use crate::policy::{
     self, Activation, Digest, Grants, Loader, OnFault, PluginError, Policy, PolicyError, Profile,
 };
-use crate::shutdown;
+use crate::shutdown::Signals;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
 use crate::state::{State, StateError};
 
@@ -108,6 +108,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     if config.plugins.is_empty() {
         return Err(AppError::Incomplete("no plugin is configured, so no change would go anywhere"));
     }
+    let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let policy = load_policy(&config, program).await?;
     let (log, bus) = open_stores(&config).await?;
@@ -121,8 +122,18 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
     // Making a slot waits for every open transaction of the server, which may take long.
     let sources = tokio::select! {
-        sources = prepare_sources(&config, &log) => sources?,
-        signal = shutdown::requested() => return signal.map_err(AppError::Signal),
+        biased;
+        () = signals.requested() => Ok(None),
+        sources = prepare_sources(&config, &log) => sources.map(Some),
+    };
+    let sources = match sources {
+        Ok(Some(sources)) => sources,
+        // Clients are connected already.
+        early_end => {
+            stop.cancel();
+            gateway.stopped().await;
+            return early_end.map(drop);
+        }
     };
 
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
@@ -143,7 +154,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     });
 
     let end = tokio::select! {
-        signal = shutdown::requested() => signal.map_err(AppError::Signal),
+        () = signals.requested() => Ok(()),
         // A part that ends by itself has failed, or panicked.
         Some(end) = parts.join_next() => end.map_err(AppError::from).flatten(),
     };
@@ -152,7 +163,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
     let rest = async {
         while let Some(end) = parts.join_next().await {
             if let Err(failed) = end.map_err(AppError::from).flatten() {
-                error!(error = %failed, "failed while stopping");
+                error!(error = &failed as &dyn std::error::Error, "failed while stopping");
             }
         }
     };
@@ -216,7 +227,7 @@ async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppErr
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(rounds.tick()).await.is_some() {
         if let Err(error) = bus.sweep().await {
-            warn!(error = %error, "the history keeps more than it should");
+            warn!(error = &error as &dyn std::error::Error, "the history keeps more than it should");
         }
     }
     Ok(())
