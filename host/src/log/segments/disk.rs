@@ -5,7 +5,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::log::LogError;
 
@@ -90,6 +91,6 @@ pub(super) fn failed(path: &Path, source: io::Error) -> LogError {
     let path = path.display().to_string();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::DiskFull { path },
-        _ => LogError::Io { path, source },
+        _ => LogError::Io { path, source: Arc::new(source) },
     }
 }
