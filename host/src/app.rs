@@ -29,7 +29,7 @@ use crate::policy::{
 };
 use crate::shutdown::Signals;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
-use crate::state::{State, StateError};
+use crate::state::{self, State, StateError};
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +174,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(SocketAd
 }
 
 fn make_folder(path: &Path) -> Result<(), AppError> {
-    std::fs::create_dir_all(path).map_err(|source| AppError::Data { path: path.to_owned(), source })
+    state::make_folder(path).map_err(|source| AppError::Data { path: path.to_owned(), source })
 }
 
 async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppError> {

@@ -135,6 +135,16 @@ async fn a_full_disk_keeps_nothing_of_the_group_and_heals_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_state_makes_its_folder_and_those_above_it() {
+    let home = TempDir::new().unwrap();
+    let folder = home.path().join("a/b");
+    drop(state(&folder).await);
+    assert!(folder.join("state.db").is_file());
+    fs::write(home.path().join("file"), "").unwrap();
+    assert!(matches!(State::open(&home.path().join("file/a")), Err(StateError::Io { .. })));
+}
+
+#[tokio::test]
 async fn a_state_is_open_once() {
     let home = TempDir::new().unwrap();
     let first = state(home.path()).await;
