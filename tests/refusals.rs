@@ -275,3 +275,27 @@ fn a_publication_of_a_whole_schema_is_refused_with_the_sql_that_mends_it() -> Re
     let publication = format!("CREATE PUBLICATION twohop_shop FOR TABLES IN SCHEMA public WITH ({VIA_ROOT})");
     with_publication(&schema, &publication, "also sends table `public.secrets`")
 }
+
+#[test]
+fn a_slot_that_the_change_log_did_not_make_is_left_alone() -> Result<()> {
+    let server = server()?;
+    server.psql("SELECT pg_create_logical_replication_slot('twohop_shop', 'pgoutput')")?;
+    let case = Case::new(&server.url())?;
+    case.refused(&["source shop", "SELECT pg_drop_replication_slot('twohop_shop')"])?;
+    server.psql("SELECT pg_drop_replication_slot('twohop_shop')")?;
+    case.starts()?;
+    case.starts()
+}
+
+#[test]
+fn another_server_is_refused_before_anything_is_made_there() -> Result<()> {
+    let (first, second) = (server()?, server()?);
+    let case = Case::new(&first.url())?;
+    case.starts()?;
+    let moved = Case { url: second.url(), ..case };
+    moved.refused(&["source shop", "system identifier", "point the URL to the right one"])?;
+    let made =
+        second.psql("SELECT (SELECT count(*) FROM pg_publication) + count(*) FROM pg_replication_slots")?;
+    assert_eq!(made.trim(), "0");
+    Case { url: first.url(), ..moved }.starts()
+}
