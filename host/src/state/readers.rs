@@ -22,6 +22,12 @@ impl Gate {
     pub(super) fn close(&self) -> RwLockWriteGuard<'_, ()> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether a reader would come through now.
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.0.try_read().is_ok()
+    }
 }
 
 pub(super) struct Readers {

@@ -4,12 +4,14 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::journal::{Journal, survey};
 use super::sql::{Connection, Error, Result};
 use super::{State, StateError};
+use crate::limits::STATE_JOURNAL_PAGES_WAIT;
 
 const PAGE: u64 = 4_096;
 
@@ -288,13 +290,11 @@ async fn a_kill_between_the_head_of_a_frame_and_its_page_keeps_the_life() {
     }
 }
 
-/// How often the journal was begun anew, and how often that was tried.
-async fn rounds(state: &State, home: &Path) -> (u32, i64) {
-    let mut header = [0; 16];
-    fs::File::open(home.join("state.db-wal")).unwrap().read_exact_at(&mut header, 0).unwrap();
-    let count =
-        |connection: &Connection| connection.query_row("SELECT rounds FROM life", [], |row| row.get(0));
-    (u32::from_be_bytes(header[12..16].try_into().unwrap()), state.commit(count).await.unwrap())
+/// How often the journal was begun anew.
+fn rounds(home: &Path) -> u32 {
+    let mut count = [0; 4];
+    fs::File::open(home.join("state.db-wal")).unwrap().read_exact_at(&mut count, 12).unwrap();
+    u32::from_be_bytes(count)
 }
 
 /// A read that lasts until the sender is dropped, on a snapshot of now.
@@ -315,31 +315,40 @@ async fn hold_reader(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_a_reader_holds_is_not_copied_again_at_every_commit() {
+async fn a_journal_that_readers_hold_grows_up_to_its_bound_and_is_begun_anew_before_the_next_one_reads() {
     let home = TempDir::new().unwrap();
     let state = state(home.path()).await;
-    // The round begins once what follows this commit has ended: the reader comes before, and sees everything.
+    // The round that this calls for begins once what follows the commit has ended: the reader comes before, and sees
+    // everything, so that all can be copied, but nothing be written over.
     let (come, came) = mpsc::channel::<()>();
     let (written, is_written) = tokio::sync::oneshot::channel();
-    let large = tokio::spawn({
-        let (state, note) = (state.clone(), note(&"x".repeat(9 << 20)));
+    let large = "x".repeat(STATE_JOURNAL_PAGES_WAIT as usize * PAGE as usize);
+    let commit = tokio::spawn({
+        let (state, note) = (state.clone(), note(&large));
         async move { state.commit_then(note, move |()| written.send(()).is_ok() && came.recv().is_err()).await }
     });
     is_written.await.unwrap();
-    let (release, held) = hold_reader(&state).await;
+    let (leave, left) = hold_reader(&state).await;
     drop(come);
-    assert!(large.await.unwrap().unwrap());
-    for _ in 0..100 {
-        state.commit(note("small")).await.unwrap();
-    }
-    let (anew, tried) = rounds(&state, home.path()).await;
-    assert!(tried <= 1, "tried {tried} times");
-    assert_eq!(anew, 0, "the reader holds it");
-    drop(release);
-    held.await.unwrap();
-    while rounds(&state, home.path()).await.0 == 0 {
-        state.commit(note(&"x".repeat(1 << 20))).await.unwrap();
-    }
+    assert!(commit.await.unwrap().unwrap());
+    let gate = state.0.readers.gate();
+    let closing = async {
+        while gate.is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closing).await.expect("the committer waits for the reader");
+    let next = tokio::spawn({
+        let state = state.clone();
+        async move { hold_reader(&state).await }
+    });
+    assert_eq!(rounds(home.path()), 0, "the first reader is still there");
+    drop(leave);
+    let (leave, next) = next.await.unwrap();
+    assert_eq!(rounds(home.path()), 1);
+    drop(leave);
+    left.await.unwrap();
+    next.await.unwrap();
 }
 
 #[tokio::test]
