@@ -99,13 +99,7 @@ impl Pipeline {
         policy: Policy,
     ) -> Result<Self, PipelineError> {
         let committed = bus.committed(partition);
-        let Range { start: first, end } = log.bounds(partition);
-        if committed > end {
-            return Err(PipelineError::LogBehind { partition, committed, end });
-        }
-        if committed < first {
-            return Err(PipelineError::LogAhead { partition, committed, first });
-        }
+        check(partition, committed, log.bounds(partition))?;
         log.commit(CONSUMER, partition, committed);
         Ok(Self { partition, log, bus, policy, decoder: Decoder::default() })
     }
@@ -196,57 +190,31 @@ async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<
     }
 }
 
+/// Sees that the change log holds what comes next.
+fn check(partition: Partition, committed: Offset, bounds: Range<Offset>) -> Result<(), PipelineError> {
+    let Range { start: first, end } = bounds;
+    if committed > end {
+        return Err(PipelineError::LogBehind { partition, committed, end });
+    }
+    if committed < first {
+        return Err(PipelineError::LogAhead { partition, committed, first });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use bytes::Bytes;
-
     use super::*;
-    use crate::bus::local::{Config, LocalBus};
-    use crate::event::Position;
-    use crate::state::State;
 
-    /// A log that holds these offsets, and nothing to be read.
-    struct Bounds(Range<Offset>);
-
-    #[async_trait]
-    impl ChangeLog for Bounds {
-        fn partition_count(&self) -> u32 {
-            1
-        }
-
-        async fn append(&self, _: Partition, _: Vec<Bytes>) -> Result<Range<Offset>, LogError> {
-            Ok(self.0.end..self.0.end)
-        }
-
-        async fn read(&self, _: Partition, _: Offset, _: usize, _: usize) -> Result<Vec<Record>, LogError> {
-            std::future::pending().await
-        }
-
-        fn bounds(&self, _: Partition) -> Range<Offset> {
-            self.0.clone()
-        }
-
-        fn last_position(&self, _: &str) -> Option<Position> {
-            None
-        }
-
-        fn commit(&self, _: &str, _: Partition, _: Offset) {}
-    }
-
-    #[tokio::test]
-    async fn a_state_that_was_lost_is_not_made_again_from_a_log_that_has_lost_its_beginning() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = State::open(folder.path()).expect("a new state");
-        let config = Config { count_max: 9, age_max: std::time::Duration::from_secs(9) };
-        let bus = Arc::new(LocalBus::open(state, config).await.expect("a new bus"));
-        let begin = |bounds| {
-            let policy = Policy::new(Vec::new()).expect("no plugin is at fault");
-            Pipeline::new(Partition(0), Arc::new(Bounds(bounds)), bus.clone(), policy)
-        };
-        assert!(begin(Offset(0)..Offset(9)).is_ok(), "all that was lost is applied again");
-        let error = begin(Offset(5)..Offset(9)).err().expect("five changes are missing");
+    #[test]
+    fn a_state_that_was_lost_is_not_made_again_from_a_log_that_has_lost_its_beginning() {
+        let begin = |committed, bounds| check(Partition(0), Offset(committed), bounds);
+        assert!(begin(0, Offset(0)..Offset(9)).is_ok(), "all that was lost is applied again");
+        assert!(begin(5, Offset(5)..Offset(9)).is_ok());
+        let error = begin(0, Offset(5)..Offset(9)).expect_err("five changes are missing");
         assert!(matches!(error, PipelineError::LogAhead { first: Offset(5), .. }), "{error}");
         assert!(error.to_string().contains("remove the whole data folder"), "{error}");
+        let error = begin(9, Offset(0)..Offset(5)).expect_err("four are missing");
+        assert!(matches!(error, PipelineError::LogBehind { .. }), "{error}");
     }
 }
