@@ -222,3 +222,80 @@ fn two_hosts_cannot_share_a_data_folder() -> Result<()> {
     assert!(Path::new(&data).is_dir());
     Ok(())
 }
+
+/// A publication that somebody else made is refused in these words, with SQL that mends it.
+fn with_publication(schema: &str, publication: &str, says: &str) -> Result<()> {
+    let server = Postgres::start(postgres::Options::default())?;
+    server.psql(schema)?;
+    server.psql(publication)?;
+    let case = Case::new(&server.url())?;
+    let refusal = case.refused(&["source shop", says, "ALTER PUBLICATION"])?;
+    let slots = server.psql("SELECT count(*) FROM pg_replication_slots")?;
+    assert_eq!(slots.trim(), "0", "a start that failed leaves no slot");
+    let mend =
+        refusal.stderr.split_once("ALTER PUBLICATION").and_then(|(_, rest)| rest.split_once(", or give"));
+    let (mend, _) = mend.expect("the mend stands before the other way out");
+    server.psql(&format!("ALTER PUBLICATION{mend}"))?;
+    case.starts()
+}
+
+const VIA_ROOT: &str = "publish_via_partition_root = true";
+
+#[test]
+fn a_publication_that_leaves_operations_out_is_refused_with_the_sql_that_mends_it() -> Result<()> {
+    let publication = format!(
+        "CREATE PUBLICATION twohop_shop FOR TABLE orders WITH ({VIA_ROOT}, publish = 'insert, delete')"
+    );
+    with_publication(KEYED, &publication, "does not publish update, truncate")
+}
+
+#[test]
+fn a_publication_of_partitions_is_refused_with_the_sql_that_mends_it() -> Result<()> {
+    let schema = "CREATE TABLE orders (id bigint PRIMARY KEY) PARTITION BY RANGE (id); \
+                  CREATE TABLE first PARTITION OF orders FOR VALUES FROM (0) TO (100)";
+    with_publication(
+        schema,
+        "CREATE PUBLICATION twohop_shop FOR TABLE orders",
+        "under the names of its partitions",
+    )
+}
+
+#[test]
+fn a_publication_of_some_rows_or_columns_is_refused_with_the_sql_that_mends_it() -> Result<()> {
+    for part in ["orders WHERE (id > 7)", "orders (id)"] {
+        let publication = format!("CREATE PUBLICATION twohop_shop FOR TABLE {part} WITH ({VIA_ROOT})");
+        with_publication(KEYED, &publication, "only some rows or columns of table `public.orders`")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_publication_of_a_whole_schema_is_refused_with_the_sql_that_mends_it() -> Result<()> {
+    let schema = format!("{KEYED}; CREATE TABLE secrets (id bigint PRIMARY KEY)");
+    let publication = format!("CREATE PUBLICATION twohop_shop FOR TABLES IN SCHEMA public WITH ({VIA_ROOT})");
+    with_publication(&schema, &publication, "also sends table `public.secrets`")
+}
+
+#[test]
+fn a_slot_that_the_change_log_did_not_make_is_left_alone() -> Result<()> {
+    let server = server()?;
+    server.psql("SELECT pg_create_logical_replication_slot('twohop_shop', 'pgoutput')")?;
+    let case = Case::new(&server.url())?;
+    case.refused(&["source shop", "SELECT pg_drop_replication_slot('twohop_shop')"])?;
+    server.psql("SELECT pg_drop_replication_slot('twohop_shop')")?;
+    case.starts()?;
+    case.starts()
+}
+
+#[test]
+fn another_server_is_refused_before_anything_is_made_there() -> Result<()> {
+    let (first, second) = (server()?, server()?);
+    let case = Case::new(&first.url())?;
+    case.starts()?;
+    let moved = Case { url: second.url(), ..case };
+    moved.refused(&["source shop", "system identifier", "point the URL to the right one"])?;
+    let made =
+        second.psql("SELECT (SELECT count(*) FROM pg_publication) + count(*) FROM pg_replication_slots")?;
+    assert_eq!(made.trim(), "0");
+    Case { url: first.url(), ..moved }.starts()
+}

@@ -30,9 +30,9 @@ use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{self, Beside, Pipeline, PipelineError};
 use crate::policy::{self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError};
 use crate::registry::{Registry, RegistryError};
-use crate::shutdown;
+use crate::shutdown::Signals;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
-use crate::state::{State, StateError};
+use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
 
 /// Why the program cannot start or go on.
@@ -141,6 +141,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     if config.sources.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
+    let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
     let cache = config.data.join("plugins").join("cache");
@@ -173,8 +174,19 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
     // Making a slot waits for every open transaction of the server, which may take long.
     let sources = tokio::select! {
-        sources = prepare_sources(&config, &log) => sources?,
-        signal = shutdown::requested() => return signal.map_err(AppError::Signal),
+        biased;
+        () = signals.requested() => Ok(None),
+        sources = prepare_sources(&config, &log) => sources.map(Some),
+    };
+    let sources = match sources {
+        Ok(Some(sources)) => sources,
+        // Clients are connected already.
+        early_end => {
+            stop.cancel();
+            gateway.stopped().await;
+            admin.stopped().await;
+            return early_end.map(drop);
+        }
     };
 
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
@@ -198,16 +210,17 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     parts.spawn(listener("public", gateway.stopped(), stop.clone()));
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
-    until_stopped(parts, &stop).await
+    until_stopped(parts, signals, &stop).await
 }
 
 /// Waits for the order to stop, or for a part that cannot go on; then ends all of them.
 async fn until_stopped(
     mut parts: JoinSet<Result<(), AppError>>,
+    mut signals: Signals,
     stop: &CancellationToken,
 ) -> Result<(), AppError> {
     let end = tokio::select! {
-        signal = shutdown::requested() => signal.map_err(AppError::Signal),
+        () = signals.requested() => Ok(()),
         // A part that ends by itself has failed, or panicked.
         Some(end) = parts.join_next() => end.map_err(AppError::from).flatten(),
     };
@@ -216,7 +229,7 @@ async fn until_stopped(
     let rest = async {
         while let Some(end) = parts.join_next().await {
             if let Err(failed) = end.map_err(AppError::from).flatten() {
-                error!(error = %failed, "failed while stopping");
+                error!(error = &failed as &dyn std::error::Error, "failed while stopping");
             }
         }
     };
@@ -227,7 +240,7 @@ async fn until_stopped(
 }
 
 fn make_folder(path: &Path) -> Result<(), AppError> {
-    std::fs::create_dir_all(path).map_err(|source| AppError::Data { path: path.to_owned(), source })
+    state::make_folder(path).map_err(|source| AppError::Data { path: path.to_owned(), source })
 }
 
 /// Waits for the end of a listener, which must not come before the order to stop.
@@ -340,7 +353,7 @@ async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppErr
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(rounds.tick()).await.is_some() {
         if let Err(error) = bus.sweep().await {
-            warn!(error = %error, "the history keeps more than it should");
+            warn!(error = &error as &dyn std::error::Error, "the history keeps more than it should");
         }
     }
     Ok(())
@@ -350,7 +363,11 @@ async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
 ) -> Result<Vec<(String, Postgres)>, AppError> {
-    let mut sources = Vec::new();
+    let at_fault = |name: &String| {
+        let name = name.clone();
+        |source| AppError::Source { name, source: Box::new(source) }
+    };
+    let mut configs: Vec<postgres::Config> = Vec::new();
     for (name, source) in &config.sources {
         let source = postgres::Config {
             name: name.clone(),
@@ -362,11 +379,16 @@ async fn prepare_sources(
                 Snapshot::Initial => SnapshotMode::Initial,
                 Snapshot::None => SnapshotMode::None,
             },
+            folder: config.data.join("sources"),
         };
-        let prepared = Postgres::prepare(source, log.clone()).await;
-        let prepared =
-            prepared.map_err(|source| AppError::Source { name: name.clone(), source: Box::new(source) })?;
-        sources.push((name.clone(), prepared));
+        postgres::check_apart(&source, &configs).map_err(at_fault(name))?;
+        configs.push(source);
+    }
+    let mut sources = Vec::new();
+    for source in configs {
+        let name = source.name.clone();
+        let prepared = Postgres::prepare(source, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, prepared));
     }
     Ok(sources)
 }

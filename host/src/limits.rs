@@ -11,6 +11,10 @@ pub const DECODER_TABLES_MAX: usize = 4_096;
 
 // Source.
 
+/// A source's name, as a change carries it.
+pub const SOURCE_NAME_BYTES_MAX: usize = 255;
+/// A name in PostgreSQL.
+pub const POSTGRES_NAME_BYTES_MAX: usize = 63;
 /// One change, decoded. PostgreSQL's own limit for one value is 1 GiB; nothing that large belongs on a screen.
 pub const CHANGE_BYTES_MAX: usize = 64 << 20;
 /// Changes that a source holds while an append is under way; past it, it stops reading.
@@ -22,7 +26,7 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
-pub const SOURCE_BUFFER_COUNT_MAX: usize = 256;
+pub const SOURCE_BUFFER_COUNT_MAX: usize = 16;
 /// Tables and types that the server may announce on one connection; past it, the source connects anew.
 pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
 /// From the first packet until the server lets us in.
@@ -31,6 +35,8 @@ pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
 pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two signs of life that are asked of a server which makes a slot.
+pub const SOURCE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two confirmations to the server, if there is something new to confirm.
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a start waits for a slot that a connection just lost may still hold.
@@ -237,6 +243,8 @@ pub const STATE_READERS_COUNT_MAX: usize = 4;
 pub const STATE_PAGE_BYTES: u32 = 4_096;
 /// Pages of the journal at which it is copied into the main file; a few more may come meanwhile.
 pub const STATE_JOURNAL_PAGES_MAX: u32 = 2_048;
+/// Pages of the journal at which readers wait until it is begun anew, since they kept that from happening so far.
+pub const STATE_JOURNAL_PAGES_WAIT: u32 = 4 * STATE_JOURNAL_PAGES_MAX;
 /// What the journal's file is cut to after it grew beyond it.
 pub const STATE_JOURNAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 /// Pages that the committer keeps in memory.

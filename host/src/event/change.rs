@@ -261,7 +261,7 @@ impl<'a> Row<'a> {
                 }
                 Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
                 Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-                Value::Float(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
+                Value::Float(value) => super::json::write_float(value, out),
                 Value::Bytes(bytes) => {
                     for byte in bytes {
                         write!(out, "{byte:02x}").expect("writing to a string cannot fail");

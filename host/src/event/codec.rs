@@ -238,6 +238,9 @@ fn decode_table(source: &str, block: &[u8]) -> Result<Table, DecodeError> {
             })
         })
         .collect::<Result<_, DecodeError>>()?;
+    if reader.at < block.len() {
+        return Err(DecodeError::Invalid("table block"));
+    }
     Ok(Table { source: source.into(), schema, name, columns })
 }
 
@@ -482,6 +485,21 @@ mod tests {
         record[2] |= 16;
         assert_eq!(Header::of(&record), Err(DecodeError::Invalid("flags")));
         assert_eq!(Decoder::default().decode(&record.into()).unwrap_err(), DecodeError::Invalid("flags"));
+    }
+
+    #[test]
+    fn a_table_block_that_goes_on_after_its_columns_is_refused() {
+        let table = |columns: Vec<Column>| Table {
+            source: "s".into(),
+            schema: "p".into(),
+            name: "t".into(),
+            columns: columns.into(),
+        };
+        let mut block = Vec::new();
+        encode_table(&table(Vec::new()), &mut block);
+        assert_eq!(decode_table("s", &block), Ok(table(Vec::new())));
+        block.push(0);
+        assert_eq!(decode_table("s", &block), Err(DecodeError::Invalid("table block")));
     }
 
     #[test]

@@ -36,10 +36,12 @@ fn write_value(value: Value<'_>, type_name: &str, out: &mut String) {
         Value::Null | Value::Unchanged | Value::Masked => out.push_str("null"),
         Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
         Value::Integer(value) => write!(out, "{value}").expect("writing to a string cannot fail"),
-        Value::Float(value) if value.is_finite() => {
-            write!(out, "{value}").expect("writing to a string cannot fail");
+        Value::Float(value) if value.is_finite() => write_float(value, out),
+        Value::Float(value) => {
+            out.push('"');
+            write_float(value, out);
+            out.push('"');
         }
-        Value::Float(value) => write!(out, "\"{value}\"").expect("writing to a string cannot fail"),
         Value::Text(text) if matches!(type_name, "json" | "jsonb") => write_embedded(text, out),
         Value::Text(text) => write_json_string(text, out),
         Value::Bytes(bytes) => {
@@ -51,6 +53,15 @@ fn write_value(value: Value<'_>, type_name: &str, out: &mut String) {
             }
             out.push('"');
         }
+    }
+}
+
+/// Appends the text of a float, with PostgreSQL's names for what is no number.
+pub(super) fn write_float(value: f64, out: &mut String) {
+    if value.is_infinite() {
+        out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    } else {
+        write!(out, "{value}").expect("writing to a string cannot fail");
     }
 }
 
@@ -144,10 +155,13 @@ mod tests {
             ("f", "numeric", Value::Text("12345678901234567890.10")),
             ("g", "jsonb", Value::Text(r#"{"x": [1]}"#)),
             ("h", "bytea", Value::Bytes(&[0xDE, 0xAD])),
+            ("i", "float4", Value::Float(f64::INFINITY)),
+            ("j", "float8", Value::Float(f64::NEG_INFINITY)),
+            ("k", "audit.jsonb", Value::Text("a type of that name in another schema")),
         ]);
         assert_eq!(
             text,
-            r#"{"a":-9223372036854775808,"b":true,"c":null,"d":0.1,"e":"NaN","f":"12345678901234567890.10","g":{"x": [1]},"h":"\\xdead"}"#
+            r#"{"a":-9223372036854775808,"b":true,"c":null,"d":0.1,"e":"NaN","f":"12345678901234567890.10","g":{"x": [1]},"h":"\\xdead","i":"Infinity","j":"-Infinity","k":"a type of that name in another schema"}"#
         );
     }
 

@@ -69,6 +69,12 @@ impl Channel {
         Self { text, span: span(part.start, part.len()) }
     }
 
+    /// The same channel in a text of its own, for who keeps it longer than the others of its text.
+    #[must_use]
+    pub(crate) fn own(&self) -> Self {
+        Self::part_of(self.as_str().into(), 0..self.as_str().len())
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -20,7 +20,8 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: Box<str>,
-    /// The database's name of its type, such as `int8` or `jsonb`.
+    /// The database's name of its type, such as `int8` or `jsonb`; with its schema, such as `public.mood`, where it is
+    /// none of the database's own.
     pub type_name: Box<str>,
     /// Whether it belongs to the key by which the database identifies rows.
     pub key: bool,

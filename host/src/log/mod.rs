@@ -18,6 +18,7 @@ pub mod segments;
 pub(crate) mod contract;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,8 +34,8 @@ pub struct Record {
     pub payload: Bytes,
 }
 
-/// Why the log could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why the log could not do what was asked. Cheap to clone, since one failed write is told to every append in it.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     /// The disk has no space; nothing of the batch is kept. Worth another try later.
     #[error("the disk of the change log is full ({path}): free some space, it goes on by itself")]
@@ -78,7 +79,7 @@ pub enum LogError {
         path: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 

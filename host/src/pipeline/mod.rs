@@ -20,6 +20,7 @@ mod orders;
 mod pause;
 mod preparing;
 mod quarantine;
+mod reach;
 mod swap;
 #[cfg(test)]
 mod replays;
@@ -93,6 +94,20 @@ pub enum PipelineError {
         /// Where the log ends.
         end: Offset,
     },
+    /// The change log does not reach back to what comes next.
+    #[error(
+        "partition {} is processed up to offset {committed}, but the change log begins at {first}: bring back the \
+         state's files, or, if they are lost, remove the whole data folder and drop the replication slots of the \
+         sources (the next start names them) to begin anew with a snapshot", partition.0
+    )]
+    LogAhead {
+        /// The partition.
+        partition: Partition,
+        /// What the bus has committed.
+        committed: Offset,
+        /// The first record that is there.
+        first: Offset,
+    },
 }
 
 /// One partition's way from the change log to the bus.
@@ -158,10 +173,7 @@ impl Pipeline {
     ) -> Result<(Self, Orders), PipelineError> {
         let Neighbours { log, bus, registry, loader, beside, metrics } = neighbours;
         let committed = bus.committed(partition);
-        let end = log.bounds(partition).end;
-        if committed > end {
-            return Err(PipelineError::LogBehind { partition, committed, end });
-        }
+        reach::check(partition, committed, log.bounds(partition))?;
         log.commit(CONSUMER, partition, committed);
         for member in set.members().iter().filter(|member| member.standing == Standing::Quarantined) {
             policy.quarantine(&member.plugin);

@@ -5,7 +5,8 @@
 //! Invariants, for every source:
 //! - a place is confirmed to the database only after the change log has everything before it on disk;
 //! - positions of one source only grow, and what the log already has is not appended again;
-//! - at most `limits::SOURCE_PENDING_BYTES_MAX` wait for the log; past it, the source stops reading.
+//! - past `limits::SOURCE_PENDING_BYTES_MAX`, and the change that reached it, the source stops reading; as much again
+//!   is on its way into the log, and `limits::SOURCE_BUFFER_COUNT_MAX` messages wait before the decoder.
 //!
 //! Absent on purpose: the meaning of a row, and every decision about it.
 //!

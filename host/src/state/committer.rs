@@ -6,7 +6,8 @@
 //! - jobs run, and are settled, in the order in which they were queued;
 //! - a job that fails leaves nothing behind and harms no other; where SQLite gives up the whole transaction (a full
 //!   disk), every job of the group fails and nothing of the group is kept;
-//! - a journal that is copied into the main file is begun anew at once.
+//! - a journal that is copied into the main file is begun anew at once, unless somebody reads it at that moment; after
+//!   some such rounds, readers are made to wait, so that the journal's size has a bound whoever reads.
 //!
 //! Absent on purpose: retries. A job runs once, its owner decides.
 
@@ -19,7 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StateError;
 use super::copier::{Copied, Copier, copy};
-use crate::limits::{STATE_GROUP_COUNT_MAX, STATE_JOURNAL_PAGES_MAX};
+use super::readers::Gate;
+use crate::limits::{STATE_GROUP_COUNT_MAX, STATE_JOURNAL_PAGES_MAX, STATE_JOURNAL_PAGES_WAIT};
 
 /// What the committer runs.
 pub(super) trait Job: Send {
@@ -70,9 +72,11 @@ pub(super) enum Order {
 
 pub(super) struct Committer {
     path: PathBuf,
+    /// Before the connection: that is the last one to close, which copies the journal and removes it.
+    copier: Copier,
     connection: Connection,
     orders: mpsc::Receiver<Order>,
-    copier: Copier,
+    gate: Arc<Gate>,
     /// Pages in the journal after the last commit.
     journal_pages: Arc<AtomicU32>,
     /// When the copier is called next, in pages.
@@ -85,6 +89,7 @@ impl Committer {
         mut connection: Connection,
         orders: mpsc::Receiver<Order>,
         copier: Copier,
+        gate: Arc<Gate>,
     ) -> rusqlite::Result<Self> {
         let journal_pages = Arc::new(AtomicU32::new(0));
         let pages = journal_pages.clone();
@@ -92,7 +97,8 @@ impl Committer {
             pages.store(count.cast_unsigned(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { path, connection, orders, copier, journal_pages, copy_at_pages: STATE_JOURNAL_PAGES_MAX })
+        let copy_at_pages = STATE_JOURNAL_PAGES_MAX;
+        Ok(Self { path, connection, orders, copier, gate, journal_pages, copy_at_pages })
     }
 
     /// Runs until every sender is gone and the queue is empty.
@@ -160,14 +166,22 @@ impl Committer {
         result
     }
 
-    /// Copies what came while the copier ran, and begins the journal anew, which any write does once all is copied.
-    /// A journal that is copied but not begun anew would, if the disk then lost a page of it, lay old pages over the
-    /// new ones of the main file.
+    /// Copies what came while the copier ran, and begins the journal anew, which any write does once all is copied and
+    /// nobody reads. A journal that is copied but not begun anew would, if the disk then lost a page of it, lay old
+    /// pages over the new ones of the main file.
     fn finish_round(&mut self) {
+        let pages = self.journal_pages.load(Ordering::Relaxed);
+        let nobody_reads = (pages >= STATE_JOURNAL_PAGES_WAIT).then(|| self.gate.close());
         let round = copy(&self.connection).and_then(|copied| match copied {
-            Copied::Everything => self.statement("UPDATE life SET rounds = rounds + 1").map(|()| copied),
+            Copied::Everything => {
+                self.statement("UPDATE life SET rounds = rounds + 1")?;
+                // SQLite says nothing where a reader kept it from beginning anew, and writes at the end.
+                let is_anew = self.journal_pages.load(Ordering::Relaxed) < pages;
+                Ok(if is_anew { Copied::Everything } else { Copied::InPart })
+            }
             Copied::InPart => Ok(copied),
         });
+        drop(nobody_reads);
         if let Err(error) = &round {
             tracing::warn!(%error, "the state's journal could not be copied into its main file, and grows on");
         }

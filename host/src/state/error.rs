@@ -19,9 +19,9 @@ pub enum StateError {
     },
     /// The file holds what was never written to it.
     #[error(
-        "the state {0} is damaged: {what}. Move {0}, {0}-wal and {0}-shm away and start again: what the change log \
-         still holds is applied again, older messages, set-aside changes and what was deployed by hand are lost, \
-         and clients are told to reload",
+        "the state {0} is damaged: {what}. Move {0}, {0}-wal and {0}-shm away and start again: if the change log still \
+         reaches back to its beginning, it is applied again, set-aside changes and what was deployed by hand are lost, \
+         and clients are told to reload; if not, that start says how to begin anew with a snapshot",
         path.display()
     )]
     Damaged {

@@ -6,7 +6,9 @@
 //! loss.
 //!
 //! A frame that carries another generation's salts is what an earlier round left behind: the journal is reused from
-//! its start. Every process that is killed, as opposed to a machine that loses power, leaves a whole journal.
+//! its start. Every process that is killed, as opposed to a machine that loses power, leaves a whole journal, but for
+//! its last frame: SQLite writes a frame's head, then its page, so a kill between the two leaves a head over the page
+//! of an earlier round, or over nothing.
 //! Format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.
 //!
 //! Absent on purpose: repair, which is SQLite's.
@@ -26,7 +28,7 @@ const MAGIC: u32 = 0x377f_0682;
 pub(super) enum Journal {
     /// There is none: the last process ended properly, or there was none.
     Absent,
-    /// Every frame of its generation is as it was written.
+    /// Every frame of its generation is as it was written, but for one at its end that was still being written.
     Whole,
     /// It holds bytes that no process wrote: the machine lost power, or the disk lost data.
     Torn,
@@ -69,15 +71,23 @@ pub(super) fn survey(path: &Path) -> io::Result<Journal> {
             _ => {}
         }
         if &frame[8..16] != salts {
-            let zeroed = frame[8..12] == [0; 4] || frame[12..16] == [0; 4];
-            return Ok(if zeroed { Journal::Torn } else { Journal::Whole });
+            return Ok(if is_zeroed(&frame) { Journal::Torn } else { Journal::Whole });
         }
         sum = checksum(sum, &frame[..8], order);
         sum = checksum(sum, &frame[FRAME_HEADER_BYTES..], order);
         if sum != (word(&frame, 16), word(&frame, 20)) {
-            return Ok(Journal::Torn);
+            let is_lost = frame[FRAME_HEADER_BYTES..].iter().all(|byte| *byte == 0);
+            let length = fill(&mut reader, &mut frame)?;
+            // At the end of the file a kill leaves a piece of a frame, not a whole one.
+            let is_last = length >= FRAME_HEADER_BYTES && &frame[8..16] != salts && !is_zeroed(&frame);
+            return Ok(if is_last && !is_lost { Journal::Whole } else { Journal::Torn });
         }
     }
+}
+
+/// Whether a frame's head has salts that no process writes.
+fn is_zeroed(frame: &[u8]) -> bool {
+    frame[8..12] == [0; 4] || frame[12..16] == [0; 4]
 }
 
 fn fill(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {

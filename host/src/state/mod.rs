@@ -57,6 +57,14 @@ struct Inner {
     _lock: File,
 }
 
+/// Makes the folder of the state, with the folders above it, durably; nothing but that if it is there.
+///
+/// # Errors
+/// If the system refuses.
+pub fn make_folder(folder: &Path) -> std::io::Result<()> {
+    open::make_folder(folder)
+}
+
 impl State {
     /// Opens the state in a folder, and makes both if they are not there. After an unclean end it checks what it
     /// finds, which reads the whole file; call it where blocking is allowed.
@@ -64,14 +72,16 @@ impl State {
     /// # Errors
     /// If another process has it open, if it is damaged or of a newer program, or if the disk refuses.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        std::fs::create_dir_all(folder).map_err(|error| StateError::io(folder, error))?;
+        open::make_folder(folder).map_err(|error| StateError::io(folder, error))?;
         let lock = lock(&folder.join("state.lock"))?;
         let path = folder.join("state.db");
         let (connection, life) = open::open(&path)?;
         let database = |error| StateError::database(&path, error);
         let (orders, queue) = mpsc::channel(STATE_QUEUE_COUNT_MAX);
         let copier = Copier::start(&path, open::connect(&path).map_err(database)?, orders.downgrade())?;
-        let committer = Committer::new(path.clone(), connection, queue, copier).map_err(database)?;
+        let readers = Readers::new(path.clone());
+        let committer =
+            Committer::new(path.clone(), connection, queue, copier, readers.gate()).map_err(database)?;
         let committer = std::thread::Builder::new()
             .name("state-commit".into())
             .spawn(|| committer.run())
@@ -80,7 +90,7 @@ impl State {
             life: life.cast_unsigned(),
             orders: Some(orders),
             committer: Some(committer),
-            readers: Readers::new(path.clone()),
+            readers,
             path,
             _lock: lock,
         })))

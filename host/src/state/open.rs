@@ -4,6 +4,8 @@
 //!
 //! To change any room's tables: raise [`FORMAT`] and bring older files up to it in [`prepare`].
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -18,6 +20,29 @@ use crate::limits::{
 
 /// The format of the file, over the tables of all rooms.
 const FORMAT: i64 = 1;
+
+/// Makes a folder, with the folders above it, durably. That it is there says nothing: whoever made it may not have come
+/// to make it durable, so its entry is synced in any case.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    if !folder.is_dir() {
+        make_folder(above)?;
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    match File::open(above) {
+        Ok(above) => above.sync_all(),
+        // We may use a folder whose neighbours we may not see; then a person has made it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
 
 /// The committer's connection to a file that is checked and of this format, and the state's life.
 pub(super) fn open(path: &Path) -> Result<(Connection, i64), StateError> {

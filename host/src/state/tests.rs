@@ -4,12 +4,14 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::journal::{Journal, survey};
 use super::sql::{Connection, Error, Result};
 use super::{State, StateError};
+use crate::limits::STATE_JOURNAL_PAGES_WAIT;
 
 const PAGE: u64 = 4_096;
 
@@ -135,6 +137,16 @@ async fn a_full_disk_keeps_nothing_of_the_group_and_heals_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_state_makes_its_folder_and_those_above_it() {
+    let home = TempDir::new().unwrap();
+    let folder = home.path().join("a/b");
+    drop(state(&folder).await);
+    assert!(folder.join("state.db").is_file());
+    fs::write(home.path().join("file"), "").unwrap();
+    assert!(matches!(State::open(&home.path().join("file/a")), Err(StateError::Io { .. })));
+}
+
+#[tokio::test]
 async fn a_state_is_open_once() {
     let home = TempDir::new().unwrap();
     let first = state(home.path()).await;
@@ -225,6 +237,118 @@ async fn a_journal_that_was_used_before_is_whole() {
     let second = state(after.path()).await;
     assert_eq!(second.life(), first.life());
     assert_eq!(notes(&second).await, notes(&first).await);
+}
+
+/// Where the frames of the journal's own round end, over those of an earlier one.
+fn end_of_round(wal: &[u8]) -> usize {
+    let salts = &wal[16..24];
+    (32..).step_by(24 + PAGE as usize).find(|at| &wal[at + 8..at + 16] != salts).unwrap()
+}
+
+#[tokio::test]
+async fn a_kill_between_the_head_of_a_frame_and_its_page_keeps_the_life() {
+    let home = TempDir::new().unwrap();
+    let first = state(home.path()).await;
+    for _ in 0..20 {
+        first.commit(note(&"x".repeat(1 << 20))).await.unwrap();
+    }
+    first.commit(note("the last")).await.unwrap();
+    let wal = fs::read(home.path().join("state.db-wal")).unwrap();
+    let end = end_of_round(&wal);
+    assert!(
+        end > 32 + 4 * 4_120 && end + 2 * 4_120 < wal.len(),
+        "the journal was begun anew over old frames"
+    );
+    let damaged = |at: usize, head: &[u8], page: Option<u8>| {
+        let after = TempDir::new().unwrap();
+        leave_as_a_kill_would(home.path(), after.path());
+        let mut wal = wal.clone();
+        wal[at..at + head.len()].copy_from_slice(head);
+        if let Some(byte) = page {
+            wal[at + 24..at + 24 + PAGE as usize].fill(byte);
+        }
+        fs::write(after.path().join("state.db-wal"), wal).unwrap();
+        after
+    };
+    let mut head = wal[end..end + 24].to_vec();
+    head[8..16].copy_from_slice(&wal[16..24]);
+    let after = damaged(end, &head, None);
+    assert_eq!(survey(&after.path().join("state.db-wal")).unwrap(), Journal::Whole);
+    let second = state(after.path()).await;
+    assert_eq!(second.life(), first.life());
+    assert_eq!(notes(&second).await, notes(&first).await);
+
+    // A page that the disk lost, in the middle or at the end, is no such thing.
+    let last = end - 4_120;
+    let keep = |at: usize| wal[at..at + 24].to_vec();
+    for after in [
+        damaged(last, &keep(last), Some(0)),
+        damaged(last - 4_120, &keep(last - 4_120), Some(7)),
+        damaged(end, &[0; 24], None),
+    ] {
+        assert_eq!(survey(&after.path().join("state.db-wal")).unwrap(), Journal::Torn);
+    }
+}
+
+/// How often the journal was begun anew.
+fn rounds(home: &Path) -> u32 {
+    let mut count = [0; 4];
+    fs::File::open(home.join("state.db-wal")).unwrap().read_exact_at(&mut count, 12).unwrap();
+    u32::from_be_bytes(count)
+}
+
+/// A read that lasts until the sender is dropped, on a snapshot of now.
+async fn hold_reader(state: &State) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let state = state.clone();
+    let held = tokio::spawn(async move {
+        let job = move |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0))?;
+            began.send(()).unwrap();
+            Ok(released.recv().is_err())
+        };
+        state.read(job).await.unwrap();
+    });
+    begun.await.unwrap();
+    (release, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_readers_hold_grows_up_to_its_bound_and_is_begun_anew_before_the_next_one_reads() {
+    let home = TempDir::new().unwrap();
+    let state = state(home.path()).await;
+    // The round that this calls for begins once what follows the commit has ended: the reader comes before, and sees
+    // everything, so that all can be copied, but nothing be written over.
+    let (come, came) = mpsc::channel::<()>();
+    let (written, is_written) = tokio::sync::oneshot::channel();
+    let large = "x".repeat(STATE_JOURNAL_PAGES_WAIT as usize * PAGE as usize);
+    let commit = tokio::spawn({
+        let (state, note) = (state.clone(), note(&large));
+        async move { state.commit_then(note, move |()| written.send(()).is_ok() && came.recv().is_err()).await }
+    });
+    is_written.await.unwrap();
+    let (leave, left) = hold_reader(&state).await;
+    drop(come);
+    assert!(commit.await.unwrap().unwrap());
+    let gate = state.0.readers.gate();
+    let closing = async {
+        while gate.is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closing).await.expect("the committer waits for the reader");
+    let next = tokio::spawn({
+        let state = state.clone();
+        async move { hold_reader(&state).await }
+    });
+    assert_eq!(rounds(home.path()), 0, "the first reader is still there");
+    drop(leave);
+    let (leave, next) = next.await.unwrap();
+    assert_eq!(rounds(home.path()), 1);
+    drop(leave);
+    left.await.unwrap();
+    next.await.unwrap();
 }
 
 #[tokio::test]

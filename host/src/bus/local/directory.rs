@@ -53,8 +53,10 @@ impl Directory {
             self.by_number.push(Entry::default());
             u32::try_from(self.by_number.len() - 1).expect("there are fewer channels than messages in memory")
         });
+        // A name that stays for hours must not keep the whole answer of a plugin that it was a part of.
+        let channel = channel.own();
         self.by_number[number as usize].name = Some(channel.clone());
-        self.by_name.insert(channel.clone(), number);
+        self.by_name.insert(channel, number);
         number
     }
 
@@ -166,6 +168,15 @@ mod tests {
         assert!(find(&directory, "a", 17, 9).is_empty());
         assert!(find(&directory, "a", 99, 9).is_empty());
         assert!(find(&directory, "a", 0, 0).is_empty());
+    }
+
+    #[test]
+    fn a_name_does_not_keep_the_answer_that_it_was_a_part_of() {
+        let answer: std::sync::Arc<str> = "orders:1,orders:2".into();
+        let mut directory = Directory::new(Sequence(0));
+        directory.push(&Channel::part_of(answer.clone(), 0..8));
+        assert_eq!(directory.names("", "", 9), [channel("orders:1")]);
+        assert_eq!(std::sync::Arc::strong_count(&answer), 1);
     }
 
     #[test]

@@ -61,8 +61,8 @@ impl Consumers {
                 path: path.display().to_string(),
                 at: 0,
                 what: format!(
-                    "it is not the list of consumers that was written ({error}). To repair: remove the file; \
-                     nothing is removed from the change log until each consumer has committed again"
+                    "it is not the list of consumers that was written ({error}). To repair: remove the file. Who \
+                     has not committed again since then is forgotten, and what he still needs may be removed"
                 ),
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Committed::new(),

@@ -5,7 +5,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::log::LogError;
 
@@ -53,7 +54,7 @@ pub(super) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<File
         Ok(file)
     });
     let file = written.map_err(|source| {
-        // Its space is needed. If it stays, the next start removes it.
+        // Its space is needed. If it stays, it means nothing, and the next of its name takes its place.
         let _ = fs::remove_file(&unfinished);
         failed(path, source)
     })?;
@@ -66,15 +67,20 @@ pub(super) fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<(), LogError
     File::open(folder).and_then(|folder| disk.sync(&folder)).map_err(|source| failed(folder, source))
 }
 
-/// Makes a folder, with the folders above it, durably; does nothing if it is there.
+/// Makes a folder, with the folders above it, durably. That it is there says nothing: whoever made it may not have
+/// come to make it durable, so its entry is synced in any case.
 pub(super) fn create_folder(disk: &dyn Disk, folder: &Path) -> Result<(), LogError> {
-    if folder.is_dir() {
-        return Ok(());
+    let above = parent(folder);
+    if !folder.is_dir() {
+        if above != folder {
+            create_folder(disk, above)?;
+        }
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(folder, error)),
+            Ok(()) | Err(_) => {}
+        }
     }
-    let above: PathBuf = parent(folder).into();
-    create_folder(disk, &above)?;
-    fs::create_dir(folder).map_err(|source| failed(folder, source))?;
-    sync_folder(disk, &above)
+    sync_folder(disk, above)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -90,6 +96,6 @@ pub(super) fn failed(path: &Path, source: io::Error) -> LogError {
     let path = path.display().to_string();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::DiskFull { path },
-        _ => LogError::Io { path, source },
+        _ => LogError::Io { path, source: Arc::new(source) },
     }
 }

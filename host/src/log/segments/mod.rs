@@ -145,7 +145,7 @@ impl Segments {
             let folder = config.folder.join(number.to_string());
             let Recovered { segments, file, end, positions, mark } =
                 recover(&*disk, &folder, Partition(number), config.partition_count)?;
-            let Some(last) = segments.back().map(Arc::clone) else { continue };
+            let last = segments.back().map(Arc::clone).expect("recovery makes a segment where there is none");
             let shared = Arc::new(Shared::new(Partition(number), folder, segments, end, positions));
             tips.push((Arc::clone(&shared), last, file, mark));
             partitions.push(shared);

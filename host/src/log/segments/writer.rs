@@ -117,7 +117,7 @@ impl Writer {
             let end = next.plus(records.len() as u64);
             let answer = match &written {
                 Ok(()) => Ok(next..end),
-                Err(error) => Err(again(error)),
+                Err(error) => Err(error.clone()),
             };
             // Who does not wait any more does not want to know.
             let _ = reply.send(answer);
@@ -226,24 +226,5 @@ impl Writer {
         // Full already means that it was woken and has not come to it yet.
         let _ = self.wake_retention.try_send(());
         Ok(())
-    }
-}
-
-/// The same error for another append of the group.
-fn again(error: &LogError) -> LogError {
-    match error {
-        LogError::DiskFull { path } => LogError::DiskFull { path: path.clone() },
-        LogError::Full { bytes, consumer } => LogError::Full { bytes: *bytes, consumer: consumer.clone() },
-        LogError::Removed { asked, first } => LogError::Removed { asked: *asked, first: *first },
-        LogError::Damaged { path, at, what } => {
-            LogError::Damaged { path: path.clone(), at: *at, what: what.clone() }
-        }
-        LogError::Io { path, source } => LogError::Io {
-            path: path.clone(),
-            source: match source.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(source.kind(), source.to_string()),
-            },
-        },
     }
 }

@@ -69,7 +69,7 @@ impl Batch {
 pub(super) enum Appended {
     /// It is on disk, and the source may confirm up to there.
     Upto(Option<u64>),
-    /// The log was full and the order to stop came; nothing of it is in the log.
+    /// The log was full and the order to stop came; nothing of it is in the log, so nothing that follows it may be.
     GivenUp,
 }
 
@@ -117,7 +117,7 @@ impl Appender {
 }
 
 /// The partition is always the first: a source's changes stand in the order of commits.
-const PARTITION: Partition = Partition(0);
+pub(super) const PARTITION: Partition = Partition(0);
 
 async fn append(
     log: Arc<dyn ChangeLog>,

@@ -3,8 +3,9 @@
 //! In: decoded messages, in the order of the stream. Out: encoded changes in a [`Batch`].
 //!
 //! Invariants:
-//! - a change's index counts every change of its transaction, also those that are skipped, so that it is the same
-//!   each time the server sends the transaction;
+//! - a change's index counts every change of its transaction, also those that are skipped, and depends on nothing but
+//!   what the server sends, so that it is the same each time. Whether an update is split hangs on the key, which may
+//!   be another one by then: an update with an old row takes two indices in any case;
 //! - nothing at or before the position from which the source resumes comes out;
 //! - exactly one change of a transaction, the last, is marked so: one change is held back until the commit shows
 //!   whether another follows;
@@ -194,6 +195,10 @@ impl Assembler {
                 push_new(builder, &known, new, whole)
             });
         }
+        if old.is_some() {
+            // The second one, so that no half of a split update that the log has can hide it.
+            self.pass_index()?;
+        }
         // An old key that is the same as the new one says nothing, so only a whole old row is kept.
         let rows = if whole.is_some() { Rows::NewThenOld } else { Rows::New };
         self.change(known.table.clone(), Operation::Update, rows, |builder| {
@@ -211,6 +216,14 @@ impl Assembler {
         })
     }
 
+    /// The place of the next change of the open transaction.
+    fn pass_index(&mut self) -> Result<Position, AssembleError> {
+        let open = self.open.as_mut().ok_or(AssembleError::OutOfPlace("a change"))?;
+        let index = open.index_next;
+        open.index_next = index.checked_add(1).ok_or(AssembleError::TooManyChanges)?;
+        Ok(Position { commit: open.commit, index })
+    }
+
     /// Adds a change to the open transaction, unless the log has it already.
     fn change(
         &mut self,
@@ -219,9 +232,8 @@ impl Assembler {
         rows: Rows,
         fill: impl FnOnce(&mut RowBuilder) -> Result<(), AssembleError>,
     ) -> Result<(), AssembleError> {
+        let position = self.pass_index()?;
         let open = self.open.as_mut().ok_or(AssembleError::OutOfPlace("a change"))?;
-        let position = Position { commit: open.commit, index: open.index_next };
-        open.index_next = open.index_next.checked_add(1).ok_or(AssembleError::TooManyChanges)?;
         if self.after.is_some_and(|after| position <= after) {
             return Ok(());
         }

@@ -17,7 +17,12 @@ use tokio_postgres::{Client, NoTls, Row};
 
 use super::error::{Said, SourceError, with_causes};
 use super::values;
-use crate::limits::{SOURCE_CONNECT_TIME_MAX, SOURCE_SERVER_TIME_MAX};
+use crate::limits::{
+    SOURCE_CONNECT_TIME_MAX, SOURCE_PROBE_INTERVAL, SOURCE_SERVER_TIME_MAX, SOURCE_SILENCE_TIME_MAX,
+};
+
+/// Signs of life that may be missing: with those before, as long as the stream may be silent.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// What a URL looks like.
 const FORM: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
@@ -84,8 +89,7 @@ impl Target {
     /// # Errors
     /// If the server cannot be reached, or does not let us in.
     pub(super) async fn connect(&self, application: &str) -> Result<Control, SourceError> {
-        let mut config = self.config.clone();
-        config.ssl_mode(SslMode::Disable).options(&self.options).application_name(application);
+        let config = self.control(application);
         let connected = tokio::time::timeout(SOURCE_CONNECT_TIME_MAX, config.connect(NoTls)).await;
         let (client, connection) = match connected {
             Ok(connected) => connected.map_err(|error| self.refused(error))?,
@@ -97,6 +101,22 @@ impl Target {
         // The connection's own error also reaches whoever waits for an answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Control { client, driver })
+    }
+
+    /// How a control connection is made. Its peer may be gone without a word while an answer is awaited, or while there
+    /// is nothing to ask for: the kernel finds out, and ends the connection.
+    fn control(&self, application: &str) -> tokio_postgres::Config {
+        let mut config = self.config.clone();
+        config
+            .ssl_mode(SslMode::Disable)
+            .options(&self.options)
+            .application_name(application)
+            .keepalives(true)
+            .keepalives_idle(SOURCE_SERVER_TIME_MAX)
+            .keepalives_interval(SOURCE_PROBE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
+            .tcp_user_timeout(SOURCE_SILENCE_TIME_MAX);
+        config
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> SourceError {
@@ -260,6 +280,18 @@ mod tests {
             Target::parse("postgres://ann@db/shop?options=-c%20work_mem%3D1MB").expect("the URL is whole");
         assert!(target.options.starts_with("-c work_mem=1MB -c TimeZone=UTC"), "{}", target.options);
         assert!(target.options.ends_with("-c wal_sender_timeout=30000ms"), "{}", target.options);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_noticed_on_the_control_connection_as_soon_as_on_the_stream() {
+        let target =
+            Target::parse("postgres://ann@db/shop?keepalives=0&tcp_user_timeout=0").expect("it is whole");
+        let config = target.control("twohop");
+        assert!(config.get_keepalives());
+        let probes = SOURCE_PROBE_INTERVAL * KEEPALIVE_RETRIES;
+        assert_eq!(config.get_keepalives_idle() + probes, SOURCE_SILENCE_TIME_MAX);
+        assert_eq!(config.get_keepalives_interval(), Some(SOURCE_PROBE_INTERVAL));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&SOURCE_SILENCE_TIME_MAX));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::assemble::AssembleError;
@@ -128,6 +129,28 @@ pub enum SourceError {
         /// Its kind, plugin or database.
         owner: String,
     },
+    /// The slot is there, but the change log knows nothing of it.
+    #[error(
+        "replication slot `{slot}` is there already, but this change log did not make it: it may belong to another \
+         program, or to a change log that is gone. If nobody needs it: SELECT pg_drop_replication_slot('{slot}'), and \
+         start again; else give this source another `slot`"
+    )]
+    SlotUnknown {
+        /// Its name.
+        slot: String,
+    },
+    /// Another source of this configuration has it.
+    #[error(
+        "its {what} is `{name}`, which source `{other}` has on that server too: give one of them another `{what}`"
+    )]
+    Shared {
+        /// `slot` or `publication`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The other source's name.
+        other: String,
+    },
     /// The slot is gone, but the change log goes on from it.
     #[error(
         "replication slot `{slot}` is gone, but the change log has this source up to {position}: changes since then \
@@ -173,6 +196,49 @@ pub enum SourceError {
         position: Position,
         /// Where the server stands, in its own notation.
         written: String,
+    },
+    /// It is not the server that was read from.
+    #[error(
+        "the change log has this source up to {position} of the PostgreSQL with system identifier {known}, but this \
+         one is {found}: point the URL to the right one. To begin anew with a snapshot of this one, give the source \
+         another `name`"
+    )]
+    OtherServer {
+        /// The system identifier of the one that was read from.
+        known: String,
+        /// The system identifier of this one.
+        found: String,
+        /// Where the change log stands.
+        position: Position,
+    },
+    /// The server was promoted without all that was read from its predecessor.
+    #[error(
+        "the change log has this source up to {position} of timeline {known}, but this PostgreSQL, on timeline {found}, \
+         left that one at {left}: what was read after that is not in it, or it is the old primary. Point the URL to \
+         the server that went on. To begin anew with a snapshot of this one, give the source another `name`"
+    )]
+    Diverged {
+        /// The timeline that was read from.
+        known: u32,
+        /// The timeline of this server.
+        found: u32,
+        /// Where the change log stands.
+        position: Position,
+        /// Where this server left the known timeline, in the server's notation.
+        left: String,
+    },
+    /// What is remembered of the server cannot be used.
+    #[error(
+        "cannot use {}, which says what server this source reads from: see to it that this user may write there; \
+         if its content is broken, remove it, and make sure that the URL is right",
+        path.display()
+    )]
+    ServerFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
     },
     /// The server refuses for another reason.
     #[error("PostgreSQL refuses {doing}: {said}")]
@@ -301,6 +367,10 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
         SourceError::Server { said, .. } => server_heals(&said.code),
+        // At a failover the next primary is a standby until it is promoted.
+        SourceError::NotReady(problems) => {
+            !problems.is_empty() && problems.iter().all(|problem| *problem == Problem::Standby)
+        }
         _ => false,
     };
     if heals { Disposition::Retry } else { Disposition::Halt }
@@ -357,6 +427,7 @@ mod tests {
             SourceError::SlotInUse { slot: "s".to_owned(), pid: 1 },
             SourceError::Log(LogError::DiskFull { path: "p".to_owned() }),
             SourceError::Log(LogError::Full { bytes: 1, consumer: "c".to_owned() }),
+            SourceError::NotReady(vec![Problem::Standby]),
             server("57P01"),
             server("57P03"),
             server("53300"),
@@ -371,12 +442,15 @@ mod tests {
     fn what_a_person_has_to_mend_halts() {
         let position = Position { commit: 1, index: 0 };
         let damaged = LogError::Damaged { path: "p".to_owned(), at: 0, what: "w".to_owned() };
-        let io = LogError::Io { path: "p".to_owned(), source: io::Error::from(io::ErrorKind::Other) };
+        let cause = io::Error::from(io::ErrorKind::Other);
+        let io = LogError::Io { path: "p".to_owned(), source: cause.into() };
         let errors = [
             SourceError::SlotMissing { slot: "s".to_owned(), position },
             SourceError::SlotLost { slot: "s".to_owned() },
             SourceError::NoFreeSlot,
+            SourceError::SlotUnknown { slot: "s".to_owned() },
             SourceError::NotReady(vec![]),
+            SourceError::NotReady(vec![Problem::Standby, Problem::Encoding]),
             SourceError::Decode(DecodeError::Kind(0)),
             SourceError::Log(damaged),
             SourceError::Log(io),

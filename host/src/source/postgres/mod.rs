@@ -1,8 +1,8 @@
 //! PostgreSQL: a snapshot of the named tables, then every change of them, through logical replication.
 //!
 //! ```text
-//! connect ─► preflight ─► publication ─► slot ─┬─► snapshot ─┐
-//!                                              └─────────────┴─► stream: wire ─► decode ─► assemble ─► append
+//! connect ─► preflight ─► server ─► publication ─► slot ─┬─► snapshot ─┐
+//!                                                        └─────────────┴─► stream: wire ─► decode ─► assemble ─► append
 //! ```
 //! In: a [`Config`]. Out: changes in the change log, each once, in the order of commits.
 //!
@@ -22,6 +22,7 @@ mod outage;
 mod preflight;
 mod publication;
 mod relation;
+mod server;
 mod slot;
 mod snapshot;
 mod stream;
@@ -33,6 +34,7 @@ mod wire;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -53,16 +55,14 @@ use table::{Captured, TableName};
 use wire::Wire;
 
 use crate::backoff::Backoff;
-use crate::limits::RETRY_DELAY_MAX;
+use crate::event::encode;
+use crate::limits::{POSTGRES_NAME_BYTES_MAX, RETRY_DELAY_MAX, SOURCE_NAME_BYTES_MAX};
 use crate::log::ChangeLog;
-
-/// The server's limit for names, in bytes.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What a source is told.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The source's name, 1 to 255 bytes; changes carry it, and positions in the change log are found by it.
+    /// The source's name, 1 to [`SOURCE_NAME_BYTES_MAX`] bytes; changes carry it, and positions in the change log are found by it.
     pub name: String,
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     pub url: String,
@@ -74,18 +74,22 @@ pub struct Config {
     pub publication: Option<String>,
     /// Whether to begin with the rows that are there.
     pub snapshot: SnapshotMode,
+    /// Where the source remembers which server it reads from, in a file of its name; made if it is not there. It goes
+    /// with the change log.
+    pub folder: PathBuf,
 }
 
 impl fmt::Debug for Config {
     /// Without the URL, which has a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, tables, slot, publication, snapshot } = self;
+        let Self { name, url: _, tables, slot, publication, snapshot, folder } = self;
         f.debug_struct("Config")
             .field("name", name)
             .field("tables", tables)
             .field("slot", slot)
             .field("publication", publication)
             .field("snapshot", snapshot)
+            .field("folder", folder)
             .finish_non_exhaustive()
     }
 }
@@ -122,6 +126,31 @@ struct Session {
     tables: Vec<Captured>,
     /// A slot that was made just now, whose snapshot is to be read first.
     created: Option<Created>,
+}
+
+/// Sees that a source shares neither slot nor publication with others of the same configuration: they would take each
+/// other's changes, or each other's tables out of the publication.
+///
+/// # Errors
+/// [`SourceError::Shared`] if it does; anything that is wrong with one of the configurations.
+pub fn check_apart(config: &Config, others: &[Config]) -> Result<(), SourceError> {
+    let ours = Plans::new(config.clone())?;
+    for other in others {
+        let Plans { target, slot, publication, .. } = Plans::new(other.clone())?;
+        let shared = |what, name: &str| {
+            Err(SourceError::Shared { what, name: name.to_owned(), other: other.name.clone() })
+        };
+        if target.address() != ours.target.address() {
+            continue;
+        }
+        if slot == ours.slot {
+            return shared("slot", &slot);
+        }
+        if publication == ours.publication && target.database == ours.target.database {
+            return shared("publication", &publication);
+        }
+    }
+    Ok(())
 }
 
 impl Postgres {
@@ -173,8 +202,9 @@ impl Postgres {
 
 impl Plans {
     fn new(config: Config) -> Result<Self, SourceError> {
-        if !(1..=255).contains(&config.name.len()) {
-            return Err(SourceError::Config("a source's `name` has 1 to 255 bytes".to_owned()));
+        if !(1..=SOURCE_NAME_BYTES_MAX).contains(&config.name.len()) {
+            let what = format!("a source's `name` has 1 to {SOURCE_NAME_BYTES_MAX} bytes");
+            return Err(SourceError::Config(what));
         }
         let target = Target::parse(&config.url)?;
         let mut tables =
@@ -197,31 +227,31 @@ impl Plans {
         let application = format!("twohop {}", self.config.name);
         let control = self.target.connect(&application).await?;
         let tables = preflight::check(&control, &self.config, &self.target.user, &self.tables).await?;
-        let publication = publication::ensure(&control, &self.publication, &tables).await?;
         let last = log.last_position(&self.config.name);
+        let state = slot::free(&control, &self.slot).await?;
+        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot);
+        let from = if let Ok(Plan::Resume { from }) = plan { from } else { 0 };
+        let mut wire = Wire::connect(&self.target, &application, &self.slot, &self.publication, from).await?;
         // First, since another server lacks the slot too, and that would be the lesser truth.
         if let Some(last) = last {
+            let file = server::path(&self.config.folder, &self.config.name);
+            server::check(&file, &mut wire, last).await?;
             slot::check_written(&control, last).await?;
         }
-        let state = slot::free(&control, &self.slot).await?;
-        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot)?;
-        let from = match plan {
-            Plan::Resume { from } => from,
-            Plan::Create => 0,
-            Plan::Recreate => {
-                info!(source = self.config.name, "the snapshot was not complete and begins again");
-                slot::drop_slot(&control, &self.slot).await?;
-                0
-            }
-        };
-        let mut wire = Wire::connect(&self.target, &application, &self.slot, &self.publication, from).await?;
+        let plan = plan?;
+        let publication = publication::ensure(&control, &self.publication, &tables).await?;
         let created = match plan {
             Plan::Resume { .. } => {
                 self.warn_of_added(&publication);
                 None
             }
             Plan::Create | Plan::Recreate => {
-                let created = slot::create(&mut wire, &self.slot, self.config.snapshot).await?;
+                self.begin(&control, &wire, &tables, log).await?;
+                if plan == Plan::Recreate {
+                    info!(source = self.config.name, "the snapshot was not complete and begins again");
+                    slot::drop_slot(&control, &self.slot).await?;
+                }
+                let created = slot::create(&mut wire, &control, &self.slot, self.config.snapshot).await?;
                 info!(source = self.config.name, slot = self.slot, "made the replication slot");
                 Some(created)
             }
@@ -232,6 +262,24 @@ impl Plans {
         }
         let created = created.filter(|created| created.snapshot.is_some());
         Ok(Session { control, wire, tables, created })
+    }
+
+    /// Writes down, before there is a slot, that it will be ours and on which server.
+    async fn begin(
+        &self,
+        control: &Control,
+        wire: &Wire,
+        tables: &[Captured],
+        log: &dyn ChangeLog,
+    ) -> Result<(), SourceError> {
+        server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
+        let mark = match self.config.snapshot {
+            SnapshotMode::Initial => snapshot::Mark::Began,
+            SnapshotMode::None => snapshot::Mark::Skipped,
+        };
+        let (position, now) = (slot::begin(control).await?, snapshot::server_time(control).await?);
+        let record = encode(&snapshot::mark(&self.config.name, tables, mark, position, now));
+        log.append(append::PARTITION, vec![record]).await.map(drop).map_err(SourceError::Log)
     }
 
     fn warn_of_added(&self, publication: &publication::Outcome) {
@@ -283,15 +331,15 @@ fn default_name(source: &str) -> String {
         _ => '_',
     };
     let name: String = "twohop_".chars().chain(source.chars().map(letter)).collect();
-    name[..name.len().min(NAME_BYTES_MAX)].to_owned()
+    name[..name.len().min(POSTGRES_NAME_BYTES_MAX)].to_owned()
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), SourceError> {
     let allowed = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_');
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(allowed) {
+    if (1..=POSTGRES_NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(allowed) {
         return Ok(());
     }
     Err(SourceError::Config(format!(
-        "`{name}` cannot be the source's `{what}`: it has 1 to {NAME_BYTES_MAX} of the letters a-z, 0-9 and _"
+        "`{name}` cannot be the source's `{what}`: it has 1 to {POSTGRES_NAME_BYTES_MAX} of the letters a-z, 0-9 and _"
     )))
 }

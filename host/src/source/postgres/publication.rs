@@ -1,6 +1,7 @@
 //! The publication: which tables the server sends.
 //!
-//! In: the captured tables. Out: a publication of exactly those.
+//! In: the captured tables. Out: a publication of exactly those, with all their rows, columns and operations, whoever
+//! made it.
 //!
 //! Invariant: it is there, with its tables, before the slot: the server looks it up as it was at each change, and
 //! fails for ever on a change that is older than it (PostgreSQL bug 18683).
@@ -24,57 +25,141 @@ pub(super) enum Outcome {
 /// Makes the publication, or makes it fit.
 ///
 /// # Errors
-/// If the role may not, or the publication is of a kind that cannot be made to fit.
+/// If the role may not, or the publication would leave changes out or send those of other tables: then with the SQL
+/// that mends it. What somebody else set is not changed, but for the list of tables.
 pub(super) async fn ensure(
     control: &Control,
     publication: &str,
     tables: &[Captured],
 ) -> Result<Outcome, SourceError> {
-    const LOOK: &str = "SELECT puballtables FROM pg_publication WHERE pubname = $1";
+    const LOOK: &str = "SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot \
+         FROM pg_publication WHERE pubname = $1";
     let name = quoted(publication);
     let found = control.query("a look at the publications", LOOK, &[&publication]).await?;
-    let Some(row) = found.first() else {
-        let list = sql_list(tables.iter().map(|table| &table.name));
-        let sql =
-            format!("CREATE PUBLICATION {name} FOR TABLE {list} WITH (publish_via_partition_root = true)");
-        control.execute(&format!("`{sql}`"), &sql).await?;
-        return Ok(Outcome::Created);
+    let outcome = match found.first() {
+        None => {
+            let list = sql_list(tables);
+            let sql = format!(
+                "CREATE PUBLICATION {name} FOR TABLE {list} WITH (publish_via_partition_root = true)"
+            );
+            control.execute(&format!("`{sql}`"), &sql).await?;
+            Outcome::Created
+        }
+        Some(row) if row.get(0) => {
+            return Err(SourceError::Config(format!(
+                "publication `{publication}` publishes all tables, not those of the source: give the source \
+                 another `publication`, or DROP PUBLICATION {name}"
+            )));
+        }
+        Some(row) => {
+            let operations = ["insert", "update", "delete", "truncate"];
+            let silent: Vec<_> =
+                operations.into_iter().zip(1_usize..).filter(|(_, at)| !row.get::<_, bool>(*at)).collect();
+            if !silent.is_empty() || !row.get::<_, bool>(5) {
+                return Err(unfit_options(publication, silent.into_iter().map(|(operation, _)| operation)));
+            }
+            fit(control, publication, tables).await?
+        }
     };
-    if row.get(0) {
-        return Err(SourceError::Config(format!(
-            "publication `{publication}` publishes all tables, not those of the source: give the source another \
-             `publication`, or DROP PUBLICATION {name}"
-        )));
-    }
-    fit(control, publication, tables).await
+    check_tables(control, publication, tables).await?;
+    Ok(outcome)
+}
+
+fn unfit_options(publication: &str, silent: impl Iterator<Item = &'static str>) -> SourceError {
+    let silent: Vec<_> = silent.collect();
+    let lacks = if silent.is_empty() {
+        "publishes a partitioned table's changes under the names of its partitions".to_owned()
+    } else {
+        format!("does not publish {}", silent.join(", "))
+    };
+    SourceError::Config(format!(
+        "publication `{publication}` {lacks}: ALTER PUBLICATION {} SET (publish = 'insert, update, delete, \
+         truncate', publish_via_partition_root = true), or give the source another `publication`",
+        quoted(publication)
+    ))
+}
+
+/// A table that the publication names.
+struct Published {
+    oid: u32,
+    name: TableName,
+    is_filtered: bool,
 }
 
 async fn fit(control: &Control, publication: &str, tables: &[Captured]) -> Result<Outcome, SourceError> {
-    const LOOK: &str = "SELECT c.oid, n.nspname, c.relname FROM pg_publication_rel r \
+    // Row filters and lists of columns came with PostgreSQL 15: before, there are no such columns to be named.
+    const LOOK: &str = "SELECT c.oid, n.nspname, c.relname, \
+         to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL FROM pg_publication_rel r \
          JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1";
     let there = control.query("a look at the publication", LOOK, &[&publication]).await?;
-    let there: Vec<(u32, TableName)> =
-        there.iter().map(|row| (row.get(0), TableName { schema: row.get(1), name: row.get(2) })).collect();
-    let is_there = |oid: u32| there.iter().any(|(known, _)| *known == oid);
+    let there: Vec<_> = there
+        .iter()
+        .map(|row| Published {
+            oid: row.get(0),
+            name: TableName { schema: row.get(1), name: row.get(2) },
+            is_filtered: row.get(3),
+        })
+        .collect();
+    let is_captured = |published: &&Published| tables.iter().any(|table| table.oid == published.oid);
+    if let Some(Published { name, .. }) =
+        there.iter().filter(is_captured).find(|published| published.is_filtered)
+    {
+        let what = format!("sends only some rows or columns of table `{name}`");
+        return Err(unfit_tables(publication, &what, tables));
+    }
+    let is_there = |table: &&Captured| there.iter().any(|published| published.oid == table.oid);
     let added: Vec<_> =
-        tables.iter().filter(|table| !is_there(table.oid)).map(|table| table.name.clone()).collect();
+        tables.iter().filter(|table| !is_there(table)).map(|table| table.name.clone()).collect();
     let removed: Vec<_> = there
         .iter()
-        .filter(|(oid, _)| !tables.iter().any(|table| table.oid == *oid))
-        .map(|(_, name)| name.clone())
+        .filter(|published| !is_captured(published))
+        .map(|published| published.name.clone())
         .collect();
     for (verb, names) in [("ADD", &added), ("DROP", &removed)] {
         if !names.is_empty() {
-            let sql = format!("ALTER PUBLICATION {} {verb} TABLE {}", quoted(publication), sql_list(names));
+            let list = only(names.iter());
+            let sql = format!("ALTER PUBLICATION {} {verb} TABLE {list}", quoted(publication));
             control.execute(&format!("`{sql}`"), &sql).await?;
         }
     }
     Ok(Outcome::Kept { added })
 }
 
+/// Sees that what the server will send is the captured tables and nothing else: whole schemas may be published, and a
+/// partition beside its partitioned table is part of that.
+async fn check_tables(control: &Control, publication: &str, tables: &[Captured]) -> Result<(), SourceError> {
+    const LOOK: &str = "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1 ORDER BY 1, 2";
+    let sent = control.query("a look at the publication", LOOK, &[&publication]).await?;
+    let sent: Vec<_> = sent.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect();
+    if let Some(other) = sent.iter().find(|name| !tables.iter().any(|table| table.name == **name)) {
+        let what = format!("also sends table `{other}`, which the source's `tables` do not name");
+        return Err(unfit_tables(publication, &what, tables));
+    }
+    match tables.iter().find(|table| !sent.contains(&table.name)) {
+        Some(Captured { name, .. }) => Err(SourceError::Config(format!(
+            "`{name}` is a partition of another table that the source's `tables` name, and its changes come with \
+             that one: take it out of `tables`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn unfit_tables(publication: &str, what: &str, tables: &[Captured]) -> SourceError {
+    SourceError::Config(format!(
+        "publication `{publication}` {what}: ALTER PUBLICATION {} SET TABLE {}, or give the source another \
+         `publication`",
+        quoted(publication),
+        sql_list(tables)
+    ))
+}
+
+fn sql_list(tables: &[Captured]) -> String {
+    only(tables.iter().map(|table| &table.name))
+}
+
 /// `ONLY` keeps children of an inheritance out; a partitioned table comes whole.
-fn sql_list<'a>(names: impl IntoIterator<Item = &'a TableName>) -> String {
-    let names: Vec<_> = names.into_iter().map(|name| format!("ONLY {}", name.sql())).collect();
+fn only<'a>(names: impl Iterator<Item = &'a TableName>) -> String {
+    let names: Vec<_> = names.map(|name| format!("ONLY {}", name.sql())).collect();
     names.join(", ")
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::decode::{Identity, Relation};
-use super::values::{Class, builtin_name};
+use super::values::{Class, builtin_name, type_name};
 use crate::event::{Column, Table};
 use crate::limits::SOURCE_RELATIONS_COUNT_MAX;
 
@@ -50,7 +50,7 @@ impl Relations {
         schema: &str,
         name: &str,
     ) -> Result<(), TooManyRelations> {
-        self.types.insert(oid, (name.into(), Class::named(schema, name)));
+        self.types.insert(oid, (type_name(schema, name), Class::named(schema, name)));
         self.check_bound()
     }
 
@@ -120,7 +120,7 @@ mod tests {
         let table = remembered(b'd', None);
         assert_eq!((&*table.source, &*table.schema, &*table.name), ("main", "shop", "orders"));
         let types: Vec<_> = table.columns.iter().map(|column| &*column.type_name).collect();
-        assert_eq!(types, ["int8", "mood_type"]);
+        assert_eq!(types, ["int8", "public.mood_type"]);
         assert_eq!(keys(&table), ["id"]);
     }
 

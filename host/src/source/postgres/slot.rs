@@ -2,14 +2,18 @@
 //!
 //! In: the slot as it is, and where the change log stands. Out: whether to go on, or to begin with a snapshot.
 //!
+//! Invariant: the change log has a record of a slot before the slot is made, so one that it has no record of is
+//! somebody else's, and is left alone.
+//!
 //! Positions of a snapshot: its rows stand just before the slot's consistent point, at a place where no record of
 //! the server's log can begin, since records are aligned to eight bytes. So no transaction of the stream shares their
 //! commit, the stream comes after them all, and a position alone tells whether a snapshot is under way, is
-//! complete (the index of its last record is the largest), or is long past.
+//! complete (the index of its last record is the largest), or is long past. The record of the slot stands in the same
+//! way before the server's log as it was then.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::SnapshotMode;
@@ -17,7 +21,9 @@ use super::connect::Control;
 use super::error::SourceError;
 use super::wire::{Wire, notation, place};
 use crate::event::Position;
-use crate::limits::{RETRY_DELAY_MIN, SOURCE_SLOT_WAIT_TIME_MAX};
+use crate::limits::{
+    RETRY_DELAY_MIN, SOURCE_PROBE_INTERVAL, SOURCE_SILENCE_TIME_MAX, SOURCE_SLOT_WAIT_TIME_MAX,
+};
 
 /// Records of the server's log begin at multiples of this.
 const RECORD_ALIGNMENT: u64 = 8;
@@ -34,7 +40,7 @@ pub(super) fn snapshot_end(consistent_point: u64) -> Position {
     Position { commit: snapshot_commit(consistent_point), index: u32::MAX }
 }
 
-/// Whether a position is that of a row of a snapshot which is not complete.
+/// Whether a position is that of a slot about to be made, or of a row of a snapshot which is not complete.
 fn is_within_snapshot(position: Position) -> bool {
     position.commit % RECORD_ALIGNMENT == RECORD_ALIGNMENT - 1 && position.index != u32::MAX
 }
@@ -73,29 +79,25 @@ pub(super) fn plan(
     last: Option<Position>,
     mode: SnapshotMode,
 ) -> Result<Plan, SourceError> {
-    let begins_again = match last {
-        None => mode == SnapshotMode::Initial,
-        Some(last) => mode == SnapshotMode::Initial && is_within_snapshot(last),
-    };
+    let has_begun = last.is_some_and(is_within_snapshot);
     let Some(state) = state else {
         return match last {
-            Some(position) if !is_within_snapshot(position) => {
-                Err(SourceError::SlotMissing { slot: name.to_owned(), position })
-            }
+            Some(position) if !has_begun => Err(SourceError::SlotMissing { slot: name.to_owned(), position }),
             Some(_) | None => Ok(Plan::Create),
         };
     };
     if state.plugin.as_deref() != Some("pgoutput") || !state.is_ours {
         return Err(SourceError::SlotForeign { slot: name.to_owned(), owner: state.owner() });
     }
-    if begins_again {
+    let Some(last) = last else { return Err(SourceError::SlotUnknown { slot: name.to_owned() }) };
+    if has_begun && mode == SnapshotMode::Initial {
         return Ok(Plan::Recreate);
     }
     if state.wal_status.as_deref() == Some("lost") {
         return Err(SourceError::SlotLost { slot: name.to_owned() });
     }
     // The server knows more than the log where it confirmed places without changes of ours.
-    Ok(Plan::Resume { from: last.map_or(0, |last| last.commit).max(state.confirmed) })
+    Ok(Plan::Resume { from: last.commit.max(state.confirmed) })
 }
 
 impl State {
@@ -145,13 +147,24 @@ async fn look(control: &Control, name: &str) -> Result<Option<State>, SourceErro
 /// # Errors
 /// [`SourceError::ServerBehind`] if it has not.
 pub(super) async fn check_written(control: &Control, position: Position) -> Result<(), SourceError> {
-    const LOOK: &str = "SELECT pg_current_wal_insert_lsn()::text";
-    let rows = control.query("a look at the server's log", LOOK, &[]).await?;
-    let written = rows.first().and_then(|row| place(row.get(0))).unwrap_or(0);
+    let written = written(control).await?;
     if position.commit > written {
         return Err(SourceError::ServerBehind { position, written: notation(written) });
     }
     Ok(())
+}
+
+/// The position of the record of a slot that is about to be made, before everything that will come through it.
+pub(super) async fn begin(control: &Control) -> Result<Position, SourceError> {
+    let written = written(control).await?;
+    let aligned = written - written % RECORD_ALIGNMENT;
+    Ok(Position { commit: snapshot_commit(aligned), index: 0 })
+}
+
+async fn written(control: &Control) -> Result<u64, SourceError> {
+    const LOOK: &str = "SELECT pg_current_wal_insert_lsn()::text";
+    let rows = control.query("a look at the server's log", LOOK, &[]).await?;
+    Ok(rows.first().and_then(|row| place(row.get(0))).unwrap_or(0))
 }
 
 /// Drops the slot.
@@ -169,11 +182,17 @@ pub(super) struct Created {
     pub(super) snapshot: Option<String>,
 }
 
-/// Makes the slot.
+/// Makes the slot. The control connection is asked now and then whether the server is still there: it is silent for as
+/// long as it waits for open transactions.
 ///
 /// # Errors
 /// If the server refuses, or the connection broke.
-pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> Result<Created, SourceError> {
+pub(super) async fn create(
+    wire: &mut Wire,
+    control: &Control,
+    name: &str,
+    mode: SnapshotMode,
+) -> Result<Created, SourceError> {
     let export = match mode {
         SnapshotMode::Initial => "EXPORT_SNAPSHOT",
         SnapshotMode::None => "NOEXPORT_SNAPSHOT",
@@ -181,19 +200,19 @@ pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> R
     // The old form of the options, which every version knows.
     let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {export}");
     let doing = format!("`CREATE_REPLICATION_SLOT {name}`");
-    let mut created = Box::pin(wire.command(&doing, &command));
-    let rows = tokio::select! {
-        rows = &mut created => rows?,
-        () = tokio::time::sleep(PATIENCE) => {
-            warn!(
-                slot = name,
-                "PostgreSQL makes the slot once every transaction that is open now has ended; to see them: SELECT \
-                 pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
-            );
-            created.as_mut().await?
-        }
+    let patience = async {
+        tokio::time::sleep(PATIENCE).await;
+        warn!(
+            slot = name,
+            "PostgreSQL makes the slot once every transaction that is open now has ended; to see them: SELECT pid, \
+             xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+        );
+        watch(control).await
     };
-    drop(created);
+    let rows = tokio::select! {
+        rows = wire.command(&doing, &command) => rows?,
+        gone = patience => return Err(gone),
+    };
     let text = |column: usize| {
         let value = rows.first().and_then(|row| row.get(column)).and_then(Option::as_ref);
         value.and_then(|value| std::str::from_utf8(value).ok())
@@ -207,6 +226,18 @@ pub(super) async fn create(wire: &mut Wire, name: &str, mode: SnapshotMode) -> R
         return Err(SourceError::Protocol { doing, what: "the answer has no snapshot".to_owned() });
     }
     Ok(Created { consistent_point, snapshot })
+}
+
+/// Asks the server for a sign of life for as long as it gives one.
+async fn watch(control: &Control) -> SourceError {
+    loop {
+        let doing = "the making of the replication slot";
+        match timeout(SOURCE_SILENCE_TIME_MAX, control.query(doing, "SELECT 1", &[])).await {
+            Ok(Ok(_)) => tokio::time::sleep(SOURCE_PROBE_INTERVAL).await,
+            Ok(Err(error)) => return error,
+            Err(_) => return SourceError::Silent(SOURCE_SILENCE_TIME_MAX),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +275,6 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_is_not_complete_begins_again() {
-        check(Some(&state()), None, SnapshotMode::Initial, Plan::Recreate);
         check(Some(&state()), row(0), SnapshotMode::Initial, Plan::Recreate);
         check(Some(&state()), row(u32::MAX - 1), SnapshotMode::Initial, Plan::Recreate);
         // The crash came between dropping the slot and making it again.
@@ -273,7 +303,16 @@ mod tests {
 
     #[test]
     fn without_a_snapshot_the_stream_goes_on_from_the_slot() {
-        check(Some(&state()), None, SnapshotMode::None, Plan::Resume { from: POINT });
+        check(Some(&state()), row(0), SnapshotMode::None, Plan::Resume { from: POINT });
+    }
+
+    #[test]
+    fn a_slot_that_this_log_did_not_begin_is_left_alone() {
+        for mode in [SnapshotMode::Initial, SnapshotMode::None] {
+            let error = plan("s", Some(&state()), None, mode).expect_err("it may be somebody else's");
+            assert!(matches!(error, SourceError::SlotUnknown { .. }), "{error}");
+            assert!(error.to_string().contains("SELECT pg_drop_replication_slot('s')"), "{error}");
+        }
     }
 
     #[test]

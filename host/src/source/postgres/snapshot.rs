@@ -39,6 +39,17 @@ pub(super) enum Outcome {
     Stopped,
 }
 
+/// What the change log is told of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Its slot is about to be made.
+    Began,
+    /// The slot is about to be made, and there will be no snapshot.
+    Skipped,
+    /// All its rows are in the log.
+    Complete,
+}
+
 /// Opens a transaction that sees what the slot's snapshot saw, for as long as it is open.
 ///
 /// # Errors
@@ -61,14 +72,12 @@ pub(super) async fn copy(
     appender: &mut Appender,
     stop: &CancellationToken,
 ) -> Result<Outcome, SourceError> {
-    const TIME: &str = "SELECT (extract(epoch FROM now()) * 1000000)::int8";
-    let time = control.query(DOING, TIME, &[]).await?;
     let mut copier = Copier {
         appender,
         stop,
         batch: Batch::default(),
         next: Position { commit: snapshot_commit(created.consistent_point), index: 0 },
-        taken_at: Micros(time.first().map_or(0, |row| row.get(0))),
+        taken_at: server_time(control).await?,
     };
     info!(source, tables = tables.len(), "the snapshot begins");
     for captured in tables {
@@ -83,6 +92,13 @@ pub(super) async fn copy(
         info!(source, rows, "the snapshot is complete");
     }
     Ok(outcome)
+}
+
+/// The server's clock, within a transaction as it began.
+pub(super) async fn server_time(control: &Control) -> Result<Micros, SourceError> {
+    const TIME: &str = "SELECT (extract(epoch FROM now()) * 1000000)::int8";
+    let time = control.query("a look at the clock", TIME, &[]).await?;
+    Ok(Micros(time.first().map_or(0, |row| row.get(0))))
 }
 
 struct Copier<'a> {
@@ -154,9 +170,8 @@ impl Copier<'_> {
         Ok(builder.finish(self.origin(table.clone(), Operation::Snapshot, position), Rows::New))
     }
 
-    /// A row of a snapshot belongs to no transaction, so each is the last of its own.
     fn origin(&self, table: Arc<Table>, operation: Operation, position: Position) -> Origin {
-        Origin { table, operation, position, last: true, transaction: 0, committed_at: self.taken_at }
+        origin(table, operation, position, self.taken_at)
     }
 
     /// Adds a row; waits while the batch is full and the one before it is under way.
@@ -182,17 +197,31 @@ impl Copier<'_> {
         tables: &[Captured],
         end: Position,
     ) -> Result<Outcome, SourceError> {
-        let table = Arc::new(virtual_table(source, "$snapshot", ["state", "tables"]));
-        let names: Vec<_> = tables.iter().map(|table| table.name.to_string()).collect();
-        let mut builder = RowBuilder::default();
-        builder.push(Value::Text("complete"));
-        builder.push(Value::Text(&names.join(",")));
-        self.batch.push(&builder.finish(self.origin(table, Operation::Message, end), Rows::New));
+        self.batch.push(&mark(source, tables, Mark::Complete, end, self.taken_at));
         if self.flush().await? == Outcome::Stopped || self.appender.settle().await? == Appended::GivenUp {
             return Ok(Outcome::Stopped);
         }
         Ok(Outcome::Complete)
     }
+}
+
+/// A row of a snapshot belongs to no transaction, so each is the last of its own.
+fn origin(table: Arc<Table>, operation: Operation, position: Position, committed_at: Micros) -> Origin {
+    Origin { table, operation, position, last: true, transaction: 0, committed_at }
+}
+
+/// The record of how far a snapshot is.
+pub(super) fn mark(source: &str, tables: &[Captured], mark: Mark, position: Position, at: Micros) -> Change {
+    let table = Arc::new(virtual_table(source, "$snapshot", ["state", "tables"]));
+    let names: Vec<_> = tables.iter().map(|table| table.name.to_string()).collect();
+    let mut builder = RowBuilder::default();
+    builder.push(Value::Text(match mark {
+        Mark::Began => "began",
+        Mark::Skipped => "skipped",
+        Mark::Complete => "complete",
+    }));
+    builder.push(Value::Text(&names.join(",")));
+    builder.finish(origin(table, Operation::Message, position, at), Rows::New)
 }
 
 fn select(table: &Table, captured: &Captured) -> String {

@@ -13,7 +13,7 @@
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::append::{Appended, Appender};
+use super::append::{Appended, Appender, Batch};
 use super::assemble::Assembler;
 use super::connect::Control;
 use super::decode::{Identity, Message};
@@ -52,7 +52,8 @@ impl<'a> Stream<'a> {
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), SourceError> {
         let mut heard_at = Instant::now();
         loop {
-            self.append();
+            let append = if self.appender.is_idle() { Append::Idle } else { Append::UnderWay };
+            self.step(append);
             let has_room = !self.assembler.ready().is_full();
             if !has_room {
                 // Silence counts only while we listen.
@@ -61,7 +62,12 @@ impl<'a> Stream<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
-                appended = self.appender.ended() => self.confirm(appended?),
+                appended = self.appender.ended() => {
+                    if self.step(Append::Ended(appended?)) == Step::Finish {
+                        self.wire.close().await;
+                        return Ok(());
+                    }
+                }
                 event = self.wire.next(), if has_room => {
                     heard_at = Instant::now();
                     self.take(&event?).await?;
@@ -73,25 +79,14 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Begins an append if there is reason to; confirms if nothing is on its way.
-    fn append(&mut self) {
-        if !self.appender.is_idle() {
-            return;
+    fn step(&mut self, append: Append) -> Step {
+        let step = next_step(append, self.assembler.ready(), self.sent);
+        match step {
+            Step::Begin => self.appender.begin(self.assembler.take_ready()),
+            Step::Confirm(place) => self.wire.confirm(place),
+            Step::Wait | Step::Finish => {}
         }
-        let ready = self.assembler.ready();
-        if ready.is_empty() {
-            let place = self.sent.max(ready.end.unwrap_or(0));
-            self.wire.confirm(place);
-        } else if ready.is_ripe() || ready.is_full() {
-            self.appender.begin(self.assembler.take_ready());
-        }
-    }
-
-    fn confirm(&mut self, appended: Appended) {
-        match appended {
-            Appended::Upto(Some(end)) => self.wire.confirm(end),
-            Appended::Upto(None) | Appended::GivenUp => {}
-        }
+        step
     }
 
     async fn take(&mut self, event: &Event) -> Result<(), SourceError> {
@@ -120,13 +115,82 @@ impl<'a> Stream<'a> {
 
     async fn finish(mut self) -> Result<(), SourceError> {
         let appended = self.appender.settle().await?;
-        self.confirm(appended);
+        self.step(Append::Ended(appended));
         self.wire.close().await;
         Ok(())
+    }
+}
+
+/// How the appender is.
+#[derive(Debug, Clone, Copy)]
+enum Append {
+    Idle,
+    UnderWay,
+    /// Just now.
+    Ended(Appended),
+}
+
+/// What the stream does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Append what is ready.
+    Begin,
+    /// Tell the server that everything before a place is safe.
+    Confirm(u64),
+    /// Listen.
+    Wait,
+    /// End: a batch was given up, so nothing after it may be appended, and no place after it confirmed.
+    Finish,
+}
+
+fn next_step(append: Append, ready: &Batch, sent: u64) -> Step {
+    match append {
+        Append::Ended(Appended::GivenUp) => Step::Finish,
+        Append::Ended(Appended::Upto(Some(end))) => Step::Confirm(end),
+        Append::Ended(Appended::Upto(None)) | Append::UnderWay => Step::Wait,
+        Append::Idle if ready.is_empty() => Step::Confirm(sent.max(ready.end.unwrap_or(0))),
+        Append::Idle if ready.is_ripe() || ready.is_full() => Step::Begin,
+        Append::Idle => Step::Wait,
     }
 }
 
 fn now() -> Micros {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{batch, begun_batch};
+    use super::*;
+
+    #[test]
+    fn after_a_batch_was_given_up_nothing_is_appended_and_nothing_confirmed() {
+        for ready in [Batch::default(), batch()] {
+            assert_eq!(next_step(Append::Ended(Appended::GivenUp), &ready, 0x900), Step::Finish);
+        }
+    }
+
+    #[test]
+    fn what_was_appended_is_confirmed_up_to_the_end_of_its_transactions() {
+        let appended = |end| next_step(Append::Ended(Appended::Upto(end)), &batch(), 0x900);
+        assert_eq!(appended(Some(0x80)), Step::Confirm(0x80), "not what is ready, and not what was sent");
+        assert_eq!(appended(None), Step::Wait);
+    }
+
+    #[test]
+    fn a_batch_waits_for_the_one_before_it_and_for_the_end_of_a_transaction() {
+        assert_eq!(next_step(Append::UnderWay, &batch(), 0x900), Step::Wait);
+        assert_eq!(next_step(Append::Idle, &batch(), 0x900), Step::Begin);
+        assert_eq!(next_step(Append::Idle, &begun_batch(), 0x900), Step::Wait);
+    }
+
+    #[test]
+    fn where_nothing_is_on_its_way_all_that_was_sent_is_confirmed() {
+        let mut passed = Batch::default();
+        passed.close(0x100);
+        assert_eq!(next_step(Append::Idle, &passed, 0x80), Step::Confirm(0x100));
+        assert_eq!(next_step(Append::Idle, &passed, 0x900), Step::Confirm(0x900));
+        assert_eq!(next_step(Append::UnderWay, &passed, 0x900), Step::Wait);
+    }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::connect::{Control, quoted};
 use super::error::SourceError;
-use super::values::Class;
+use super::values::{Class, type_name};
 use crate::event::{Column, Table};
 
 /// A table's name, exactly as the catalog has it.
@@ -62,16 +62,16 @@ pub(super) enum Kind {
 
 /// A domain is as its base type, which may be a domain again. The key is that of the replica identity; where that is
 /// the whole row, the primary key; where there is none, all columns.
-const COLUMNS: &str = "SELECT a.attname, base.oid, base.typname, \
+const COLUMNS: &str = "SELECT a.attname, base.oid, n.nspname, base.typname, \
        COALESCE(a.attnum = ANY ((k.indkey::int2[])[0:k.indnkeyatts - 1]), c.relreplident = 'f') \
      FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
      CROSS JOIN LATERAL ( \
        WITH RECURSIVE step AS ( \
-         SELECT t.oid, t.typname, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid \
+         SELECT t.* FROM pg_type t WHERE t.oid = a.atttypid \
          UNION ALL \
-         SELECT t.oid, t.typname, t.typtype, t.typbasetype FROM step s JOIN pg_type t ON t.oid = s.typbasetype \
-           WHERE s.typtype = 'd') \
-       SELECT oid, typname FROM step WHERE typtype <> 'd') base \
+         SELECT t.* FROM step s JOIN pg_type t ON t.oid = s.typbasetype WHERE s.typtype = 'd') \
+       SELECT oid, typnamespace, typname FROM step WHERE typtype <> 'd') base \
+     JOIN pg_namespace n ON n.oid = base.typnamespace \
      LEFT JOIN pg_index k ON k.indrelid = c.oid \
        AND CASE c.relreplident WHEN 'i' THEN k.indisreplident ELSE k.indisprimary END \
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum";
@@ -88,8 +88,8 @@ pub(super) async fn describe(
         .iter()
         .map(|row| Column {
             name: row.get::<_, &str>(0).into(),
-            type_name: row.get::<_, &str>(2).into(),
-            key: row.get(3),
+            type_name: type_name(row.get(2), row.get(3)),
+            key: row.get(4),
         })
         .collect();
     let table = Table {

@@ -94,6 +94,11 @@ fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
+/// A type's name as a column carries it: the bare one says that it is the server's own, as `jsonb` is JSON.
+pub(super) fn type_name(schema: &str, name: &str) -> Box<str> {
+    if schema == "pg_catalog" { name.into() } else { format!("{schema}.{name}").into() }
+}
+
 /// The name of a built-in type; others are announced by the server before they are needed.
 pub(super) fn builtin_name(type_oid: u32) -> Box<str> {
     match tokio_postgres::types::Type::from_oid(type_oid) {
@@ -192,6 +197,8 @@ mod tests {
         assert_eq!(&*builtin_name(20), "int8");
         assert_eq!(&*builtin_name(1007), "_int4");
         assert_eq!(&*builtin_name(99_999), "oid:99999");
+        assert_eq!(&*type_name("pg_catalog", "jsonb"), "jsonb");
+        assert_eq!(&*type_name("public", "jsonb"), "public.jsonb");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use pgwire_replication::client::{QueryRow, ReplicationEvent};
+use pgwire_replication::client::{IdentifySystem, QueryRow, ReplicationEvent};
 use pgwire_replication::{
     FeedbackObserver, Lsn, PgWireError, ReplicationClient, ReplicationConfig, TlsConfig,
 };
@@ -19,9 +19,10 @@ use tokio::time::timeout;
 use super::connect::Target;
 use super::decode::{self, DecodeError, Message, Scope};
 use super::error::{Said, SourceError};
+use super::server::Server;
 use crate::limits::{
     CHANGE_BYTES_MAX, SOURCE_BUFFER_COUNT_MAX, SOURCE_CLOSE_TIME_MAX, SOURCE_CONFIRM_INTERVAL,
-    SOURCE_CONNECT_TIME_MAX, SOURCE_SERVER_TIME_MAX,
+    SOURCE_CONNECT_TIME_MAX, SOURCE_SERVER_TIME_MAX, SOURCE_SILENCE_TIME_MAX,
 };
 
 /// A replication connection. Dropping it cuts it; [`close`](Self::close) ends it.
@@ -31,6 +32,8 @@ pub(super) struct Wire {
     slot: String,
     confirmed: u64,
     told: Arc<Notify>,
+    /// Who answers.
+    pub(super) server: Server,
 }
 
 /// Something that came.
@@ -90,9 +93,13 @@ impl Wire {
             slot: slot.to_owned(),
             confirmed: from,
             told,
+            server: Server { system: String::new(), timeline: 0 },
         };
         match timeout(SOURCE_CONNECT_TIME_MAX, wire.client.identify_system()).await {
-            Ok(Ok(_)) => Ok(wire),
+            Ok(Ok(IdentifySystem { system_id: system, timeline, .. })) => {
+                wire.server = Server { system, timeline };
+                Ok(wire)
+            }
             Ok(Err(PgWireError::Io(cause))) => Err(SourceError::Unreachable {
                 address: target.address(),
                 cause: std::io::Error::new(cause.kind(), cause.to_string()),
@@ -102,6 +109,23 @@ impl Wire {
                 address: target.address(),
                 cause: std::io::Error::from(std::io::ErrorKind::TimedOut),
             }),
+        }
+    }
+
+    /// The server's history of a timeline, before the stream starts.
+    ///
+    /// # Errors
+    /// If the server refuses, or the connection broke.
+    pub(super) async fn history(&mut self, timeline: u32) -> Result<String, SourceError> {
+        // The first timeline has no ancestors, and no history.
+        if timeline <= 1 {
+            return Ok(String::new());
+        }
+        let doing = "`TIMELINE_HISTORY`";
+        match timeout(SOURCE_SILENCE_TIME_MAX, self.client.timeline_history(timeline)).await {
+            Ok(Ok(history)) => Ok(String::from_utf8_lossy(&history.content).into_owned()),
+            Ok(Err(error)) => Err(self.error(doing, error)),
+            Err(_) => Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX)),
         }
     }
 
@@ -121,8 +145,10 @@ impl Wire {
     pub(super) async fn start(&mut self) -> Result<(), SourceError> {
         let doing = "the start of replication";
         self.client.start().await.map_err(|error| lost(doing, error))?;
-        let started = self.client.wait_started().await;
-        started.map_err(|error| self.error(doing, error))
+        match timeout(SOURCE_SILENCE_TIME_MAX, self.client.wait_started()).await {
+            Ok(started) => started.map_err(|error| self.error(doing, error)),
+            Err(_) => Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX)),
+        }
     }
 
     /// The next event. Cancelling loses nothing but, at worst, the reason why a stream ended.

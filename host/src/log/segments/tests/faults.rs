@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::Folder;
 use crate::event::Offset;
 use crate::log::contract::{P, read_all, texts};
-use crate::log::segments::disk::Disk;
+use crate::log::segments::disk::{Disk, create_folder};
 use crate::log::segments::{Config, Segments};
 use crate::log::{ChangeLog, LogError};
 
@@ -61,6 +61,16 @@ impl Disk for FaultyDisk {
         result(self.now().truncate)?;
         file.set_len(length)
     }
+}
+
+#[test]
+fn a_folder_that_is_there_is_made_durable_all_the_same() {
+    let folder = Folder::new();
+    let disk = FaultyDisk::default();
+    create_folder(&disk, &folder.path().join("a/b")).expect("it is made");
+    disk.set(Faults { sync: Some(EIO), ..Faults::default() });
+    create_folder(&disk, &folder.path().join("a/b"))
+        .expect_err("a crash may have come before its entry was durable");
 }
 
 const ENOSPC: i32 = nix::errno::Errno::ENOSPC as i32;

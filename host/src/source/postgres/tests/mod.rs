@@ -86,13 +86,18 @@ fn disk_full() -> LogError {
 
 /// An assembler that knows two tables: `orders (id key, note, blob)` and one whose identity is the whole row.
 fn assembler(after: Option<Position>) -> Assembler {
+    assembler_with_key(after, "id")
+}
+
+/// The same, where the catalog has another primary key of the second one.
+fn assembler_with_key(after: Option<Position>, key: &str) -> Assembler {
     let mut assembler = Assembler::new("main", after);
     let columns =
         |key: bool| [("id".to_owned(), 20, true), ("note".to_owned(), 25, key), ("blob".to_owned(), 25, key)];
     for (oid, name, identity) in [(ORDERS, "orders", b'd'), (WHOLE, "whole", b'f')] {
         let bytes = encode::relation(oid, "public", name, identity, &columns(identity == b'f'));
         let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
-        assembler.announce(&relation, Some(&["id".to_owned()])).expect("two tables fit");
+        assembler.announce(&relation, Some(&[key.to_owned()])).expect("two tables fit");
     }
     assembler
 }
@@ -286,14 +291,53 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The catalog's key says whether an update is split, and may be another one after a crash.
+    #[test]
+    fn resuming_with_another_key_leaves_no_update_out_and_repeats_none(
+        updates in prop::collection::vec((0..2_u8, 0..2_u8), 1..8), kept in any::<prop::sample::Index>(),
+    ) {
+        // The blob, which never changes the key, numbers the updates.
+        let updates = updates.into_iter().enumerate().map(|(nth, (id, note))| {
+            let blob = || text(&nth.to_string());
+            let old = (b'O', row("0", "0", blob()));
+            encode::update(WHOLE, Some(&old), &row(&id.to_string(), &note.to_string(), blob()))
+        });
+        let count = updates.len();
+        let messages = transaction(0x100, updates);
+        let (first, _) = assembled(&mut assembler_with_key(None, "id"), &messages);
+        let kept = kept.index(first.len() + 1);
+        let last = kept.checked_sub(1).map(|last| first[last].position);
+        let (rest, _) = assembled(&mut assembler_with_key(last, "note"), &messages);
+        // A delete is the first half of an update.
+        let new = first[..kept].iter().chain(&rest).filter(|change| change.operation != Operation::Delete);
+        let numbers: Vec<_> = new.map(|change| {
+            let Some(Value::Text(blob)) = change.row().map(|row| row.value(2)) else { panic!("it has a blob") };
+            blob.parse::<usize>().expect("it is a number")
+        }).collect();
+        prop_assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+    }
+}
+
 fn appender(log: Arc<MemoryLog>, stop: &CancellationToken) -> Appender {
     Appender::new(log, Arc::new(Outage::new("main")), stop.clone())
 }
 
-fn batch() -> Batch {
+/// A whole transaction of one change.
+pub(super) fn batch() -> Batch {
     let mut assembler = assembler(None);
     let insert = encode::insert(ORDERS, &row("1", "a", text("b")));
     for message in transaction(0x100, [insert]) {
+        push(&mut assembler, &message).expect("the messages fit");
+    }
+    assembler.take_ready()
+}
+
+/// A part of a transaction.
+pub(super) fn begun_batch() -> Batch {
+    let mut assembler = assembler(None);
+    let insert = |id| encode::insert(ORDERS, &row(id, "a", text("b")));
+    for message in [encode::begin(0x100, 0, 1), insert("1"), insert("2")] {
         push(&mut assembler, &message).expect("the messages fit");
     }
     assembler.take_ready()
@@ -389,6 +433,7 @@ fn config() -> Config {
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
+        folder: "data/sources".into(),
     }
 }
 
@@ -399,7 +444,7 @@ fn names_that_are_not_given_are_made_from_the_name_of_the_source() {
     let names: Vec<_> = plans.tables.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["audit.log", "public.orders"], "each table once");
     let long = default_name(&"é".repeat(200));
-    assert_eq!(long.len(), NAME_BYTES_MAX);
+    assert_eq!(long.len(), POSTGRES_NAME_BYTES_MAX);
     assert!(check_name("slot", &long).is_ok());
 }
 
@@ -419,4 +464,25 @@ fn a_wrong_configuration_is_told_what_is_wrong() {
 #[test]
 fn a_configuration_is_shown_without_its_url() {
     assert!(!format!("{:?}", config()).contains("s3cret"));
+}
+
+#[test]
+fn two_sources_of_one_server_cannot_share_a_slot_or_a_publication() {
+    let other = Config { name: "main_db".to_owned(), ..config() };
+    let shared = |change: fn(&mut Config)| {
+        let mut config = config();
+        change(&mut config);
+        check_apart(&config, std::slice::from_ref(&other)).map_err(|error| error.to_string())
+    };
+    let error = shared(|_| {}).expect_err("both names make the same slot");
+    assert!(error.contains("its slot is `twohop_main_db`, which source `main_db` has"), "{error}");
+    let error = shared(|config| config.slot = Some("own".to_owned())).expect_err("and the same publication");
+    assert!(error.contains("another `publication`"), "{error}");
+    let elsewhere = |config: &mut Config| config.url = "postgres://ann@elsewhere/shop".to_owned();
+    assert_eq!(shared(elsewhere), Ok(()), "a slot is of one server");
+    let apart = |config: &mut Config| {
+        config.slot = Some("own".to_owned());
+        config.url = "postgres://ann@localhost/other".to_owned();
+    };
+    assert_eq!(shared(apart), Ok(()), "a publication is of one database");
 }
