@@ -5,13 +5,15 @@
 //! Invariants:
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
 //!   messages;
-//! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from.
+//! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from; it
+//!   is kept if one of them says so.
 //!
 //! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
 //!
 //! To add an effect: an arm in [`messages`], or a sibling of it for a store of its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -29,7 +31,7 @@ use crate::policy::{Directed, Payload, Route};
 #[must_use]
 pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
     let mut messages = Vec::with_capacity(routes.len());
-    let mut said: HashSet<Message> = HashSet::new();
+    let mut said: HashMap<Said, usize> = HashMap::new();
     let (mut row, mut envelope) = (None, None);
     let mut previous = None;
     for Directed { change, route, .. } in routes {
@@ -44,12 +46,32 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
             Payload::Json(bytes) | Payload::Text(bytes) => bytes,
             Payload::Bytes(bytes) => BASE64.encode(bytes).into(),
         };
-        let message = Message { channel, event, payload, retention };
-        if said.insert(message.clone()) {
-            messages.push(message);
+        let says = Said { channel: channel.clone(), event: event.clone(), payload: payload.clone() };
+        let place = *said.entry(says).or_insert(messages.len());
+        if place == messages.len() {
+            messages.push(Message { channel, event, payload, retention });
+        } else if retention == Retention::Kept {
+            messages[place].retention = Retention::Kept;
         }
     }
     messages
+}
+
+/// What a message says, whether or not it is kept.
+#[derive(PartialEq, Eq)]
+struct Said {
+    channel: Channel,
+    event: EventName,
+    payload: Bytes,
+}
+
+/// Without the payload's bytes: a large row to many channels would be hashed for each of them.
+impl Hash for Said {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.channel.hash(state);
+        self.event.hash(state);
+        self.payload.len().hash(state);
+    }
 }
 
 /// What is for a channel. There is no store for anything else, so nobody is granted it: such a route never comes here.
@@ -178,5 +200,22 @@ mod tests {
         ];
         let messages = messages(&changes, routes);
         assert_eq!(texts(&messages), [("a", r#"{"id":1}"#), ("a", "other"), ("a", r#"{"id":1}"#)]);
+    }
+
+    #[test]
+    fn a_message_that_only_one_route_keeps_is_kept_and_comes_once() {
+        for order in [[Retention::Kept, Retention::LiveOnly], [Retention::LiveOnly, Retention::Kept]] {
+            let routes = order.map(|kept| {
+                let mut directed = directed(0, 0, "a", Payload::Row);
+                let Route::Channel { retention, .. } = &mut directed.route else { unreachable!("it is one") };
+                *retention = kept;
+                directed
+            });
+            let messages = messages(&[change(1, Rows::New)], routes.into());
+            assert_eq!(
+                messages.iter().map(|message| message.retention).collect::<Vec<_>>(),
+                [Retention::Kept]
+            );
+        }
     }
 }

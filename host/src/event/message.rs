@@ -148,6 +148,9 @@ enum Name {
     Other(Arc<str>),
 }
 
+/// What a client is told when it has missed messages: the gateway's own, and no policy's.
+pub(crate) const RESET_EVENT: &str = "reset";
+
 /// The names of operations, which routers use.
 const KNOWN: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::event::{Channel, Epoch, Message, Sequence};
+use crate::event::{Channel, Epoch, Message, RESET_EVENT, Sequence};
 
 use super::resume::LossReason;
 
@@ -73,7 +73,7 @@ pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: 
     let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
     let data = serde_json::json!({"channels": channels, "reason": reason.name()}).to_string();
     let mut out = BytesMut::with_capacity(data.len() + 96);
-    put_field(&mut out, "event", "reset");
+    put_field(&mut out, "event", RESET_EVENT);
     put_id(&mut out, epoch, from);
     put_data(&mut out, data.as_bytes());
     out.put_u8(b'\n');

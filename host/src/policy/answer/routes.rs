@@ -9,7 +9,7 @@ use super::super::error::reason;
 use super::super::route::Directed;
 use super::maker::Maker;
 use super::{AnswerError, Arena, Asked, Rejected};
-use crate::event::{Channel, has_control, is_printable};
+use crate::event::{Channel, RESET_EVENT, has_control, is_printable};
 use crate::limits::{
     EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
 };
@@ -224,6 +224,9 @@ impl<'a> Checker<'a> {
             let name = self.text(route, span, "event")?;
             if name.len() > EVENT_BYTES_MAX || has_control(name) {
                 return Err(AnswerError::Event(route));
+            }
+            if name == RESET_EVENT {
+                return Err(AnswerError::EventReserved(route));
             }
             self.event = Some(span);
         }

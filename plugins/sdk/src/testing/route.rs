@@ -119,7 +119,7 @@ impl Encoded<'_> {
         Ok(match self.kind {
             kind::CHANNEL => Route::Channel {
                 channel: printable(self.name(0, "channel")?, "channel")?,
-                event: printable(self.text(1)?, "event")?,
+                event: event(self.text(1)?)?,
                 payload: self.payload()?,
                 keep: self.keep(),
             },
@@ -218,6 +218,13 @@ impl Encoded<'_> {
         let (start, length) = bounds(self.spans[span]);
         let bytes = self.arena.get(start..).and_then(|rest| rest.get(..length));
         bytes.ok_or_else(|| format!("its span {span} is outside of the arena"))
+    }
+}
+
+fn event(name: String) -> Result<String, String> {
+    match &*name {
+        "reset" => Err("its event is `reset`, which the gateway sends by itself".to_owned()),
+        _ => printable(name, "event"),
     }
 }
 
