@@ -153,11 +153,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let gateway_config = gateway::Config {
-        heartbeat_interval: config.gateway.heartbeat,
-        ..gateway::Config::new(config.gateway.listen)
-    };
-    let gateway = Gateway::start(gateway_config, bus.clone(), stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config(&config), bus.clone(), stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -251,6 +247,13 @@ async fn listener(
 ) -> Result<(), AppError> {
     ended.await;
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
+}
+
+fn gateway_config(config: &Config) -> gateway::Config {
+    gateway::Config {
+        heartbeat_interval: config.gateway.heartbeat,
+        ..gateway::Config::new(config.gateway.listen)
+    }
 }
 
 fn admin_token(config: &Config) -> Result<Token, TokenError> {
