@@ -18,7 +18,10 @@ use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
 use row_router::RowRouter;
 use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
-use twohop::policy::{COMPILE_SUBCOMMAND, Engine, PluginSource, Policy, compile_plugin};
+use twohop::policy::{
+    Activation, COMPILE_SUBCOMMAND, Digest, Engine, Grants, Loader, OnFault, Policy, Profile, compile_plugin,
+    read_component,
+};
 use twohop_plugin::testing::{Policy as NativePolicy, Sample};
 
 const AIM_NS: f64 = 100.0;
@@ -50,17 +53,28 @@ fn main() -> anyhow::Result<()> {
     let cache = tempfile::tempdir()?;
     let engine = Engine::new()?;
     let settings = [("tables".to_owned(), TABLES.to_owned())].into();
-    let source = PluginSource { name: "row-router".into(), path, settings };
-    let mut policy = Policy::load(&engine, vec![source], cache.path(), &program)?;
+    let loader = Loader::new(engine, cache.path(), &program)?;
+    let wasm = read_component(&path)?;
+    let activation = Activation {
+        plugin: "row-router".into(),
+        generation: 1,
+        digest: Digest::of(&wasm),
+        order: 0,
+        settings,
+        grants: Grants::default(),
+        profile: Profile::Small,
+        on_fault: OnFault::SetAside,
+    };
+    let mut policy = Policy::new([loader.load(&wasm, activation)?])?;
     let native = NativePolicy::<RowRouter>::configure([("tables", TABLES)]).map_err(anyhow::Error::msg)?;
 
     let mut figures = Vec::new();
     let mut met = false;
     println!("changes a batch   component, ns a change   native, ns a change");
     for count in BATCHES {
-        let changes = changes(count);
+        let mut changes = changes(count);
         let component = measure(count, || {
-            let evaluation = policy.evaluate(std::hint::black_box(&changes));
+            let evaluation = policy.evaluate(std::hint::black_box(&mut changes));
             std::hint::black_box(&evaluation).routes.len()
         })?;
         let batch = native.lower(&samples(count));

@@ -17,14 +17,16 @@ use tracing::{error, info, warn};
 
 use crate::bus::BusError;
 use crate::bus::local::{self, LocalBus};
-use crate::config::{Config, Snapshot};
+use crate::config::{self, Config, Snapshot};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway, GatewayError};
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::policy::{self, PluginSource, Policy, PolicyError};
+use crate::policy::{
+    self, Activation, Digest, Grants, Loader, OnFault, PluginError, Policy, PolicyError, Profile,
+};
 use crate::shutdown;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
 use crate::state::{State, StateError};
@@ -46,9 +48,19 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
-    /// A plugin is at fault.
+    /// The plugins together are at fault.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// One plugin is.
+    #[error("plugin `{name}` ({}): {problem}", path.display())]
+    Plugin {
+        /// Its name in the configuration.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: PluginError,
+    },
     /// The embedded database is.
     #[error(transparent)]
     State(#[from] StateError),
@@ -156,18 +168,31 @@ fn make_folder(path: &Path) -> Result<(), AppError> {
 
 async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppError> {
     let cache = config.data.join("plugins").join("cache");
-    let plugins = config.plugins.iter();
-    let plugins = plugins.map(|(name, plugin)| PluginSource {
-        name: name.clone(),
-        path: plugin.file.clone(),
-        settings: plugin.settings.clone(),
-    });
-    let plugins: Vec<_> = plugins.collect();
+    let plugins = config.plugins.clone();
     let load = move || {
-        let engine = policy::Engine::new()?;
-        Policy::load(&engine, plugins, &cache, &program)
+        let loader = Loader::new(policy::Engine::new()?, &cache, &program)?;
+        let plugins = plugins.into_iter().map(|(name, plugin)| {
+            let loaded = load_plugin(&loader, &name, &plugin);
+            loaded.map_err(|problem| AppError::Plugin { name, path: plugin.file, problem })
+        });
+        Ok(Policy::new(plugins.collect::<Result<Vec<_>, AppError>>()?)?)
     };
-    Ok(tokio::task::spawn_blocking(load).await??)
+    tokio::task::spawn_blocking(load).await?
+}
+
+fn load_plugin(loader: &Loader, name: &str, plugin: &config::Plugin) -> Result<policy::Plugin, PluginError> {
+    let wasm = policy::read_component(&plugin.file)?;
+    let activation = Activation {
+        plugin: name.into(),
+        generation: 1,
+        digest: Digest::of(&wasm),
+        order: 0,
+        settings: plugin.settings.clone(),
+        grants: Grants::default(),
+        profile: Profile::default(),
+        on_fault: OnFault::default(),
+    };
+    loader.load(&wasm, activation)
 }
 
 async fn open_stores(config: &Config) -> Result<(Arc<dyn ChangeLog>, Arc<LocalBus>), AppError> {

@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod state;
 
 pub mod app;
+pub mod backoff;
 pub mod config;
 pub mod limits;
 pub mod shutdown;

@@ -99,6 +99,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 pub const EVENT_BYTES_MAX: usize = 128;
 /// Plugins that run at once.
 pub const PLUGINS_COUNT_MAX: usize = 256;
+/// A pattern of a grant.
+pub const PATTERN_BYTES_MAX: usize = 256;
 /// Subscriptions of one plugin.
 pub const SUBSCRIPTIONS_COUNT_MAX: usize = 256;
 /// Columns of one subscription.

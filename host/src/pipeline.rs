@@ -17,10 +17,11 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::bus::{Batch, Bus, BusError, DeadLetter};
 use crate::effects;
 use crate::event::{Change, DecodeError, Decoder, Offset, Partition};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{Policy, Rejection};
 
@@ -110,8 +111,8 @@ impl Pipeline {
     }
 
     fn evaluate(&mut self, records: &[Record]) -> Result<Batch, PipelineError> {
-        let changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
-        let evaluation = self.policy.evaluate(&changes);
+        let mut changes = records.iter().map(|record| self.decode(record)).collect::<Result<Vec<_>, _>>()?;
+        let evaluation = self.policy.evaluate(&mut changes);
         let dead_letters =
             evaluation.rejected.into_iter().map(|rejection| dead_letter(rejection, records)).collect();
         let first =
@@ -154,7 +155,7 @@ enum Applied {
 
 /// Applies a batch, however long the disk stays full.
 async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<Applied, BusError> {
-    let mut delay = RETRY_DELAY_MIN;
+    let mut backoff = Backoff::default();
     let mut waiting = false;
     loop {
         match bus.apply(batch.clone()).await {
@@ -171,9 +172,8 @@ async fn apply(bus: &dyn Bus, batch: Batch, stop: &CancellationToken) -> Result<
             }
             Err(other) => return Err(other),
         }
-        if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+        if stop.run_until_cancelled(backoff.wait()).await.is_none() {
             return Ok(Applied::Stopped);
         }
-        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }

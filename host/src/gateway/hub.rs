@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::frame::{self, Frame};
 use super::mailbox::{Mailbox, Taken};
+use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
-use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
+use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct SubscriberId(u64);
@@ -103,12 +104,12 @@ impl Hub {
 
     /// Returns when the bus is gone.
     async fn follow_history(&self, mut head: watch::Receiver<Sequence>) {
-        let mut delay = RETRY_DELAY_MIN;
+        let mut backoff = Backoff::default();
         loop {
             let position = self.registry().position;
             match self.bus.read(None, position, HISTORY_READ_COUNT_MAX).await {
                 Ok(page) => {
-                    delay = RETRY_DELAY_MIN;
+                    backoff = Backoff::default();
                     // Retention moves the floor before it removes: a floor that is not past us vouches for the page.
                     let floor = self.bus.floor();
                     if floor > position {
@@ -126,8 +127,7 @@ impl Hub {
                         error = &error as &dyn std::error::Error,
                         "cannot read the history, trying again"
                     );
-                    tokio::time::sleep(delay).await;
-                    delay = (delay * 2).min(RETRY_DELAY_MAX);
+                    backoff.wait().await;
                 }
             }
         }

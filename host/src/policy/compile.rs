@@ -137,7 +137,7 @@ fn limit_this_process() -> nix::Result<()> {
 ///
 /// # Errors
 /// If it cannot be read, is too large, or is no component.
-pub(super) fn read_component(path: &Path) -> Result<Vec<u8>, PluginError> {
+pub fn read_component(path: &Path) -> Result<Vec<u8>, PluginError> {
     let file = std::fs::File::open(path).map_err(PluginError::Read)?;
     let mut wasm = Vec::new();
     file.take(PLUGIN_BYTES_MAX as u64 + 1).read_to_end(&mut wasm).map_err(PluginError::Read)?;

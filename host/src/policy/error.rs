@@ -43,16 +43,6 @@ pub enum PolicyError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// One plugin cannot be loaded.
-    #[error("plugin `{name}` ({}): {problem}", path.display())]
-    Plugin {
-        /// Its name in the configuration.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        problem: PluginError,
-    },
 }
 
 /// Why one plugin cannot be loaded. Each message says what to do.

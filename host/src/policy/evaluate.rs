@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::activation::Activation;
 use super::answer::{self, Asked, Directed};
 use super::batch::{Batch, Filled, Member};
 use super::digest::Digest;
@@ -109,7 +110,8 @@ impl Turn<'_> {
     }
 
     fn reject(&mut self, member: Member, cause: Cause) {
-        let (name, digest) = (self.plugin.name().clone(), self.plugin.digest());
+        let Activation { plugin: name, digest, .. } = self.plugin.activation();
+        let (name, digest) = (name.clone(), *digest);
         let Member { change, .. } = member;
         self.evaluation.rejected.push(Rejection { change, plugin: self.index, name, digest, cause });
     }

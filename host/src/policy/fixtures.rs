@@ -1,14 +1,15 @@
 //! What the tests of this room share: a plugin by hand that misbehaves on demand, and changes to feed it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-use super::compile::precompile;
-use super::{Engine, PluginSource, Policy, PolicyError};
+use super::cache::Cache;
+use super::compile::{precompile, read_component};
+use super::{Activation, Digest, Engine, Grants, Loader, OnFault, Plugin, PluginError, Policy, Profile};
 use crate::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
 /// One engine for all tests: each reserves much address space.
@@ -147,26 +148,45 @@ pub(super) fn encode(mut module: Vec<u8>, packages: &[&str]) -> Vec<u8> {
     encoder.encode().expect("the module fits its world")
 }
 
-/// Plugins by name and component, compiled here and loaded from the cache.
-pub(super) fn load(plugins: &[(&str, &[u8])]) -> Result<Policy, PolicyError> {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
-    let cache = folder.path().join("cache");
-    let sources = plugins.iter().map(|(name, wasm)| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, wasm).expect("the folder is writable");
-        if let Ok(code) = precompile(wasm) {
-            super::Cache::open(&cache).expect("it can be made").seed(engine(), wasm, &code);
-        }
-        PluginSource { name: (*name).into(), path, settings: BTreeMap::new() }
-    });
-    Policy::load(engine(), sources.collect(), &cache, Path::new("/nowhere/twohop"))
+/// What a plugin of that name is activated as, by default.
+pub(super) fn activation(name: &str, wasm: &[u8]) -> Activation {
+    Activation {
+        plugin: name.into(),
+        generation: 1,
+        digest: Digest::of(wasm),
+        order: 0,
+        settings: BTreeMap::new(),
+        grants: Grants::default(),
+        profile: Profile::Small,
+        on_fault: OnFault::SetAside,
+    }
 }
 
-/// Why it cannot be loaded, without the name of the folder.
+/// Plugins by name and component, in that order, compiled here and loaded from the cache.
+pub(super) fn load(plugins: &[(&str, &[u8])]) -> Result<Policy, PluginError> {
+    let plugins = (0..)
+        .zip(plugins)
+        .map(|(order, (name, wasm))| load_as(Activation { order, ..activation(name, wasm) }, wasm));
+    Ok(Policy::new(plugins.collect::<Result<Vec<_>, _>>()?).expect("the names are different"))
+}
+
+/// A plugin activated so, compiled here and loaded from the cache.
+pub(super) fn load_as(activation: Activation, wasm: &[u8]) -> Result<Plugin, PluginError> {
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let path = folder.path().join("plugin.wasm");
+    std::fs::write(&path, wasm).expect("the folder is writable");
+    let wasm = read_component(&path)?;
+    let cache = folder.path().join("cache");
+    if let Ok(code) = precompile(&wasm) {
+        Cache::open(&cache).expect("it can be made").seed(engine(), &wasm, &code);
+    }
+    let loader = Loader::new(engine().clone(), &cache, Path::new("/nowhere/twohop"));
+    loader.expect("the cache is there").load(&wasm, activation)
+}
+
+/// Why it cannot be loaded.
 pub(super) fn refusal(wasm: &[u8]) -> String {
-    let error = load(&[("guest", wasm)]).expect_err("it is refused");
-    let PolicyError::Plugin { name, problem, .. } = error else { panic!("{error}") };
-    PolicyError::Plugin { name, path: PathBuf::from("guest.wasm"), problem }.to_string()
+    load(&[("guest", wasm)]).expect_err("it is refused").to_string()
 }
 
 /// `result<list<subscription>, string>` as it lies in memory from 0x8000.

@@ -3,7 +3,7 @@
 //! In: components, settings, changes. Out: routes, checked, and the changes that a plugin cannot handle.
 //!
 //! ```text
-//! Engine::new ─► Policy::load(engine, sources, cache, program) ─► policy.evaluate(&changes) ─► Evaluation
+//! Engine::new ─► Loader::load(component, activation) ─► Plugin ─► Policy::evaluate(&changes) ─► Evaluation
 //!                     │ compiles in a child process:
 //!                     └─► program compile-plugin IN OUT ─► compile_plugin(IN, OUT)
 //! ```
@@ -16,6 +16,7 @@
 //! Absent on purpose: WASI, plugins that come while the host runs, the stages filter, fan-out and gate (refused when
 //! a plugin is loaded), effects. Why wasmtime, and set up how: `docs/decisions/wasmtime.md`.
 
+mod activation;
 mod answer;
 mod batch;
 mod bindings;
@@ -27,6 +28,7 @@ mod error;
 mod evaluate;
 mod inspect;
 mod instance;
+mod loader;
 mod plugin;
 mod plugin_log;
 mod subscription;
@@ -36,20 +38,18 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::path::Path;
-
+pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile};
 pub use answer::{AnswerError, Directed, Payload, Route};
-pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin};
-pub use digest::Digest;
+pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin, read_component};
+pub use digest::{Digest, NoDigest};
 pub use engine::Engine;
 pub use error::{Cause, Fault, PluginError, PolicyError};
 pub use evaluate::{Evaluation, Rejection};
-pub use plugin::{Plugin, PluginSource};
+pub use loader::Loader;
+pub use plugin::Plugin;
 pub use subscription::SubscriptionError;
 
 use batch::{Batch, Member};
-use cache::Cache;
 use evaluate::Turn;
 
 use crate::event::Change;
@@ -64,30 +64,39 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Loads and configures plugins. Blocks while those are compiled that are not in the folder `cache` (made if it
-    /// is not there, for this user alone) by `program`, which must be this program: see [`COMPILE_SUBCOMMAND`].
+    /// Puts plugins in their order.
     ///
     /// # Errors
-    /// If there are too many, two have one name, one is no plugin of this host, or one refuses its settings.
-    pub fn load(
-        engine: &Engine,
-        sources: Vec<PluginSource>,
-        cache: &Path,
-        program: &Path,
-    ) -> Result<Self, PolicyError> {
-        if sources.len() > PLUGINS_COUNT_MAX {
-            return Err(PolicyError::TooMany(sources.len()));
+    /// If there are too many, or two have one name.
+    pub fn new(plugins: impl IntoIterator<Item = Plugin>) -> Result<Self, PolicyError> {
+        let mut policy = Self { plugins: Vec::new(), batch: Batch::default(), members: Vec::new() };
+        for plugin in plugins {
+            if let Some(twice) = policy.put(plugin)? {
+                return Err(PolicyError::NameTwice(twice.activation().plugin.to_string()));
+            }
         }
-        let mut names = HashSet::new();
-        if let Some(twice) = sources.iter().find(|source| !names.insert(source.name.as_str())) {
-            return Err(PolicyError::NameTwice(twice.name.clone()));
+        Ok(policy)
+    }
+
+    /// Adds a plugin, in place of the one with its name, which it gives back.
+    ///
+    /// # Errors
+    /// If there would be too many.
+    pub fn put(&mut self, plugin: Plugin) -> Result<Option<Plugin>, PolicyError> {
+        let before = self.remove(&plugin.activation().plugin);
+        if self.plugins.len() >= PLUGINS_COUNT_MAX {
+            return Err(PolicyError::TooMany(self.plugins.len() + 1));
         }
-        let cache = Cache::open(cache)?;
-        let plugins = sources
-            .into_iter()
-            .map(|source| Plugin::load(engine, source, &cache, program))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { plugins, batch: Batch::default(), members: Vec::new() })
+        let rank = |plugin: &Plugin| (plugin.activation().order, plugin.activation().plugin.clone());
+        let place = self.plugins.partition_point(|other| rank(other) < rank(&plugin));
+        self.plugins.insert(place, plugin);
+        Ok(before)
+    }
+
+    /// Takes a plugin out, if there is one of that name.
+    pub fn remove(&mut self, name: &str) -> Option<Plugin> {
+        let place = self.plugins.iter().position(|plugin| &*plugin.activation().plugin == name)?;
+        Some(self.plugins.remove(place))
     }
 
     /// In their order, which is also that of their routes for one change.
@@ -96,13 +105,18 @@ impl Policy {
         &self.plugins
     }
 
-    /// Asks every plugin about the changes it subscribed to.
-    pub fn evaluate(&mut self, changes: &[Change]) -> Evaluation {
+    /// Asks every plugin about the changes it subscribed to. What a filter masks is masked in `changes`.
+    pub fn evaluate(&mut self, changes: &mut [Change]) -> Evaluation {
         let mut evaluation = Evaluation::default();
         for (index, plugin) in self.plugins.iter_mut().enumerate() {
             plugin.select(changes, &mut self.members);
-            let mut turn =
-                Turn { changes, plugin, index, batch: &mut self.batch, evaluation: &mut evaluation };
+            let mut turn = Turn {
+                changes: &*changes,
+                plugin,
+                index,
+                batch: &mut self.batch,
+                evaluation: &mut evaluation,
+            };
             turn.take(&self.members);
         }
         if self.plugins.len() > 1 {

@@ -4,41 +4,23 @@
 //! instance with any error behind it is gone.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::PluginError;
+use super::activation::Activation;
 use super::batch::{Batch, Member};
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::bindings::twohop::policy::types::{self, Setting};
-use super::cache::Cache;
-use super::compile::read_component;
-use super::digest::Digest;
-use super::engine::Engine;
 use super::error::{Fault, reason};
-use super::inspect;
 use super::instance::{Exports, Instance};
 use super::plugin_log::PluginLog;
 use super::subscription::{Matches, Subscription};
-use super::{PluginError, PolicyError};
 use crate::event::Change;
 use crate::limits::SUBSCRIPTIONS_COUNT_MAX;
 
-/// Where a plugin comes from.
-#[derive(Debug, Clone)]
-pub struct PluginSource {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its component.
-    pub path: PathBuf,
-    /// What `configure` gets.
-    pub settings: BTreeMap<String, String>,
-}
-
 /// A plugin that was loaded and configured.
 pub struct Plugin {
-    name: Arc<str>,
-    digest: Digest,
-    settings: BTreeMap<String, String>,
+    activation: Activation,
     exports: Exports,
     log: Arc<Mutex<PluginLog>>,
     pub(super) matches: Matches,
@@ -47,51 +29,24 @@ pub struct Plugin {
 
 impl Plugin {
     /// # Errors
-    /// If the file is no plugin of this host, or it refuses its settings.
-    pub(super) fn load(
-        engine: &Engine,
-        source: PluginSource,
-        cache: &Cache,
-        program: &Path,
-    ) -> Result<Self, PolicyError> {
-        let PluginSource { name, path, settings } = source;
-        let loaded = (|| {
-            let wasm = read_component(&path)?;
-            let digest = Digest::of(&wasm);
-            let component = cache.component(engine, program, &wasm, digest)?;
-            let exports = inspect::exports(engine, &component)?;
-            Self::configure(name.as_str().into(), digest, settings, exports)
-        })();
-        loaded.map_err(|problem| PolicyError::Plugin { name, path, problem })
-    }
-
-    fn configure(
-        name: Arc<str>,
-        digest: Digest,
-        settings: BTreeMap<String, String>,
-        exports: Exports,
-    ) -> Result<Self, PluginError> {
-        let log = Arc::new(Mutex::new(PluginLog::new(name.clone())));
+    /// If it does not start, refuses its settings, or asks for what cannot be.
+    pub(super) fn configure(activation: Activation, exports: Exports) -> Result<Self, PluginError> {
+        let log = Arc::new(Mutex::new(PluginLog::new(activation.plugin.clone())));
         let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| match fault {
             Fault::Instance(why) => PluginError::Shape(why),
             fault => PluginError::Configure(fault),
         })?;
-        let answer = instance.configure(&wit_settings(&settings)).map_err(PluginError::Configure)?;
+        let answer =
+            instance.configure(&wit_settings(&activation.settings)).map_err(PluginError::Configure)?;
         let asked = answer.map_err(|refusal| PluginError::Refused(reason(&refusal)))?;
         let matches = Matches::new(subscriptions(asked)?);
-        Ok(Self { name, digest, settings, exports, log, matches, instance: Some(instance) })
+        Ok(Self { activation, exports, log, matches, instance: Some(instance) })
     }
 
-    /// Its name in the configuration.
+    /// As what it was activated.
     #[must_use]
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// Which component it is.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
+    pub fn activation(&self) -> &Activation {
+        &self.activation
     }
 
     /// Puts the changes it subscribed to into `members`, in their order.
@@ -99,7 +54,7 @@ impl Plugin {
         members.clear();
         self.matches.bound();
         for (change, subject) in changes.iter().enumerate() {
-            if let Some(found) = self.matches.find(subject, &self.name) {
+            if let Some(found) = self.matches.find(subject, &self.activation.plugin) {
                 members.push(Member { change, found });
             }
         }
@@ -126,7 +81,7 @@ impl Plugin {
 
     fn instantiate(&self) -> Result<Instance, Fault> {
         let mut instance = Instance::new(&self.exports, self.log.clone())?;
-        let asked = instance.configure(&wit_settings(&self.settings))?;
+        let asked = instance.configure(&wit_settings(&self.activation.settings))?;
         match asked.ok().and_then(|asked| subscriptions(asked).ok()) {
             Some(asked) if *asked == *self.matches.subscriptions() => Ok(instance),
             Some(_) | None => Err(Fault::Configure),
@@ -136,10 +91,7 @@ impl Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin")
-            .field("name", &self.name)
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
+        f.debug_struct("Plugin").field("activation", &self.activation).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,8 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Disposition, SourceError, disposition};
-use super::outage::{Backoff, Outage};
+use super::outage::Outage;
+use crate::backoff::Backoff;
 use crate::event::{Change, Partition, encode};
 use crate::limits::{SOURCE_PENDING_BYTES_MAX, SOURCE_PENDING_COUNT_MAX};
 use crate::log::ChangeLog;

@@ -47,11 +47,12 @@ pub use relation::TooManyRelations;
 
 use append::Appender;
 use connect::{Control, Target};
-use outage::{Backoff, Outage};
+use outage::Outage;
 use slot::{Created, Plan};
 use table::{Captured, TableName};
 use wire::Wire;
 
+use crate::backoff::Backoff;
 use crate::limits::RETRY_DELAY_MAX;
 use crate::log::ChangeLog;
 

@@ -23,7 +23,7 @@ enum May {
 
 /// The vocabulary, the bounds, the order to stop, and the names of metrics: any room may import them, but for those
 /// whose own row says less.
-const EVERYBODY: &[&str] = &["event", "limits", "shutdown", "telemetry"];
+const EVERYBODY: &[&str] = &["backoff", "event", "limits", "shutdown", "telemetry"];
 
 /// A folder's row stands before its room's; everyone may import what is in the own room.
 const TABLE: &[(&str, May)] = &[
@@ -31,25 +31,40 @@ const TABLE: &[(&str, May)] = &[
     ("limits", May::Import(&[])),
     ("event", May::Import(&["limits"])),
     ("shutdown", May::Import(&["limits"])),
+    ("backoff", May::Import(&["limits"])),
     ("telemetry", May::Import(&["limits"])),
     // Stores know nobody, but for the database that the embedded ones share.
     ("state", May::Import(EVERYBODY)),
     ("log", May::Import(EVERYBODY)),
-    ("bus/local", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    ("bus/local", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "state"])),
     ("bus", May::Import(EVERYBODY)),
-    ("timeline/embedded", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    ("timeline/embedded", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "state"])),
     ("timeline", May::Import(EVERYBODY)),
-    // The judge knows nobody; only its registry is kept.
-    ("policy/registry", May::Import(&["event", "limits", "shutdown", "telemetry", "state"])),
+    // The judge knows nobody.
     ("policy", May::Import(EVERYBODY)),
+    // What is deployed, kept.
+    ("registry", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "policy", "state"])),
     // Movers know stores.
-    ("source", May::Import(&["event", "limits", "shutdown", "telemetry", "log"])),
-    ("effects", May::Import(&["event", "limits", "shutdown", "telemetry", "bus", "timeline", "policy"])),
-    ("gateway", May::Import(&["event", "limits", "shutdown", "telemetry", "bus", "timeline"])),
+    ("source", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "log"])),
+    (
+        "effects",
+        May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline", "policy"]),
+    ),
+    ("gateway", May::Import(&["backoff", "event", "limits", "shutdown", "telemetry", "bus", "timeline"])),
     // The pipeline introduces them.
     (
         "pipeline",
-        May::Import(&["event", "limits", "shutdown", "telemetry", "log", "policy", "effects", "bus"]),
+        May::Import(&[
+            "backoff",
+            "event",
+            "limits",
+            "shutdown",
+            "telemetry",
+            "log",
+            "policy",
+            "effects",
+            "bus",
+        ]),
     ),
     // The app composes.
     ("config", May::ImportConfigs),

@@ -8,6 +8,7 @@
 //! [`CHECKS`].
 
 mod banned;
+mod frozen;
 mod heads;
 mod imports;
 mod lexer;
@@ -38,6 +39,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("banned words", banned::check),
     ("unreachable files", reached::check),
     ("links", links::check),
+    ("frozen interfaces", frozen::check),
 ];
 
 /// Something that breaks a rule.

@@ -1,0 +1,47 @@
+//! From a component's bytes to a plugin that runs.
+//!
+//! In: components and activations. Out: plugins, configured, or an error that says what to do.
+//!
+//! Invariant: code runs only if this program compiled it from bytes whose digest is known.
+
+use std::path::{Path, PathBuf};
+
+use super::activation::Activation;
+use super::cache::Cache;
+use super::digest::Digest;
+use super::engine::Engine;
+use super::plugin::Plugin;
+use super::{PluginError, PolicyError, inspect};
+
+/// Loads plugins.
+#[derive(Debug)]
+pub struct Loader {
+    engine: Engine,
+    cache: Cache,
+    program: PathBuf,
+}
+
+impl Loader {
+    /// Keeps what it compiles in the folder `cache`, made if it is not there, for this user alone. `program` must be
+    /// this program, see [`COMPILE_SUBCOMMAND`](super::COMPILE_SUBCOMMAND).
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
+        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned() })
+    }
+
+    /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the
+    /// activation is that of the component.
+    ///
+    /// # Errors
+    /// If it is no plugin of this host, or refuses its settings.
+    ///
+    /// # Panics
+    /// If the digest is another one.
+    pub fn load(&self, wasm: &[u8], activation: Activation) -> Result<Plugin, PluginError> {
+        assert_eq!(activation.digest, Digest::of(wasm), "who activates has read the component");
+        let component = self.cache.component(&self.engine, &self.program, wasm, activation.digest)?;
+        Plugin::configure(activation, inspect::exports(&self.engine, &component)?)
+    }
+}
