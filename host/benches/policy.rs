@@ -34,10 +34,11 @@ const NOTE: &str = "leave it with the neighbors";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let [subcommand, input, output] = arguments.as_slice()
+    if let [subcommand, profile, input, output] = arguments.as_slice()
         && subcommand == COMPILE_SUBCOMMAND
     {
-        return Ok(compile_plugin(Path::new(input), Path::new(output))?);
+        let profile = profile.to_string_lossy().parse()?;
+        return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
     }
     let program = std::env::current_exe()?;
     let named = arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"--"));
@@ -54,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     let engine = Engine::new()?;
     let settings = [("tables".to_owned(), TABLES.to_owned())].into();
     let loader = Loader::new(engine, cache.path(), &program)?;
-    let wasm = read_component(&path)?;
+    let wasm = read_component(&path, Profile::Small)?;
     let activation = Activation {
         plugin: "row-router".into(),
         generation: 1,

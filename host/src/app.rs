@@ -181,7 +181,11 @@ async fn load_policy(config: &Config, program: PathBuf) -> Result<Policy, AppErr
 }
 
 fn load_plugin(loader: &Loader, name: &str, plugin: &config::Plugin) -> Result<policy::Plugin, PluginError> {
-    let wasm = policy::read_component(&plugin.file)?;
+    let profile = match plugin.profile {
+        config::Profile::Small => Profile::Small,
+        config::Profile::Large => Profile::Large,
+    };
+    let wasm = policy::read_component(&plugin.file, profile)?;
     let activation = Activation {
         plugin: name.into(),
         generation: 1,
@@ -189,7 +193,7 @@ fn load_plugin(loader: &Loader, name: &str, plugin: &config::Plugin) -> Result<p
         order: 0,
         settings: plugin.settings.clone(),
         grants: Grants::default(),
-        profile: Profile::default(),
+        profile,
         on_fault: OnFault::default(),
     };
     loader.load(&wasm, activation)

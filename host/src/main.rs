@@ -33,6 +33,8 @@ enum Command {
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
+        /// Whose limits hold.
+        profile: policy::Profile,
         /// The component.
         input: PathBuf,
         /// The compiled code.
@@ -66,6 +68,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime.shutdown_background();
             Ok(served?)
         }
-        Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
+        Command::CompilePlugin { profile, input, output } => {
+            Ok(policy::compile_plugin(profile, &input, &output)?)
+        }
     }
 }

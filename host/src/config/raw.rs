@@ -68,6 +68,8 @@ struct Source {
 struct Plugin {
     file: PathBuf,
     #[serde(default)]
+    profile: super::Profile,
+    #[serde(default)]
     settings: BTreeMap<String, toml::Value>,
 }
 
@@ -150,7 +152,7 @@ impl Plugin {
             )),
         });
         let settings = settings.collect::<Result<_, _>>()?;
-        Ok(super::Plugin { file: folder.join(self.file), settings })
+        Ok(super::Plugin { file: folder.join(self.file), profile: self.profile, settings })
     }
 }
 

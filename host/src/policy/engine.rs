@@ -1,6 +1,8 @@
 //! The engine: every limit that a plugin meets, set once.
 //!
-//! In: nothing but `limits`. Out: an [`Engine`] that instances are made of.
+//! In: a profile, whose bounds are in `limits`. Out: an [`Engine`] that instances are made of. That of the small profile
+//! reserves room for every plugin at once, so that an instance costs microseconds; that of the large one reserves
+//! nothing, and makes room for each instance when it comes.
 //!
 //! Invariant: what one engine made is never mixed with another's. A call is stopped within one tick of its deadline,
 //! whatever the plugin does; the ticker ends with the engine. Two instances never see each other's memory.
@@ -12,19 +14,18 @@ use std::thread::JoinHandle;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::PolicyError;
 use super::bindings::twohop::policy::log;
 use super::instance::State;
-use crate::limits::{
-    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
-    PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_COUNT_MAX,
-};
+use super::profile::Bounds;
+use super::{PolicyError, Profile};
+use crate::limits::{PLUGIN_TICK, PLUGINS_COUNT_MAX};
 
-/// Runs plugins. Cheap to clone; one a process.
+/// Runs plugins of one profile. Cheap to clone; one a profile.
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
 
 struct Running {
+    profile: Profile,
     engine: wasmtime::Engine,
     linker: Linker<State>,
     /// Dropped to stop the ticker.
@@ -33,13 +34,22 @@ struct Running {
 }
 
 impl Engine {
-    /// Starts the engine and its ticker.
+    /// Starts the engine of the small profile and its ticker. The loader starts that of the large one.
     ///
     /// # Errors
     /// If the address space for the plugins cannot be reserved, or the ticker's thread cannot start.
     pub fn new() -> Result<Self, PolicyError> {
-        let mut config = config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        Self::of(Profile::Small)
+    }
+
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn of(profile: Profile) -> Result<Self, PolicyError> {
+        let mut config = config(profile);
+        config.allocation_strategy(match profile {
+            Profile::Small => InstanceAllocationStrategy::Pooling(pool(profile.bounds())),
+            Profile::Large => InstanceAllocationStrategy::OnDemand,
+        });
         let engine = wasmtime::Engine::new(&config)
             .map_err(|error| PolicyError::AddressSpace(error.root_cause().to_string()))?;
         let mut linker = Linker::new(&engine);
@@ -55,7 +65,11 @@ impl Engine {
                 }
             })
             .map_err(PolicyError::Ticker)?;
-        Ok(Self(Arc::new(Running { engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+        Ok(Self(Arc::new(Running { profile, engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.0.profile
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -85,19 +99,19 @@ impl Drop for Running {
 
 /// The engine of the child process that compiles. It runs nothing and reserves nothing, but its code is the one that
 /// [`Engine`] loads: all that code depends on comes from [`config`].
-pub(super) fn compiler() -> wasmtime::Engine {
-    let mut config = config();
+pub(super) fn compiler(profile: Profile) -> wasmtime::Engine {
+    let mut config = config(profile);
     // Each thread costs address space, which the child has little of.
     config.parallel_compilation(false);
     wasmtime::Engine::new(&config).expect("the configuration is valid, and nothing is reserved")
 }
 
-fn config() -> Config {
+fn config(profile: Profile) -> Config {
     let mut config = Config::new();
     // Without it each synchronous call builds the state of an asynchronous task.
     config.concurrency_support(false);
     config.epoch_interruption(true);
-    config.max_wasm_stack(PLUGIN_STACK_BYTES_MAX);
+    config.max_wasm_stack(profile.bounds().stack_bytes_max);
     // The bits of a NaN would differ between machines: a policy must be replayable.
     config.cranelift_nan_canonicalization(true);
     config.wasm_relaxed_simd(false);
@@ -109,18 +123,18 @@ fn config() -> Config {
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+fn pool(bounds: &Bounds) -> PoolingAllocationConfig {
     let plugins = u32::try_from(PLUGINS_COUNT_MAX).expect("a few hundred");
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(plugins)
-        .total_core_instances(plugins * PLUGIN_CORE_INSTANCES_MAX)
+        .total_core_instances(plugins * bounds.core_instances_max)
         .total_memories(plugins)
-        .total_tables(plugins * PLUGIN_TABLES_MAX)
-        .max_core_instances_per_component(PLUGIN_CORE_INSTANCES_MAX)
+        .total_tables(plugins * bounds.tables_max)
+        .max_core_instances_per_component(bounds.core_instances_max)
         .max_memories_per_component(1)
-        .max_tables_per_component(PLUGIN_TABLES_MAX)
-        .max_memory_size(PLUGIN_MEMORY_BYTES_MAX)
-        .table_elements(PLUGIN_TABLE_ELEMENTS_MAX);
+        .max_tables_per_component(bounds.tables_max)
+        .max_memory_size(bounds.memory_bytes_max)
+        .table_elements(bounds.table_elements_max);
     pool
 }
 
@@ -137,8 +151,10 @@ mod tests {
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        let engine = Engine::new().expect("the engine starts");
-        assert_eq!(hash(engine.wasmtime()), hash(&compiler()));
+        for profile in [Profile::Small, Profile::Large] {
+            let engine = Engine::of(profile).expect("the engine starts");
+            assert_eq!(hash(engine.wasmtime()), hash(&compiler(profile)), "{profile}");
+        }
     }
 
     #[test]

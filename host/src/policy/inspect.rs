@@ -40,7 +40,7 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports,
     let component = engine.linker().instantiate_pre(component).map_err(shape)?;
     let plugin = plugin::GuestIndices::new(&component).map_err(shape)?;
     let router = router::GuestIndices::new(&component).map_err(shape)?;
-    Ok(Exports { component, plugin, router })
+    Ok(Exports { bounds: engine.profile().bounds(), component, plugin, router })
 }
 
 enum Export {

@@ -5,8 +5,9 @@
 //! Invariant: code runs only if this program compiled it from bytes whose digest is known.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use super::activation::Activation;
+use super::activation::{Activation, Profile};
 use super::cache::Cache;
 use super::digest::Digest;
 use super::engine::Engine;
@@ -17,6 +18,8 @@ use super::{PluginError, PolicyError, inspect};
 #[derive(Debug)]
 pub struct Loader {
     engine: Engine,
+    /// Started when the first plugin of that profile comes.
+    large: Mutex<Option<Engine>>,
     cache: Cache,
     program: PathBuf,
 }
@@ -28,7 +31,8 @@ impl Loader {
     /// # Errors
     /// If the folder cannot be used.
     pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { engine, cache: Cache::open(cache)?, program: program.to_owned() })
+        let cache = Cache::open(cache)?;
+        Ok(Self { engine, large: Mutex::default(), cache, program: program.to_owned() })
     }
 
     /// Loads and configures a plugin; blocks while it compiles, if it is not in the cache. The digest of the
@@ -41,7 +45,23 @@ impl Loader {
     /// If the digest is another one.
     pub fn load(&self, wasm: &[u8], activation: Activation) -> Result<Plugin, PluginError> {
         assert_eq!(activation.digest, Digest::of(wasm), "who activates has read the component");
-        let component = self.cache.component(&self.engine, &self.program, wasm, activation.digest)?;
-        Plugin::configure(activation, inspect::exports(&self.engine, &component)?)
+        let engine = self.engine(activation.profile)?;
+        let component = self.cache.component(&engine, &self.program, wasm, activation.digest)?;
+        Plugin::configure(activation, inspect::exports(&engine, &component)?)
+    }
+
+    fn engine(&self, profile: Profile) -> Result<Engine, PluginError> {
+        match profile {
+            Profile::Small => Ok(self.engine.clone()),
+            Profile::Large => {
+                let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+                let engine = match large.take() {
+                    Some(engine) => engine,
+                    None => Engine::of(profile).map_err(|error| PluginError::Engine(error.into()))?,
+                };
+                *large = Some(engine.clone());
+                Ok(engine)
+            }
+        }
     }
 }

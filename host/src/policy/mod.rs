@@ -5,10 +5,10 @@
 //! ```text
 //! Engine::new ─► Loader::load(component, activation) ─► Plugin ─► Policy::evaluate(&changes) ─► Evaluation
 //!                     │ compiles in a child process:
-//!                     └─► program compile-plugin IN OUT ─► compile_plugin(IN, OUT)
+//!                     └─► program compile-plugin PROFILE IN OUT ─► compile_plugin(PROFILE, IN, OUT)
 //! ```
-//! `evaluate` is synchronous and blocks for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call: call it on
-//! a thread that may block, with a stack of at least 1 MiB.
+//! `evaluate` is synchronous and blocks for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call (more in the
+//! large profile): call it on a thread that may block, with a stack of at least 2 MiB.
 //!
 //! Invariant: an evaluation is a pure function of changes, components and settings, and never an error. A plugin can
 //! reach nothing but its log; every number it answers is checked; what it does wrong sets aside single changes, on
@@ -31,6 +31,7 @@ mod instance;
 mod loader;
 mod plugin;
 mod plugin_log;
+mod profile;
 mod subscription;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use error::{Cause, Fault, PluginError, PolicyError};
 pub use evaluate::{Evaluation, Rejection};
 pub use loader::Loader;
 pub use plugin::Plugin;
+pub use profile::NoProfile;
 pub use subscription::SubscriptionError;
 
 use batch::{Batch, Member};
