@@ -139,16 +139,10 @@ pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 pub const LARGE_PLUGIN_BYTES_MAX: usize = 48 << 20;
 /// A plugin's linear memory.
 pub const LARGE_PLUGIN_MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Elements of all of a plugin's tables.
-pub const LARGE_PLUGIN_TABLE_ELEMENTS_MAX: usize = 100_000;
-/// A plugin's stack.
-pub const LARGE_PLUGIN_STACK_BYTES_MAX: usize = 1 << 20;
 /// One call of a plugin, on the wall clock.
 pub const LARGE_PLUGIN_CALL_TIME_MAX: Duration = Duration::from_millis(2_000);
-/// Core instances that one component is made of.
-pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 1_000;
-/// Tables of all core instances of one component.
-pub const LARGE_PLUGIN_TABLES_MAX: u32 = 40;
+/// Core instances that one component is made of; `componentize-py` makes 38, one for each of Python's libraries.
+pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 128;
 /// The child process that compiles a plugin: its time.
 pub const LARGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
 

@@ -186,7 +186,7 @@ mod tests {
         let cache = Cache::open(&folder.path().join("plugins/cache")).expect("it can be made");
         let wasm = Guest::default().component();
         let digest = Digest::of(&wasm);
-        let code = precompile(&wasm, engine().profile()).expect("it compiles");
+        let code = precompile(&wasm).expect("it compiles");
         cache.store(&cache.path(engine(), digest), &code).expect("it can be written");
         (folder, cache, wasm, digest)
     }

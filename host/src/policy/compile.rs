@@ -34,7 +34,7 @@ pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
 pub fn compile_plugin(profile: Profile, input: &Path, output: &Path) -> Result<(), PluginError> {
     limit_this_process(profile).map_err(|errno| PluginError::Compiler(errno.into()))?;
     let wasm = read_component(input, profile)?;
-    std::fs::write(output, precompile(&wasm, profile)?).map_err(PluginError::Compiler)
+    std::fs::write(output, precompile(&wasm)?).map_err(PluginError::Compiler)
 }
 
 /// Compiles the component in `input` into a new file `output`, by `program` as a child process. Blocks until it ends,
@@ -160,8 +160,8 @@ pub fn read_component(path: &Path, profile: Profile) -> Result<Vec<u8>, PluginEr
 ///
 /// # Errors
 /// If the component is not valid or uses what is turned off.
-pub(super) fn precompile(wasm: &[u8], profile: Profile) -> Result<Vec<u8>, PluginError> {
-    let compiled = engine::compiler(profile).precompile_component(wasm);
+pub(super) fn precompile(wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
+    let compiled = engine::compiler().precompile_component(wasm);
     compiled.map_err(|error| PluginError::Compile(format!("{error:#}")))
 }
 
@@ -250,7 +250,7 @@ mod tests {
         compile_in_child(&program, Profile::Small, &input, &output).expect("the child compiles");
         assert_eq!(
             std::fs::read(&output).expect("the child wrote it"),
-            precompile(&wasm, Profile::Small).expect("it compiles")
+            precompile(&wasm).expect("it compiles")
         );
     }
 }

@@ -18,7 +18,9 @@ use super::bindings::twohop::policy::log;
 use super::instance::State;
 use super::profile::Bounds;
 use super::{PolicyError, Profile};
-use crate::limits::{PLUGIN_TICK, PLUGINS_COUNT_MAX};
+use crate::limits::{
+    PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_COUNT_MAX,
+};
 
 /// Runs plugins of one profile. Cheap to clone; one a profile.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ impl Engine {
     /// # Errors
     /// As [`new`](Self::new).
     pub(super) fn of(profile: Profile) -> Result<Self, PolicyError> {
-        let mut config = config(profile);
+        let mut config = config();
         config.allocation_strategy(match profile {
             Profile::Small => InstanceAllocationStrategy::Pooling(pool(profile.bounds())),
             Profile::Large => InstanceAllocationStrategy::OnDemand,
@@ -99,19 +101,19 @@ impl Drop for Running {
 
 /// The engine of the child process that compiles. It runs nothing and reserves nothing, but its code is the one that
 /// [`Engine`] loads: all that code depends on comes from [`config`].
-pub(super) fn compiler(profile: Profile) -> wasmtime::Engine {
-    let mut config = config(profile);
+pub(super) fn compiler() -> wasmtime::Engine {
+    let mut config = config();
     // Each thread costs address space, which the child has little of.
     config.parallel_compilation(false);
     wasmtime::Engine::new(&config).expect("the configuration is valid, and nothing is reserved")
 }
 
-fn config(profile: Profile) -> Config {
+fn config() -> Config {
     let mut config = Config::new();
     // Without it each synchronous call builds the state of an asynchronous task.
     config.concurrency_support(false);
     config.epoch_interruption(true);
-    config.max_wasm_stack(profile.bounds().stack_bytes_max);
+    config.max_wasm_stack(PLUGIN_STACK_BYTES_MAX);
     // The bits of a NaN would differ between machines: a policy must be replayable.
     config.cranelift_nan_canonicalization(true);
     config.wasm_relaxed_simd(false);
@@ -129,12 +131,12 @@ fn pool(bounds: &Bounds) -> PoolingAllocationConfig {
     pool.total_component_instances(plugins)
         .total_core_instances(plugins * bounds.core_instances_max)
         .total_memories(plugins)
-        .total_tables(plugins * bounds.tables_max)
+        .total_tables(plugins * PLUGIN_TABLES_MAX)
         .max_core_instances_per_component(bounds.core_instances_max)
         .max_memories_per_component(1)
-        .max_tables_per_component(bounds.tables_max)
+        .max_tables_per_component(PLUGIN_TABLES_MAX)
         .max_memory_size(bounds.memory_bytes_max)
-        .table_elements(bounds.table_elements_max);
+        .table_elements(PLUGIN_TABLE_ELEMENTS_MAX);
     pool
 }
 
@@ -153,7 +155,7 @@ mod tests {
         };
         for profile in [Profile::Small, Profile::Large] {
             let engine = Engine::of(profile).expect("the engine starts");
-            assert_eq!(hash(engine.wasmtime()), hash(&compiler(profile)), "{profile}");
+            assert_eq!(hash(engine.wasmtime()), hash(&compiler()), "{profile}");
         }
     }
 

@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::Profile;
 use super::answer::AnswerError;
 use super::subscription::SubscriptionError;
-use crate::limits::{BATCH_BYTES_MAX, PLUGINS_COUNT_MAX, REASON_BYTES_MAX, SUBSCRIPTIONS_COUNT_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGINS_COUNT_MAX, REASON_BYTES_MAX, SUBSCRIPTIONS_COUNT_MAX,
+};
 
 /// Why policies cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -153,13 +155,8 @@ pub enum Fault {
         bytes_max: usize,
     },
     /// It wanted too large a table.
-    #[error("asked for tables of {elements} elements, at most {elements_max} are allowed")]
-    Table {
-        /// What it would have had, in all of its tables.
-        elements: usize,
-        /// What its profile allows.
-        elements_max: usize,
-    },
+    #[error("asked for tables of {0} elements, at most {PLUGIN_TABLE_ELEMENTS_MAX} are allowed")]
+    Table(usize),
     /// Its answer breaks a rule of the interface.
     #[error("answered wrongly: {0}")]
     Answer(#[from] AnswerError),
@@ -200,8 +197,8 @@ impl fmt::Display for LastWords<'_> {
 pub(super) enum Refused {
     #[error("{bytes} bytes of memory are too many")]
     Memory { bytes: usize, bytes_max: usize },
-    #[error("{elements} elements of tables are too many")]
-    Table { elements: usize, elements_max: usize },
+    #[error("{0} elements of tables are too many")]
+    Table(usize),
 }
 
 impl Fault {
@@ -212,7 +209,7 @@ impl Fault {
         }
         match error.downcast_ref() {
             Some(&Refused::Memory { bytes, bytes_max }) => Self::Memory { bytes, bytes_max },
-            Some(&Refused::Table { elements, elements_max }) => Self::Table { elements, elements_max },
+            Some(&Refused::Table(elements)) => Self::Table(elements),
             // The root alone: the layers above it are a backtrace of many lines.
             None => Self::Trap { trap: error.root_cause().to_string(), said },
         }

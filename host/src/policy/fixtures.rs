@@ -183,7 +183,7 @@ pub(super) fn load_as(activation: Activation, wasm: &[u8]) -> Result<Plugin, Plu
     std::fs::write(&path, wasm).expect("the folder is writable");
     let wasm = read_component(&path, activation.profile)?;
     let cache = folder.path().join("cache");
-    if let Ok(code) = precompile(&wasm, activation.profile) {
+    if let Ok(code) = precompile(&wasm) {
         let engine = match activation.profile {
             Profile::Small => engine(),
             Profile::Large => large_engine(),

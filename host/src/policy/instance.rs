@@ -16,7 +16,9 @@ use super::bindings::twohop::policy::types::{Changes, Setting, Subscription};
 use super::error::{Fault, Refused, reason, ticks};
 use super::plugin_log::PluginLog;
 use super::profile::Bounds;
-use crate::limits::{PLUGIN_ANSWER_BYTES_MAX, PLUGIN_HANDLES_MAX, PLUGIN_TICK};
+use crate::limits::{
+    PLUGIN_ANSWER_BYTES_MAX, PLUGIN_HANDLES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK,
+};
 
 /// What `configure` answered.
 pub(super) type Configured = Result<Vec<Subscription>, String>;
@@ -131,9 +133,8 @@ impl ResourceLimiter for State {
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.table_elements = self.table_elements.saturating_add(desired.saturating_sub(current));
-        let elements_max = self.bounds.table_elements_max;
-        if self.table_elements > elements_max {
-            return Err(Refused::Table { elements: self.table_elements, elements_max }.into());
+        if self.table_elements > PLUGIN_TABLE_ELEMENTS_MAX {
+            return Err(Refused::Table(self.table_elements).into());
         }
         Ok(true)
     }
@@ -143,7 +144,7 @@ impl ResourceLimiter for State {
     }
 
     fn tables(&self) -> usize {
-        self.bounds.tables_max as usize
+        PLUGIN_TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {

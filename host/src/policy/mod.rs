@@ -8,7 +8,7 @@
 //!                     └─► program compile-plugin PROFILE IN OUT ─► compile_plugin(PROFILE, IN, OUT)
 //! ```
 //! `evaluate` is synchronous and blocks for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call (more in the
-//! large profile): call it on a thread that may block, with a stack of at least 2 MiB.
+//! large profile): call it on a thread that may block, with a stack of at least 1 MiB.
 //!
 //! Invariant: an evaluation is a pure function of changes, components and settings, and never an error. A plugin can
 //! reach nothing but its log; every number it answers is checked; what it does wrong sets aside single changes, on

@@ -10,21 +10,16 @@ use std::time::Duration;
 use super::Profile;
 use crate::limits::{
     COMPILE_TIME_MAX, LARGE_COMPILE_TIME_MAX, LARGE_PLUGIN_BYTES_MAX, LARGE_PLUGIN_CALL_TIME_MAX,
-    LARGE_PLUGIN_CORE_INSTANCES_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, LARGE_PLUGIN_STACK_BYTES_MAX,
-    LARGE_PLUGIN_TABLE_ELEMENTS_MAX, LARGE_PLUGIN_TABLES_MAX, PLUGIN_BYTES_MAX, PLUGIN_CALL_TIME_MAX,
-    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
-    PLUGIN_TABLES_MAX,
+    LARGE_PLUGIN_CORE_INSTANCES_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX, PLUGIN_CALL_TIME_MAX,
+    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX,
 };
 
-/// What a plugin may be and have; each is the limit of that name.
+/// Where the profiles differ; each is the limit of that name. All other limits hold for both.
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) component_bytes_max: usize,
     pub(super) memory_bytes_max: usize,
-    pub(super) table_elements_max: usize,
-    pub(super) tables_max: u32,
     pub(super) core_instances_max: u32,
-    pub(super) stack_bytes_max: usize,
     pub(super) call_time_max: Duration,
     pub(super) compile_time_max: Duration,
 }
@@ -32,10 +27,7 @@ pub(super) struct Bounds {
 const SMALL: Bounds = Bounds {
     component_bytes_max: PLUGIN_BYTES_MAX,
     memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,
-    table_elements_max: PLUGIN_TABLE_ELEMENTS_MAX,
-    tables_max: PLUGIN_TABLES_MAX,
     core_instances_max: PLUGIN_CORE_INSTANCES_MAX,
-    stack_bytes_max: PLUGIN_STACK_BYTES_MAX,
     call_time_max: PLUGIN_CALL_TIME_MAX,
     compile_time_max: COMPILE_TIME_MAX,
 };
@@ -43,10 +35,7 @@ const SMALL: Bounds = Bounds {
 const LARGE: Bounds = Bounds {
     component_bytes_max: LARGE_PLUGIN_BYTES_MAX,
     memory_bytes_max: LARGE_PLUGIN_MEMORY_BYTES_MAX,
-    table_elements_max: LARGE_PLUGIN_TABLE_ELEMENTS_MAX,
-    tables_max: LARGE_PLUGIN_TABLES_MAX,
     core_instances_max: LARGE_PLUGIN_CORE_INSTANCES_MAX,
-    stack_bytes_max: LARGE_PLUGIN_STACK_BYTES_MAX,
     call_time_max: LARGE_PLUGIN_CALL_TIME_MAX,
     compile_time_max: LARGE_COMPILE_TIME_MAX,
 };

@@ -272,7 +272,7 @@ mod loading {
     fn a_component_that_is_not_valid_does_not_compile() {
         let wasm = Guest::default().component();
         let cut = &wasm[..wasm.len() - 10];
-        let error = super::super::compile::precompile(cut, Profile::Small).expect_err("it is cut").to_string();
+        let error = super::super::compile::precompile(cut).expect_err("it is cut").to_string();
         assert!(error.starts_with("does not compile: "), "{error}");
     }
 
