@@ -14,5 +14,8 @@ mod disk;
 /// What cannot work is refused with what is wrong, where, and what to do.
 mod refusals;
 
+/// One policy in Rust, JavaScript and Python: the same routes, the same refusals.
+mod languages;
+
 /// The page in a real browser.
 mod browser;

@@ -237,14 +237,16 @@ class Routes {
     const encoded = encoder.encode(text);
     if (encoded.length > text.length) inBytes(spans, text);
     if (this.#blobs.length === 0) return encoded;
-    const arena = [encoded];
+    const bytes = this.#blobs.reduce((sum, [, blob]) => sum + blob.length, 0);
+    const arena = new Uint8Array(encoded.length + bytes);
+    arena.set(encoded);
     let used = encoded.length;
-    for (const [place, bytes] of this.#blobs) {
-      spans.set([used, bytes.length], place);
-      arena.push(bytes);
-      used += bytes.length;
+    for (const [place, blob] of this.#blobs) {
+      arena.set(blob, used);
+      spans.set([used, blob.length], place);
+      used += blob.length;
     }
-    return Uint8Array.from(arena.flatMap((part) => [...part]));
+    return arena;
   }
 
   #post(kind, first, second, payload, fourth, time) {

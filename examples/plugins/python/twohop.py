@@ -169,7 +169,7 @@ class Change:
         return None if first == NONE else Row(self._batch, first, self._columns)
 
 
-type Value = None | Hidden | bool | int | float | str | bytes
+Value = Hidden | bool | int | float | str | bytes | None
 
 
 class Row:

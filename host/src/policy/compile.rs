@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
-        let error = compile_in_child(Path::new("/nowhere/twohop"), Profile::Small, Path::new("a"), Path::new("b"));
+        let error =
+            compile_in_child(Path::new("/nowhere/twohop"), Profile::Small, Path::new("a"), Path::new("b"));
         assert!(matches!(error, Err(PluginError::Compiler(_))));
     }
 

@@ -4,7 +4,8 @@ use super::fixtures::{Guest, activation, change, load, load_as, named, orders, r
 use super::*;
 use crate::event::{Operation, Retention, Rows, Value};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_COUNT_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX, PLUGIN_MEMORY_BYTES_MAX,
+    BATCH_BYTES_MAX, BATCH_COUNT_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX,
+    PLUGIN_MEMORY_BYTES_MAX,
 };
 
 fn inserts(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Change> {

@@ -1,8 +1,9 @@
-//! From a core module to a component: encoded, checked, put in place.
+//! From a core module to a component: encoded, checked, put in place; of other languages only the last two.
 //!
-//! In: the module that rustc linked. Out: the component's file, and a line that says its size and digest.
-//! Always: the file is replaced by a rename, and only when module or encoder changed; the same module gives the
-//! same bytes.
+//! In: the module that rustc linked, or whoever makes the component. Out: the component's file, and a line that says
+//! its size and digest.
+//! Always: the file is replaced by a rename, and only when what it is made of changed; the same module gives the same
+//! bytes.
 
 use std::fmt;
 use std::fs;
@@ -48,14 +49,24 @@ impl fmt::Display for Line {
 /// Encodes the module at `core` into `file`, unless `record` says that this was done and `file` is still that.
 pub(super) fn publish(core: &Path, file: &Path, record: &Path) -> Result<Line> {
     let module = fs::read(core).with_context(|| format!("could not read {}", core.display()))?;
-    let wanted = format!("{ENCODING}\nmodule {}\ncomponent ", digest(&module));
+    keep(file, record, &format!("{ENCODING}\nmodule {}", digest(&module)), || encode(&module))
+}
+
+/// Puts a component at `file`, unless `record` says that it is there already and made `of` the same.
+pub(super) fn keep(
+    file: &Path,
+    record: &Path,
+    of: &str,
+    make: impl FnOnce() -> Result<Vec<u8>>,
+) -> Result<Line> {
+    let wanted = format!("{of}\ncomponent ");
     if let Ok(there) = fs::read(file) {
         let there_digest = digest(&there);
         if fs::read_to_string(record).is_ok_and(|recorded| recorded == format!("{wanted}{there_digest}\n")) {
             return Ok(Line { size: there.len(), digest: there_digest, origin: Origin::Fresh });
         }
     }
-    let component = encode(&module)?;
+    let component = make()?;
     refuse_wasi(&component)?;
     let digest = digest(&component);
     put(file, &component)?;
@@ -100,7 +111,7 @@ fn readable() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -6,6 +6,7 @@
 //! whole or not at all; none imports anything of WASI.
 
 mod component;
+mod languages;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use crate::place::{self, Package};
 use crate::process;
 
+pub use languages::build_all as build_other_languages;
 pub use toolchain::Retry;
 use toolchain::Toolchain;
 
