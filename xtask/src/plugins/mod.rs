@@ -1,6 +1,7 @@
 //! `cargo xtask build-plugins`: every plugin becomes a component in the target folder's `plugins/NAME.wasm`.
 //!
-//! In: the workspace's members `plugins/*` (but the SDK) and `examples/*/plugin`, which are ordinary libraries.
+//! In: the workspace's members `plugins/*` (but the SDK) and `examples/*/plugin`, which are ordinary libraries;
+//! where it is asked for, also `examples/plugins`, see `languages`.
 //! Out: components, and a line for each: name, size, digest, whether it was built or fresh.
 //! Always: guests are built in a target folder of their own (another toolchain may build them); a component appears
 //! whole or not at all; none imports anything of WASI.
