@@ -144,7 +144,11 @@ fn the_router_in_python_does_what_the_table_says() -> Result<()> {
 
 #[test]
 fn the_module_of_javascript_hides_the_lists_as_its_tests_say() -> Result<()> {
-    process::run(Command::new("node").args(["--test", "twohop.test.js"]).current_dir(example("javascript")))
+    process::run(
+        Command::new("node")
+            .args(["--test", "--test-reporter=dot", "twohop.test.js"])
+            .current_dir(example("javascript")),
+    )
 }
 
 #[test]
@@ -229,8 +233,7 @@ fn routes(policy: &mut Policy, changes: &mut [Change]) -> Result<Vec<Found>> {
 /// A table with the columns `id`, the key if there is one, and `note`.
 fn change((table, operation, key): &Sample<'_>) -> Change {
     let (schema, name) = table.split_once('.').expect("a schema and a table");
-    let column =
-        |name: &str, key| Column { name: name.into(), type_name: "text".into(), key };
+    let column = |name: &str, key| Column { name: name.into(), type_name: "text".into(), key };
     // A truncate has no key whether or not its table has one.
     let keyed = key.is_some() || !matches!(operation, Insert);
     let table = Arc::new(Table {

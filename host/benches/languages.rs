@@ -11,7 +11,7 @@
 //!
 //! No aims: these languages are for those who want them, and this is what they cost.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +42,11 @@ fn main() -> anyhow::Result<()> {
         return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
     }
     let program = std::env::current_exe()?;
-    let plugins = program.ancestors().nth(3).context("the benchmark does not lie in a target folder")?.join("plugins");
-    println!("language     component   compile    resident, one more, after calls   ns a change: at 1   at 256");
+    let plugins =
+        program.ancestors().nth(3).context("the benchmark does not lie in a target folder")?.join("plugins");
+    println!(
+        "language     component   compile    resident, one more, after calls   ns a change: at 1   at 256"
+    );
     let mut figures = Vec::new();
     for (language, name, profile) in LANGUAGES {
         let measured = measure(&plugins.join(name).with_extension("wasm"), profile, &program)?;
@@ -90,9 +93,10 @@ impl std::fmt::Display for Measured {
     }
 }
 
-fn measure(path: &PathBuf, profile: Profile, program: &Path) -> anyhow::Result<Measured> {
-    let wasm = read_component(path, profile)
-        .with_context(|| format!("{}: make it with `cargo xtask build-plugins --all-languages`", path.display()))?;
+fn measure(path: &Path, profile: Profile, program: &Path) -> anyhow::Result<Measured> {
+    let wasm = read_component(path, profile).with_context(|| {
+        format!("{}: make it with `cargo xtask build-plugins --all-languages`", path.display())
+    })?;
     let cache = tempfile::tempdir()?;
     let loader = Loader::new(Engine::new()?, cache.path(), program)?;
     let before = children_time()?;

@@ -19,7 +19,8 @@ use report::Report;
 
 type Bench = fn() -> Result<Report>;
 
-const BENCHES: &[(&str, Bench)] = &[("policy", policy::run), ("languages", policy::run_languages), ("latency", latency::run)];
+const BENCHES: &[(&str, Bench)] =
+    &[("policy", policy::run), ("languages", policy::run_languages), ("latency", latency::run)];
 
 /// Runs the bench called `name`.
 ///
