@@ -20,6 +20,9 @@ mod disk;
 /// What cannot work is refused with what is wrong, where, and what to do.
 mod refusals;
 
+/// One policy in Rust, JavaScript and Python: the same routes, the same refusals.
+mod languages;
+
 /// The page and the dashboard in a real browser.
 mod browser;
 

@@ -40,10 +40,11 @@ const NOTE: &str = "leave it with the neighbors";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let [subcommand, input, output] = arguments.as_slice()
+    if let [subcommand, profile, input, output] = arguments.as_slice()
         && subcommand == COMPILE_SUBCOMMAND
     {
-        return Ok(compile_plugin(Path::new(input), Path::new(output))?);
+        let profile = profile.to_string_lossy().parse()?;
+        return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
     }
     let program = std::env::current_exe()?;
     let named = arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"--"));
@@ -88,7 +89,7 @@ fn main() -> anyhow::Result<()> {
 
 fn load(loader: &Loader, folder: &Path, name: &str, settings: &[(&str, &str)]) -> anyhow::Result<Plugin> {
     let path = folder.join(format!("{name}.wasm"));
-    let wasm = read_component(&path).with_context(|| {
+    let wasm = read_component(&path, Profile::Small).with_context(|| {
         format!("{}: make it with `cargo xtask build-plugins`, or name another folder", path.display())
     })?;
     let activation = Activation {

@@ -28,7 +28,9 @@ use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{self, Beside, Pipeline, PipelineError};
-use crate::policy::{self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError};
+use crate::policy::{
+    self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError, Profile,
+};
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
@@ -267,13 +269,18 @@ fn admin_token(config: &Config) -> Result<Token, TokenError> {
 fn read_plugins(config: &Config) -> Result<Vec<FilePlugin>, AppError> {
     let read = |(name, plugin): (&String, &config::Plugin)| {
         let at_fault = |problem| AppError::Plugin { name: name.clone(), path: plugin.file.clone(), problem };
-        let wasm = policy::read_component(&plugin.file).map_err(at_fault)?;
+        let profile = match plugin.profile {
+            config::Profile::Small => Profile::Small,
+            config::Profile::Large => Profile::Large,
+        };
+        let wasm = policy::read_component(&plugin.file, profile).map_err(at_fault)?;
         let config::Grants { channels, audience, topics, cache } = &plugin.grants;
         let patterns = |texts: &[String]| {
             let parsed = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Pattern>, _>>();
             parsed.map_err(|problem| AppError::Grant { name: name.clone(), problem })
         };
         let request = Request {
+            profile,
             order: plugin.order,
             settings: plugin.settings.clone(),
             grants: Grants {

@@ -194,10 +194,18 @@ pub const QUARANTINE_FAULTS_MAX: usize = 100;
 /// See [`QUARANTINE_FAULTS_MAX`].
 pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
 
-// The large profile.
+// The large profile, for plugins that bring a runtime. What is not here is as above.
 
 /// A plugin's component. JavaScript's runtime makes it 12 MB, Python's 19 MB.
 pub const LARGE_PLUGIN_BYTES_MAX: usize = 48 << 20;
+/// A plugin's linear memory.
+pub const LARGE_PLUGIN_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// One call of a plugin, on the wall clock.
+pub const LARGE_PLUGIN_CALL_TIME_MAX: Duration = Duration::from_millis(2_000);
+/// Core instances that one component is made of; `componentize-py` makes 38, one for each of Python's libraries.
+pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 128;
+/// The child process that compiles a plugin: its time.
+pub const LARGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
 
 // Bus.
 

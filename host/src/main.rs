@@ -47,6 +47,8 @@ enum Command {
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
+        /// Whose limits hold.
+        profile: policy::Profile,
         /// The component.
         input: PathBuf,
         /// The compiled code.
@@ -89,7 +91,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DeadLetters(command) => cli::dead_letters(&command),
         Command::Resume(arguments) => cli::resume(&arguments),
         Command::Changes(arguments) => cli::changes(&arguments),
-        Command::CompilePlugin { input, output } => Ok(policy::compile_plugin(&input, &output)?),
+        Command::CompilePlugin { profile, input, output } => {
+            Ok(policy::compile_plugin(profile, &input, &output)?)
+        }
     }
 }
 

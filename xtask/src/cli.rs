@@ -44,6 +44,9 @@ enum Chore {
         /// Try again what failed earlier and is remembered (`rustup target add`).
         #[arg(long)]
         retry: bool,
+        /// Also those under examples/plugins/, in JavaScript and Python: needs Node.js, Python, npm's and pip's registries.
+        #[arg(long)]
+        all_languages: bool,
     },
     /// Starts a private PostgreSQL, says how to reach it, and stops it at Ctrl-C.
     Services,
@@ -76,9 +79,12 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
             crate::test::run(if long { Length::Long } else { Length::Short }, &arguments)
         }
         Chore::Check => crate::check::run().map(done),
-        Chore::BuildPlugins { retry } => {
-            crate::plugins::build_all(if retry { Retry::Everything } else { Retry::WhatMayHelp })
-                .map(|_| ExitCode::SUCCESS)
+        Chore::BuildPlugins { retry, all_languages } => {
+            crate::plugins::build_all(if retry { Retry::Everything } else { Retry::WhatMayHelp })?;
+            if all_languages {
+                crate::plugins::build_other_languages()?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Chore::Services => crate::services::run().map(done),
         Chore::Bench { name } => {

@@ -45,6 +45,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
     };
     println!("[2/4] plugins");
     plugins::build_all(Retry::WhatMayHelp)?;
+    plugins::build_other_languages()?;
     println!("[3/4] the host");
     process::run(place::cargo().args(["build", "--package", "twohop"]))?;
     if chromium.is_some() {

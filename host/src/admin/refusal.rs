@@ -79,7 +79,7 @@ pub(super) fn overloaded() -> Response {
 impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
         let status = match (&error, error.blame()) {
-            (DeployError::Plugin(PluginError::TooLarge), _) => StatusCode::PAYLOAD_TOO_LARGE,
+            (DeployError::Plugin(PluginError::TooLarge(_)), _) => StatusCode::PAYLOAD_TOO_LARGE,
             (DeployError::Stopping, _) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Blame::NotFound) => StatusCode::NOT_FOUND,
             (_, Blame::Conflict) => StatusCode::CONFLICT,
@@ -116,7 +116,7 @@ fn code(error: &DeployError) -> &'static str {
         DeployError::Unchanged { .. } => "unchanged",
         DeployError::Name(_) => "name_invalid",
         DeployError::Grant { .. } => "grant_refused",
-        DeployError::Plugin(PluginError::TooLarge) => "too_large",
+        DeployError::Plugin(PluginError::TooLarge(_)) => "too_large",
         DeployError::Plugin(_) | DeployError::Policy(_) if error.blame() == Blame::Invalid => {
             "plugin_refused"
         }

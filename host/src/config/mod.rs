@@ -60,6 +60,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`initial` sends the rows that are there at the first start, `none` does not.",
     ),
     ("plugin.*.file", "", "The component. A relative path begins at the file's folder."),
+    (
+        "plugin.*.profile",
+        "`small`",
+        "`large` for a plugin that brings a runtime, as JavaScript and Python do: more memory, a larger component.",
+    ),
     ("plugin.*.settings.*", "", "Whatever the plugin asks for; every value is a text."),
     ("plugin.*.order", "`0`", "Plugins run in this order, those of one order by name."),
     (
@@ -265,6 +270,8 @@ pub enum Snapshot {
 pub struct Plugin {
     /// Its component.
     pub file: PathBuf,
+    /// Which limits it runs under.
+    pub profile: Profile,
     /// Its settings.
     pub settings: BTreeMap<String, String>,
     /// Plugins run in this order, those of one order by name.
@@ -304,6 +311,17 @@ impl Default for Grants {
     fn default() -> Self {
         Self { channels: vec!["*".into()], audience: false, topics: Vec::new(), cache: Vec::new() }
     }
+}
+
+/// Which limits a plugin runs under.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Those for Rust, C and the like.
+    #[default]
+    Small,
+    /// Those for guests that bring a runtime.
+    Large,
 }
 
 /// What flags say; they override everything.

@@ -78,6 +78,8 @@ struct Source {
 struct Plugin {
     file: PathBuf,
     #[serde(default)]
+    profile: super::Profile,
+    #[serde(default)]
     settings: BTreeMap<String, toml::Value>,
     #[serde(default)]
     order: i32,
@@ -195,8 +197,8 @@ impl Plugin {
             )),
         });
         let settings = settings.collect::<Result<_, _>>()?;
-        let Self { order, on_fault, grants, .. } = self;
-        Ok(super::Plugin { file: folder.join(self.file), settings, order, on_fault, grants })
+        let Self { profile, order, on_fault, grants, .. } = self;
+        Ok(super::Plugin { file: folder.join(self.file), profile, settings, order, on_fault, grants })
     }
 }
 

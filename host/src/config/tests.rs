@@ -34,6 +34,7 @@ fn what_is_not_said_has_a_default_and_paths_begin_at_the_files_folder() {
     assert_eq!(plugin.file, Path::new("etc/row-router.wasm"));
     let settings = [("tables".to_owned(), "orders".to_owned()), ("wide".to_owned(), "true".to_owned())];
     assert_eq!(plugin.settings, settings.into());
+    assert_eq!(plugin.profile, Profile::Small);
 }
 
 #[test]
@@ -43,6 +44,7 @@ fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
         ("TWOHOP_SOURCE_SHOP_URL", "postgres://other/shop"),
         ("TWOHOP_SOURCE_SHOP_TABLES", "a, b.c"),
         ("TWOHOP_PLUGIN_ROW_ROUTER_FILE", "/x.wasm"),
+        ("TWOHOP_PLUGIN_ROW_ROUTER_PROFILE", "large"),
         ("TWOHOP_HISTORY_COUNT_MAX", "7"),
     ];
     let config = parse_with(FIVE_LINES, &variables).expect("the configuration is right");
@@ -50,6 +52,7 @@ fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
     assert_eq!(config.sources["shop"].url, "postgres://other/shop");
     assert_eq!(config.sources["shop"].tables, ["a", "b.c"]);
     assert_eq!(config.plugins["row-router"].file, Path::new("/x.wasm"));
+    assert_eq!(config.plugins["row-router"].profile, Profile::Large);
     assert_eq!(config.history.count_max, 7);
 
     let overrides = Overrides { data: Some("d".into()), listen: Some(([127, 0, 0, 1], 1).into()) };
@@ -129,6 +132,8 @@ fn a_wrong_value_is_an_error_that_says_where() {
         let text = message(&format!("[gateway]\nheartbeat = \"{heartbeat}\""), &[]);
         assert_eq!(text, "gateway.heartbeat: is not from 1s to 20s");
     }
+    let text = message("[plugin.p]\nfile = \"x\"\nprofile = \"huge\"", &[]);
+    assert!(text.contains("unknown variant `huge`, expected `small` or `large`"), "{text}");
     assert!(message("[plugin.\"A b\"]\nfile = \"x\"", &[]).starts_with("plugin.A b: a name has 1 to "));
 }
 

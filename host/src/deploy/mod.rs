@@ -288,7 +288,7 @@ async fn accept(
         let is_there = own_registry.wasm(digest).is_ok();
         // What it says of itself is for people: that it says nothing readable is no fault.
         let said = twohop_build::describe(&wasm).unwrap_or_default();
-        own_loader.stages(&wasm).map(|stages| (digest, is_there, stages, said, wasm))
+        own_loader.stages(&wasm, profile).map(|stages| (digest, is_there, stages, said, wasm))
     });
     let (digest, is_there, stages, said, wasm) = looked.await??;
     if let Some(component) = registry.component(digest).await?.filter(|_| is_there) {

@@ -66,7 +66,7 @@ impl Cache {
             let output = work.join("plugin.cwasm");
             // The bytes whose digest is known; the file they came from may have changed since.
             fs::write(&input, wasm).map_err(PluginError::Compiler)?;
-            compile_in_child(program, &input, &output)?;
+            compile_in_child(program, engine.profile(), &input, &output)?;
             read_bounded(&output, COMPILED_BYTES_MAX).map_err(PluginError::Compiler)
         })();
         // What is left over there would be in nobody's way.

@@ -1,7 +1,7 @@
 //! From a component's bytes to machine code, in a child process that may be killed.
 //!
 //! A compiler is the one place where a small upload can cost much time and memory, and wasmtime does not count that
-//! as a vulnerability. So the program runs itself again as `compile-plugin IN OUT`: [`compile_in_child`] on this side,
+//! as a vulnerability. So the program runs itself again as `compile-plugin PROFILE IN OUT`: [`compile_in_child`] on this side,
 //! [`compile_plugin`] on the other.
 //!
 //! Invariant: the child has no environment, no more memory, processor time and file size than `limits` says, and ends
@@ -18,14 +18,12 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use super::PluginError;
 use super::engine;
-use crate::limits::{
-    COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILE_TIME_MAX, COMPILED_BYTES_MAX,
-    PLUGIN_BYTES_MAX,
-};
+use super::{PluginError, Profile};
+use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILED_BYTES_MAX};
 
-/// The hidden subcommand of the program, to be followed by the component's path and the path of the result.
+/// The hidden subcommand of the program, to be followed by the profile's name, the component's path and the path of the
+/// result.
 pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
 
 /// Compiles the component in `input` into a new file `output`. Limits the whole process first: call it in a process
@@ -33,29 +31,35 @@ pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
 ///
 /// # Errors
 /// If the component is not valid, uses what is turned off, or a file cannot be read or written.
-pub fn compile_plugin(input: &Path, output: &Path) -> Result<(), PluginError> {
-    limit_this_process().map_err(|errno| PluginError::Compiler(errno.into()))?;
-    let wasm = read_component(input)?;
+pub fn compile_plugin(profile: Profile, input: &Path, output: &Path) -> Result<(), PluginError> {
+    limit_this_process(profile).map_err(|errno| PluginError::Compiler(errno.into()))?;
+    let wasm = read_component(input, profile)?;
     std::fs::write(output, precompile(&wasm)?).map_err(PluginError::Compiler)
 }
 
 /// Compiles the component in `input` into a new file `output`, by `program` as a child process. Blocks until it ends,
-/// for at most `COMPILE_TIME_MAX`.
+/// for at most the profile's time.
 ///
 /// # Errors
 /// If the program cannot be started, takes too long, is killed by its limits, or refuses the component.
-pub fn compile_in_child(program: &Path, input: &Path, output: &Path) -> Result<(), PluginError> {
-    compile_within(program, input, output, COMPILE_TIME_MAX)
+pub fn compile_in_child(
+    program: &Path,
+    profile: Profile,
+    input: &Path,
+    output: &Path,
+) -> Result<(), PluginError> {
+    compile_within(program, profile, input, output, profile.bounds().compile_time_max)
 }
 
 fn compile_within(
     program: &Path,
+    profile: Profile,
     input: &Path,
     output: &Path,
     time_max: Duration,
 ) -> Result<(), PluginError> {
     let mut child = Command::new(program)
-        .arg(COMPILE_SUBCOMMAND)
+        .args([COMPILE_SUBCOMMAND, profile.as_str()])
         .args([input, output])
         .env_clear()
         .stdin(Stdio::null())
@@ -65,9 +69,9 @@ fn compile_within(
         .map_err(PluginError::Compiler)?;
     let (status, report) = wait(&mut child, time_max).map_err(PluginError::Compiler)?;
     match status {
-        None => Err(PluginError::CompileTime),
+        None => Err(PluginError::CompileTime(time_max)),
         Some(status) if status.success() => Ok(()),
-        Some(status) => Err(failure(status, &report)),
+        Some(status) => Err(failure(status, &report, time_max)),
     }
 }
 
@@ -99,7 +103,7 @@ fn wait(child: &mut Child, time_max: Duration) -> io::Result<(Option<ExitStatus>
 }
 
 /// The report is the child's own error, as a `main` that returns it prints it.
-fn failure(status: ExitStatus, report: &str) -> PluginError {
+fn failure(status: ExitStatus, report: &str, time_max: Duration) -> PluginError {
     let report = report.strip_prefix("Error: ").unwrap_or(report);
     let Some(number) = status.signal() else {
         return match report {
@@ -110,7 +114,7 @@ fn failure(status: ExitStatus, report: &str) -> PluginError {
     let signal = Signal::try_from(number).map_or("a signal", Signal::as_str);
     let why = match signal {
         "SIGKILL" | "SIGXCPU" => {
-            let seconds = COMPILE_TIME_MAX.as_secs();
+            let seconds = time_max.as_secs();
             format!("it needs more than {seconds} s of processor time, or more memory than there is")
         }
         _ => format!("it likely needs more than {COMPILE_MEMORY_BYTES_MAX} bytes of memory"),
@@ -119,9 +123,9 @@ fn failure(status: ExitStatus, report: &str) -> PluginError {
     PluginError::Compile(format!("the compiler died of {signal}: {why}{said}"))
 }
 
-fn limit_this_process() -> nix::Result<()> {
+fn limit_this_process(profile: Profile) -> nix::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    let seconds = COMPILE_TIME_MAX.as_secs();
+    let seconds = profile.bounds().compile_time_max.as_secs();
     for (resource, max) in [
         (Resource::RLIMIT_AS, COMPILE_MEMORY_BYTES_MAX),
         (Resource::RLIMIT_CPU, seconds),
@@ -136,13 +140,14 @@ fn limit_this_process() -> nix::Result<()> {
 /// Reads a component and looks at its first bytes.
 ///
 /// # Errors
-/// If it cannot be read, is too large, or is no component.
-pub fn read_component(path: &Path) -> Result<Vec<u8>, PluginError> {
+/// If it cannot be read, is too large for its profile, or is no component.
+pub fn read_component(path: &Path, profile: Profile) -> Result<Vec<u8>, PluginError> {
+    let bytes_max = profile.bounds().component_bytes_max;
     let file = std::fs::File::open(path).map_err(PluginError::Read)?;
     let mut wasm = Vec::new();
-    file.take(PLUGIN_BYTES_MAX as u64 + 1).read_to_end(&mut wasm).map_err(PluginError::Read)?;
-    if wasm.len() > PLUGIN_BYTES_MAX {
-        return Err(PluginError::TooLarge);
+    file.take(bytes_max as u64 + 1).read_to_end(&mut wasm).map_err(PluginError::Read)?;
+    if wasm.len() > bytes_max {
+        return Err(PluginError::TooLarge(profile));
     }
     match wasm.first_chunk() {
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(wasm),
@@ -156,7 +161,8 @@ pub fn read_component(path: &Path) -> Result<Vec<u8>, PluginError> {
 /// # Errors
 /// If the component is not valid or uses what is turned off.
 pub(super) fn precompile(wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
-    engine::compiler().precompile_component(wasm).map_err(|error| PluginError::Compile(format!("{error:#}")))
+    let compiled = engine::compiler().precompile_component(wasm);
+    compiled.map_err(|error| PluginError::Compile(format!("{error:#}")))
 }
 
 #[cfg(test)]
@@ -179,7 +185,7 @@ mod tests {
     fn run(lines: &str, time_max: Duration) -> Result<(), PluginError> {
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let program = program(folder.path(), lines);
-        compile_within(&program, Path::new("in.wasm"), Path::new("out.cwasm"), time_max)
+        compile_within(&program, Profile::Large, Path::new("in.wasm"), Path::new("out.cwasm"), time_max)
     }
 
     const LONG: Duration = Duration::from_secs(300);
@@ -188,14 +194,14 @@ mod tests {
     fn a_child_that_takes_too_long_is_killed() {
         let start = Instant::now();
         let error = run("exec sleep 300", Duration::from_millis(20)).expect_err("it takes too long");
-        assert!(matches!(error, PluginError::CompileTime), "{error}");
+        assert!(matches!(error, PluginError::CompileTime(_)), "{error}");
         assert!(start.elapsed() < LONG);
     }
 
     #[test]
     fn what_the_child_says_is_in_the_error() {
-        let error = run("echo \"$1 $2 $3: no\" >&2; exit 3", LONG).expect_err("it fails");
-        assert_eq!(error.to_string(), "compile-plugin in.wasm out.cwasm: no");
+        let error = run("echo \"$1 $2 $3 $4: no\" >&2; exit 3", LONG).expect_err("it fails");
+        assert_eq!(error.to_string(), "compile-plugin large in.wasm out.cwasm: no");
         let error = run("echo Error: does not compile: no >&2; exit 1", LONG).expect_err("it fails");
         assert_eq!(error.to_string(), "does not compile: no");
         let error = run("exit 3", LONG).expect_err("it fails");
@@ -216,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
-        let error = compile_in_child(Path::new("/nowhere/twohop"), Path::new("a"), Path::new("b"));
+        let error =
+            compile_in_child(Path::new("/nowhere/twohop"), Profile::Small, Path::new("a"), Path::new("b"));
         assert!(matches!(error, Err(PluginError::Compiler(_))));
     }
 
@@ -225,7 +232,7 @@ mod tests {
     fn the_child_compiles_within_its_limits() {
         if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT"))
         {
-            compile_plugin(input.as_ref(), output.as_ref()).expect("the component compiles");
+            compile_plugin(Profile::Small, input.as_ref(), output.as_ref()).expect("the component compiles");
             let (memory, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).expect("limits can be read");
             assert_eq!(memory, COMPILE_MEMORY_BYTES_MAX);
             return;
@@ -233,7 +240,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let this = std::env::current_exe().expect("a test has a path");
         let lines = format!(
-            "COMPILE_IN=\"$2\" COMPILE_OUT=\"$3\" exec '{}' --exact {}::the_child_compiles_within_its_limits",
+            "COMPILE_IN=\"$3\" COMPILE_OUT=\"$4\" exec '{}' --exact {}::the_child_compiles_within_its_limits",
             this.display(),
             module_path!().split_once("::").expect("a module is in its crate").1,
         );
@@ -241,7 +248,7 @@ mod tests {
         let (input, output) = (folder.path().join("in.wasm"), folder.path().join("out.cwasm"));
         let wasm = fixtures::Guest::default().component();
         std::fs::write(&input, &wasm).expect("the folder is writable");
-        compile_in_child(&program, &input, &output).expect("the child compiles");
+        compile_in_child(&program, Profile::Small, &input, &output).expect("the child compiles");
         assert_eq!(
             std::fs::read(&output).expect("the child wrote it"),
             precompile(&wasm).expect("it compiles")

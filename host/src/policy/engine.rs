@@ -1,6 +1,8 @@
 //! The engine: every limit that a plugin meets, set once.
 //!
-//! In: nothing but `limits`. Out: an [`Engine`] that instances are made of.
+//! In: a profile, whose bounds are in `limits`. Out: an [`Engine`] that instances are made of. That of the small profile
+//! reserves room for every plugin at once, so that an instance costs microseconds; that of the large one reserves
+//! nothing, and makes room for each instance when it comes.
 //!
 //! Invariant: what one engine made is never mixed with another's. A call is stopped within one tick of its deadline,
 //! whatever the plugin does; the ticker ends with the engine. Two instances never see each other's memory.
@@ -12,19 +14,21 @@ use std::thread::JoinHandle;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::PolicyError;
 use super::bindings::twohop::policy::log;
 use super::instance::State;
+use super::profile::Bounds;
+use super::{PolicyError, Profile};
 use crate::limits::{
-    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
-    PLUGIN_TABLES_MAX, PLUGIN_TICK, PLUGINS_BESIDE_COUNT_MAX, PLUGINS_COUNT_MAX,
+    PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK,
+    PLUGINS_BESIDE_COUNT_MAX, PLUGINS_COUNT_MAX,
 };
 
-/// Runs plugins. Cheap to clone; one a process.
+/// Runs plugins of one profile. Cheap to clone; one a profile.
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
 
 struct Running {
+    profile: Profile,
     engine: wasmtime::Engine,
     linker: Linker<State>,
     /// Dropped to stop the ticker.
@@ -33,13 +37,22 @@ struct Running {
 }
 
 impl Engine {
-    /// Starts the engine and its ticker.
+    /// Starts the engine of the small profile and its ticker. The loader starts that of the large one.
     ///
     /// # Errors
     /// If the address space for the plugins cannot be reserved, or the ticker's thread cannot start.
     pub fn new() -> Result<Self, PolicyError> {
+        Self::of(Profile::Small)
+    }
+
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn of(profile: Profile) -> Result<Self, PolicyError> {
         let mut config = config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        config.allocation_strategy(match profile {
+            Profile::Small => InstanceAllocationStrategy::Pooling(pool(profile.bounds())),
+            Profile::Large => InstanceAllocationStrategy::OnDemand,
+        });
         let engine = wasmtime::Engine::new(&config)
             .map_err(|error| PolicyError::AddressSpace(error.root_cause().to_string()))?;
         let mut linker = Linker::new(&engine);
@@ -55,7 +68,11 @@ impl Engine {
                 }
             })
             .map_err(PolicyError::Ticker)?;
-        Ok(Self(Arc::new(Running { engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+        Ok(Self(Arc::new(Running { profile, engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.0.profile
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -109,17 +126,17 @@ fn config() -> Config {
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+fn pool(bounds: &Bounds) -> PoolingAllocationConfig {
     let plugins = u32::try_from(PLUGINS_COUNT_MAX + PLUGINS_BESIDE_COUNT_MAX).expect("a few hundred");
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(plugins)
-        .total_core_instances(plugins * PLUGIN_CORE_INSTANCES_MAX)
+        .total_core_instances(plugins * bounds.core_instances_max)
         .total_memories(plugins)
         .total_tables(plugins * PLUGIN_TABLES_MAX)
-        .max_core_instances_per_component(PLUGIN_CORE_INSTANCES_MAX)
+        .max_core_instances_per_component(bounds.core_instances_max)
         .max_memories_per_component(1)
         .max_tables_per_component(PLUGIN_TABLES_MAX)
-        .max_memory_size(PLUGIN_MEMORY_BYTES_MAX)
+        .max_memory_size(bounds.memory_bytes_max)
         .table_elements(PLUGIN_TABLE_ELEMENTS_MAX);
     pool
 }
@@ -137,8 +154,10 @@ mod tests {
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        let engine = Engine::new().expect("the engine starts");
-        assert_eq!(hash(engine.wasmtime()), hash(&compiler()));
+        for profile in [Profile::Small, Profile::Large] {
+            let engine = Engine::of(profile).expect("the engine starts");
+            assert_eq!(hash(engine.wasmtime()), hash(&compiler()), "{profile}");
+        }
     }
 
     #[test]

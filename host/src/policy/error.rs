@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Profile;
 use super::answer::{AnswerError, PlanError, VerdictError};
 use super::instance::Stage;
 use super::subscription::SubscriptionError;
 use crate::limits::{
-    BATCH_BYTES_MAX, COMPILE_TIME_MAX, PLUGIN_BYTES_MAX, PLUGIN_CALL_TIME_MAX, PLUGIN_MEMORY_BYTES_MAX,
-    PLUGIN_TABLE_ELEMENTS_MAX, PLUGINS_COUNT_MAX, REASON_BYTES_MAX, SUBSCRIPTIONS_COUNT_MAX,
+    BATCH_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGINS_COUNT_MAX, REASON_BYTES_MAX, SUBSCRIPTIONS_COUNT_MAX,
 };
 
 /// Why policies cannot be loaded.
@@ -64,11 +64,9 @@ pub enum PluginError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
-    /// The file is too large.
-    #[error(
-        "has more than {PLUGIN_BYTES_MAX} bytes, the limit for a plugin: build it in release mode, stripped"
-    )]
-    TooLarge,
+    /// The file is too large for its profile.
+    #[error("has more than {} bytes, the limit {}", .0.bounds().component_bytes_max, smaller(*.0))]
+    TooLarge(Profile),
     /// The file is something else.
     #[error("is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes")]
     NotWebAssembly,
@@ -88,15 +86,18 @@ pub enum PluginError {
     #[error("the compiler cannot run: {0}")]
     Compiler(std::io::Error),
     /// The compiler took too long.
-    #[error("took longer than {} s to compile: make it smaller, above all its largest function", COMPILE_TIME_MAX.as_secs())]
-    CompileTime,
+    #[error("took longer than {} s to compile: make it smaller, above all its largest function", .0.as_secs())]
+    CompileTime(Duration),
+    /// The engine of its profile did not start.
+    #[error("has a profile whose engine cannot start: {0}")]
+    Engine(Box<PolicyError>),
     /// It needs more than a plugin may have.
     #[error("cannot be loaded within the limits of a plugin: {0}")]
     Limits(String),
     /// It wants the system.
     #[error(
         "imports `{0}`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, \
-         as `cargo xtask build-plugins` does"
+         as `cargo xtask build-plugins` does, or as docs/plugins/languages.md says for other languages"
     )]
     Wasi(String),
     /// It wants what the host does not have.
@@ -162,11 +163,16 @@ pub enum Fault {
         said: Option<String>,
     },
     /// It ran too long.
-    #[error("ran longer than {} ms", PLUGIN_CALL_TIME_MAX.as_millis())]
-    Time,
+    #[error("ran longer than {} ms", .0.as_millis())]
+    Time(Duration),
     /// It wanted too much memory.
-    #[error("asked for {0} bytes of memory, at most {PLUGIN_MEMORY_BYTES_MAX} are allowed")]
-    Memory(usize),
+    #[error("asked for {bytes} bytes of memory, at most {bytes_max} are allowed")]
+    Memory {
+        /// What it would have had.
+        bytes: usize,
+        /// What its profile allows.
+        bytes_max: usize,
+    },
     /// It wanted too large a table.
     #[error("asked for tables of {0} elements, at most {PLUGIN_TABLE_ELEMENTS_MAX} are allowed")]
     Table(usize),
@@ -195,6 +201,17 @@ pub enum Fault {
     ChangeTooLarge(usize),
 }
 
+/// What to do about a component that is too large.
+fn smaller(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Small => {
+            "for a plugin: build it in release mode, stripped; one that brings a runtime, as JavaScript and Python \
+             do, needs `profile = \"large\"`"
+        }
+        Profile::Large => "for a plugin of the large profile: leave out of it what it does not use",
+    }
+}
+
 struct LastWords<'a>(Option<&'a str>);
 
 impl fmt::Display for LastWords<'_> {
@@ -206,21 +223,21 @@ impl fmt::Display for LastWords<'_> {
 /// Asked of a plugin's memory or tables and refused; travels through the engine as its error.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(super) enum Refused {
-    #[error("{0} bytes of memory are too many")]
-    Memory(usize),
+    #[error("{bytes} bytes of memory are too many")]
+    Memory { bytes: usize, bytes_max: usize },
     #[error("{0} elements of tables are too many")]
     Table(usize),
 }
 
 impl Fault {
     /// What an error of the engine means. `said`: the plugin's last error in its log.
-    pub(super) fn of_call(error: &wasmtime::Error, said: Option<String>) -> Self {
+    pub(super) fn of_call(error: &wasmtime::Error, said: Option<String>, time_max: Duration) -> Self {
         if error.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::Interrupt) {
-            return Self::Time;
+            return Self::Time(time_max);
         }
-        match error.downcast_ref::<Refused>() {
-            Some(Refused::Memory(bytes)) => Self::Memory(*bytes),
-            Some(Refused::Table(elements)) => Self::Table(*elements),
+        match error.downcast_ref() {
+            Some(&Refused::Memory { bytes, bytes_max }) => Self::Memory { bytes, bytes_max },
+            Some(&Refused::Table(elements)) => Self::Table(elements),
             // The root alone: the layers above it are a backtrace of many lines.
             None => Self::Trap { trap: error.root_cause().to_string(), said },
         }

@@ -18,6 +18,12 @@ pub(super) fn engine() -> &'static Engine {
     &ENGINE
 }
 
+fn large_engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> =
+        LazyLock::new(|| Engine::of(Profile::Large).expect("the engine starts"));
+    &ENGINE
+}
+
 /// A table whose columns are keys or not.
 pub(super) fn table(schema: &str, name: &str, columns: &[(&str, bool)]) -> Arc<Table> {
     let column =
@@ -187,10 +193,14 @@ pub(super) fn load_as(activation: Activation, wasm: &[u8]) -> Result<Plugin, Plu
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, wasm).expect("the folder is writable");
-    let wasm = read_component(&path)?;
+    let wasm = read_component(&path, activation.profile)?;
     let cache = folder.path().join("cache");
     if let Ok(code) = precompile(&wasm) {
-        Cache::open(&cache).expect("it can be made").seed(engine(), &wasm, &code);
+        let engine = match activation.profile {
+            Profile::Small => engine(),
+            Profile::Large => large_engine(),
+        };
+        Cache::open(&cache).expect("it can be made").seed(engine, &wasm, &code);
     }
     let loader = Loader::new(engine().clone(), &cache, Path::new("/nowhere/twohop"));
     loader.expect("the cache is there").load(&wasm, activation)

@@ -15,9 +15,9 @@ use super::bindings::twohop::policy::log;
 use super::bindings::twohop::policy::types::{Changes, Setting, Subscription};
 use super::error::{Fault, Refused, reason, ticks};
 use super::plugin_log::PluginLog;
+use super::profile::Bounds;
 use crate::limits::{
-    PLUGIN_ANSWER_BYTES_MAX, PLUGIN_CALL_TIME_MAX, PLUGIN_CORE_INSTANCES_MAX, PLUGIN_HANDLES_MAX,
-    PLUGIN_MEMORY_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK,
+    PLUGIN_ANSWER_BYTES_MAX, PLUGIN_HANDLES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK,
 };
 
 /// What `configure` answered.
@@ -77,8 +77,9 @@ impl<Filter, Router, Fanout, Gate> Stages<Filter, Router, Fanout, Gate> {
     }
 }
 
-/// The exports of a component, looked up once.
+/// The exports of a component, looked up once, and what its instances may have.
 pub(super) struct Exports {
+    pub(super) bounds: &'static Bounds,
     pub(super) component: InstancePre<State>,
     pub(super) plugin: plugin::GuestIndices,
     pub(super) stages:
@@ -94,6 +95,7 @@ pub(super) struct Instance {
 
 /// What the host keeps beside an instance.
 pub(super) struct State {
+    bounds: &'static Bounds,
     memory_bytes: usize,
     table_elements: usize,
     log: Arc<Mutex<PluginLog>>,
@@ -105,7 +107,7 @@ impl Instance {
     /// # Errors
     /// If the component does not start within its limits, or its types are other ones.
     pub(super) fn new(exports: &Exports, log: Arc<Mutex<PluginLog>>) -> Result<Self, Fault> {
-        let state = State { memory_bytes: 0, table_elements: 0, log, said: None };
+        let state = State { bounds: exports.bounds, memory_bytes: 0, table_elements: 0, log, said: None };
         let mut store = Store::new(exports.component.engine(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(PLUGIN_ANSWER_BYTES_MAX);
@@ -114,7 +116,7 @@ impl Instance {
         let instance = match exports.component.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) => {
-                return Err(match Fault::of_call(&error, store.data_mut().said.take()) {
+                return Err(match store.data_mut().fault(&error) {
                     Fault::Trap { trap, said: None } => Fault::Instance(trap),
                     fault => fault,
                 });
@@ -203,13 +205,20 @@ impl Instance {
     }
 
     fn leave<T>(&mut self, answer: wasmtime::Result<T>) -> Result<T, Fault> {
-        answer.map_err(|error| Fault::of_call(&error, self.store.data_mut().said.take()))
+        answer.map_err(|error| self.store.data_mut().fault(&error))
     }
 }
 
 fn set_deadline(store: &mut Store<State>) {
+    let time_max = store.data().bounds.call_time_max;
     // One more, since the tick under way may be about to end.
-    store.set_epoch_deadline(ticks(PLUGIN_CALL_TIME_MAX, PLUGIN_TICK) + 1);
+    store.set_epoch_deadline(ticks(time_max, PLUGIN_TICK) + 1);
+}
+
+impl State {
+    fn fault(&mut self, error: &wasmtime::Error) -> Fault {
+        Fault::of_call(error, self.said.take(), self.bounds.call_time_max)
+    }
 }
 
 impl log::Host for State {
@@ -225,8 +234,9 @@ impl log::Host for State {
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.memory_bytes = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if self.memory_bytes > PLUGIN_MEMORY_BYTES_MAX {
-            return Err(Refused::Memory(self.memory_bytes).into());
+        let bytes_max = self.bounds.memory_bytes_max;
+        if self.memory_bytes > bytes_max {
+            return Err(Refused::Memory { bytes: self.memory_bytes, bytes_max }.into());
         }
         Ok(true)
     }
@@ -240,7 +250,7 @@ impl ResourceLimiter for State {
     }
 
     fn instances(&self) -> usize {
-        PLUGIN_CORE_INSTANCES_MAX as usize
+        self.bounds.core_instances_max as usize
     }
 
     fn tables(&self) -> usize {

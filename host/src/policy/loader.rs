@@ -5,8 +5,9 @@
 //! Invariant: code runs only if this program compiled it from bytes whose digest is known.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use super::activation::Activation;
+use super::activation::{Activation, Profile};
 use super::cache::Cache;
 use super::digest::Digest;
 use super::engine::Engine;
@@ -19,6 +20,8 @@ use super::{PluginError, PolicyError, inspect};
 #[derive(Debug)]
 pub struct Loader {
     engine: Engine,
+    /// Started when the first plugin of that profile comes.
+    large: Mutex<Option<Engine>>,
     cache: Cache,
     program: PathBuf,
     lines: PluginLines,
@@ -33,6 +36,7 @@ impl Loader {
     pub fn new(engine: Engine, cache: &Path, program: &Path) -> Result<Self, PolicyError> {
         Ok(Self {
             engine,
+            large: Mutex::default(),
             cache: Cache::open(cache)?,
             program: program.to_owned(),
             lines: PluginLines::default(),
@@ -43,9 +47,10 @@ impl Loader {
     ///
     /// # Errors
     /// If it is no plugin of this host.
-    pub fn stages(&self, wasm: &[u8]) -> Result<Vec<Stage>, PluginError> {
-        let component = self.cache.component(&self.engine, &self.program, wasm, Digest::of(wasm))?;
-        let exports = inspect::exports(&self.engine, &component)?;
+    pub fn stages(&self, wasm: &[u8], profile: Profile) -> Result<Vec<Stage>, PluginError> {
+        let engine = self.engine(profile)?;
+        let component = self.cache.component(&engine, &self.program, wasm, Digest::of(wasm))?;
+        let exports = inspect::exports(&engine, &component)?;
         Ok(Stage::ALL.into_iter().filter(|stage| exports.stages.has(*stage)).collect())
     }
 
@@ -59,13 +64,29 @@ impl Loader {
     /// If the digest is another one.
     pub fn load(&self, wasm: &[u8], activation: Activation) -> Result<Plugin, PluginError> {
         assert_eq!(activation.digest, Digest::of(wasm), "who activates has read the component");
-        let component = self.cache.component(&self.engine, &self.program, wasm, activation.digest)?;
-        Plugin::configure(activation, inspect::exports(&self.engine, &component)?, self.lines.clone())
+        let engine = self.engine(activation.profile)?;
+        let component = self.cache.component(&engine, &self.program, wasm, activation.digest)?;
+        Plugin::configure(activation, inspect::exports(&engine, &component)?, self.lines.clone())
     }
 
     /// What the plugins that it has loaded write to their logs.
     #[must_use]
     pub fn lines(&self) -> PluginLines {
         self.lines.clone()
+    }
+
+    fn engine(&self, profile: Profile) -> Result<Engine, PluginError> {
+        match profile {
+            Profile::Small => Ok(self.engine.clone()),
+            Profile::Large => {
+                let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+                let engine = match large.take() {
+                    Some(engine) => engine,
+                    None => Engine::of(profile).map_err(|error| PluginError::Engine(error.into()))?,
+                };
+                *large = Some(engine.clone());
+                Ok(engine)
+            }
+        }
     }
 }

@@ -9,10 +9,10 @@
 //!                     │                                    ├────► Policy::plan(&posts) ─► Plans
 //!                     │                                    ├────► Policy::compare(Shadow) ─► Comparison
 //!                     │                                    └────► Gate::new ─► Gate::admit, Gate::receive
-//!                     └─► program compile-plugin IN OUT ─► compile_plugin(IN, OUT)
+//!                     └─► program compile-plugin PROFILE IN OUT ─► compile_plugin(PROFILE, IN, OUT)
 //! ```
-//! All of these are synchronous and block for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call: call them on
-//! a thread that may block, with a stack of at least 1 MiB.
+//! All of these are synchronous and block for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call (more in
+//! the large profile): call them on a thread that may block, with a stack of at least 1 MiB.
 //!
 //! Invariant: an evaluation is a pure function of changes, components and settings, and never an error. A plugin can
 //! reach nothing but its log; every number it answers is checked, every route against its grants; what it does wrong
@@ -42,6 +42,7 @@ mod matches;
 mod plugin;
 mod plugin_lines;
 mod plugin_log;
+mod profile;
 mod route;
 mod shadow;
 mod subscription;

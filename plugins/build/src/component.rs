@@ -29,26 +29,40 @@ pub enum Origin {
 
 /// A component that is in place.
 #[derive(Debug)]
-pub(crate) struct Published {
-    pub(crate) bytes: usize,
+pub struct Published {
+    /// Its size.
+    pub bytes: usize,
     /// SHA-256, in hexadecimal.
-    pub(crate) digest: String,
-    pub(crate) origin: Origin,
+    pub digest: String,
+    /// Whether it was made just now.
+    pub origin: Origin,
 }
 
 /// Encodes the module at `core` into `file`, unless `record` says that this was done and `file` is still that.
 pub(crate) fn publish(core: &Path, said: &Description, file: &Path, record: &Path) -> Result<Published> {
     let module = fs::read(core).with_context(|| format!("could not read {}", core.display()))?;
-    let wanted = format!("{ENCODING}\nmodule {}\nsays {said:?}\ncomponent ", digest(&module));
+    let of = format!("{ENCODING}\nmodule {}\nsays {said:?}", digest(&module));
+    keep(file, record, &of, || describe_as(&encode(&module)?, said))
+}
+
+/// Puts a component at `file`, unless `record` says that it is there already and made `of` the same.
+/// # Errors
+/// If it cannot be made or put there, or imports anything of WASI.
+pub fn keep(
+    file: &Path,
+    record: &Path,
+    of: &str,
+    make: impl FnOnce() -> Result<Vec<u8>>,
+) -> Result<Published> {
+    let wanted = format!("{of}\ncomponent ");
     if let Ok(there) = fs::read(file) {
         let there_digest = digest(&there);
         if fs::read_to_string(record).is_ok_and(|recorded| recorded == format!("{wanted}{there_digest}\n")) {
             return Ok(Published { bytes: there.len(), digest: there_digest, origin: Origin::Fresh });
         }
     }
-    let component = encode(&module)?;
+    let component = make()?;
     refuse_wasi(&component)?;
-    let component = describe_as(&component, said)?;
     let digest = digest(&component);
     put(file, &component)?;
     put(record, format!("{wanted}{digest}\n").as_bytes())?;
@@ -92,7 +106,9 @@ fn readable() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -18,7 +18,7 @@ mod plugin;
 pub use plugin::{Built, Order, Profile, build, build_crate};
 
 mod component;
-pub use component::Origin;
+pub use component::{Origin, Published, digest, keep};
 
 mod description;
 pub use description::{Description, DescriptionError, describe};

@@ -19,7 +19,8 @@ use report::Report;
 
 type Bench = fn() -> Result<Report>;
 
-const BENCHES: &[(&str, Bench)] = &[("policy", policy::run), ("latency", latency::run)];
+const BENCHES: &[(&str, Bench)] =
+    &[("policy", policy::run), ("languages", policy::run_languages), ("latency", latency::run)];
 
 /// Runs the bench called `name`.
 ///
@@ -60,6 +61,6 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_an_error_that_names_the_known_ones() {
         let error = run("speed").unwrap_err().to_string();
-        assert_eq!(error, "there is no bench `speed`; there are policy, latency");
+        assert_eq!(error, "there is no bench `speed`; there are policy, languages, latency");
     }
 }

@@ -1,8 +1,11 @@
 //! `cargo xtask build-plugins`: every plugin becomes a component in the target folder's `plugins/NAME.wasm`.
 //!
 //! In: the workspace's members `plugins/*` (but the SDK and the builder) and `examples/*/plugin`, which are ordinary
-//! libraries. Out: components, and a line for each: name, size, digest, whether it was built or fresh. How one is built
-//! is `twohop-build`'s, which `twohop plugin build` calls too.
+//! libraries; where it is asked for, also `examples/plugins`, see `languages`. Out: components, and a line for each:
+//! name, size, digest, whether it was built or fresh. How one is built is `twohop-build`'s, which `twohop plugin build`
+//! calls too.
+
+mod languages;
 
 use std::path::Path;
 
@@ -12,6 +15,7 @@ use twohop_build::{Built, Order, Origin, Package, Profile, Search, Toolchain};
 use crate::place;
 use crate::setup::apt;
 
+pub use languages::build_all as build_other_languages;
 pub use twohop_build::Retry;
 
 /// Builds every plugin.

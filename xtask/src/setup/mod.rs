@@ -9,6 +9,7 @@ mod postgres;
 
 use std::env;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -58,6 +59,24 @@ pub fn find_chromium() -> Result<Option<PathBuf>> {
     Ok(["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find_program))
 }
 
+/// A Python that can make virtual environments; installs what is missing of it.
+///
+/// # Errors
+/// It is missing and cannot be installed: the message says what to install.
+pub fn python() -> Result<PathBuf> {
+    let found = || {
+        let python = find_program("python3")?;
+        // Debian has it in a package of its own.
+        let has_pip = Command::new(&python).args(["-c", "import ensurepip"]).stderr(Stdio::null()).status();
+        has_pip.is_ok_and(|status| status.success()).then_some(python)
+    };
+    if let Some(python) = found() {
+        return Ok(python);
+    }
+    apt::install(&["python3", "python3-venv"], "plugins in Python")?;
+    found().context("python3-venv was installed, but `python3 -c 'import ensurepip'` fails")
+}
+
 /// Node.js with npm; installs what is missing of them.
 ///
 /// # Errors
@@ -69,5 +88,5 @@ pub fn node() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    apt::install(&missing, "the test of the page in a real browser")
+    apt::install(&missing, "the test of the page in a real browser, and plugins in JavaScript")
 }

@@ -10,7 +10,10 @@ use super::fixtures::{
 };
 use super::*;
 use crate::event::{LetterId, Offset, Operation, Replay, Retention, Rows, Value};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX, PLUGIN_BYTES_MAX, PLUGIN_MEMORY_BYTES_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_COUNT_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX,
+    PLUGIN_MEMORY_BYTES_MAX,
+};
 
 mod comparing;
 mod fanning_out;
@@ -222,6 +225,23 @@ mod faults {
     }
 
     #[test]
+    fn a_plugin_of_the_large_profile_may_have_more_and_is_stopped_too() {
+        let mut wasm = Guest::default().component();
+        // A custom section: its number, its length in five digits to the base of 128, an empty name.
+        wasm.extend([0, 0x81, 0x80, 0x80, 0x04, 0]);
+        wasm.extend(vec![0; PLUGIN_BYTES_MAX]);
+        assert!(matches!(load(&[("guest", &wasm)]), Err(PluginError::TooLarge(Profile::Small))));
+        let activation = Activation { profile: Profile::Large, ..activation("guest", &wasm) };
+        let plugin = load_as(activation, &wasm).expect("it is a plugin");
+        let mut policy = Policy::new([plugin]).expect("it is one");
+        let evaluation = policy.evaluate(&mut inserts(["a", "M", "b"]));
+        assert_eq!(channels(&evaluation), [(0, "a"), (2, "b")]);
+        let cause = evaluation.rejected[0].cause.to_string();
+        let bound = format!(" bytes of memory, at most {LARGE_PLUGIN_MEMORY_BYTES_MAX} are allowed");
+        assert!(cause.ends_with(&bound), "{cause}");
+    }
+
+    #[test]
     fn deep_recursion_is_a_trap() {
         assert_eq!(cause_of("D"), "wasm trap: call stack exhausted");
     }
@@ -288,13 +308,13 @@ mod loading {
         insta::assert_snapshot!(refusal(b"(module)"), @"is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
         insta::assert_snapshot!(refusal(b""), @"is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
         insta::assert_snapshot!(refusal(&Guest::default().module()), @"is a core module, not a component: `cargo xtask build-plugins` makes the component of it, as does `wasm-tools component new`");
-        insta::assert_snapshot!(refusal(&vec![0; PLUGIN_BYTES_MAX + 1]), @"has more than 8388608 bytes, the limit for a plugin: build it in release mode, stripped");
+        insta::assert_snapshot!(refusal(&vec![0; PLUGIN_BYTES_MAX + 1]), @r#"has more than 8388608 bytes, the limit for a plugin: build it in release mode, stripped; one that brings a runtime, as JavaScript and Python do, needs `profile = "large"`"#);
         insta::assert_snapshot!(refusal(b"\0asm\x0d\0\x01\0"), @"does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit");
     }
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = read_component(std::path::Path::new("/nowhere/gone.wasm"));
+        let error = read_component(std::path::Path::new("/nowhere/gone.wasm"), Profile::Small);
         insta::assert_snapshot!(error.expect_err("it is not there"), @"cannot be read: No such file or directory (os error 2)");
     }
 
@@ -316,7 +336,7 @@ mod loading {
     #[test]
     fn a_component_that_wants_wasi_is_refused() {
         let guest = Guest { world: WITH_CLOCK.into(), replaced: &[READS_CLOCK], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"imports `wasi:clocks/wall-clock@0.2.0`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, as `cargo xtask build-plugins` does");
+        insta::assert_snapshot!(guest.refusal(), @"imports `wasi:clocks/wall-clock@0.2.0`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, as `cargo xtask build-plugins` does, or as docs/plugins/languages.md says for other languages");
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! What a plugin costs in other languages: `row-router` in Rust, JavaScript and Python, one after the other.
+//!
+//! In: the components of `TARGET/plugins`. Out: a table, and last one line of JSON.
+//!
+//! - *nanoseconds a change* is all of `Policy::evaluate` for inserts into a table of three columns, two routes a change,
+//!   by the size of the batch: the processor's time of this one thread, the median of many short rounds.
+//! - *compile time* is the processor's time of the child that compiles, which has one thread.
+//! - *resident* is what the process has more after loading than before, with an engine of that profile running: first
+//!   with the compiled code, then what an instance more of the same plugin adds to that, code and all; and after the
+//!   calls, what its heap has grown by.
+//!
+//! No aims: these languages are for those who want them, and this is what they cost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
+use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
+use twohop::policy::{
+    Activation, COMPILE_SUBCOMMAND, Digest, Engine, Grants, Loader, OnFault, Plugin, Policy, Profile,
+    compile_plugin, read_component,
+};
+
+const LANGUAGES: [(&str, &str, Profile); 3] = [
+    ("rust", "row-router", Profile::Small),
+    ("javascript", "row-router-javascript", Profile::Large),
+    ("python", "row-router-python", Profile::Large),
+];
+const BATCHES: [usize; 2] = [1, 256];
+const ROUNDS_COUNT: usize = 101;
+const CHANGES_PER_ROUND: usize = 512;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [subcommand, profile, input, output] = arguments.as_slice()
+        && subcommand == COMPILE_SUBCOMMAND
+    {
+        let profile = profile.to_string_lossy().parse()?;
+        return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
+    }
+    let program = std::env::current_exe()?;
+    let plugins =
+        program.ancestors().nth(3).context("the benchmark does not lie in a target folder")?.join("plugins");
+    println!(
+        "language     component   compile    resident, one more, after calls   ns a change: at 1   at 256"
+    );
+    let mut figures = Vec::new();
+    for (language, name, profile) in LANGUAGES {
+        let measured = measure(&plugins.join(name).with_extension("wasm"), profile, &program)?;
+        println!("{language:<10} {measured}");
+        figures.push(measured.figures(language));
+    }
+    println!("{{\"bench\":\"languages\",\"figures\":{{{}}},\"aims\":[]}}", figures.join(","));
+    Ok(())
+}
+
+/// What one language costs.
+struct Measured {
+    component_bytes: usize,
+    compile_time: Duration,
+    /// With its code, of one more, and grown by in the calls.
+    resident_mib: [f64; 3],
+    ns: [f64; BATCHES.len()],
+}
+
+impl Measured {
+    fn figures(&self, language: &str) -> String {
+        let [first, more, grown] = self.resident_mib;
+        let [single, full] = self.ns;
+        format!(
+            "\"{language}_component_bytes\":{},\"{language}_compile_s\":{:.2},\"{language}_resident_mib\":{first:.1},\
+             \"{language}_resident_more_mib\":{more:.1},\"{language}_grown_mib\":{grown:.1},\
+             \"{language}_ns_1\":{single:.1},\"{language}_ns_256\":{full:.1}",
+            self.component_bytes,
+            self.compile_time.as_secs_f64(),
+        )
+    }
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [first, more, grown] = self.resident_mib;
+        let [single, full] = self.ns;
+        write!(
+            f,
+            "{:>9} B  {:>6.2} s  {first:>8.1} MiB {more:>7.1} MiB {grown:>7.1} MiB   {single:>17.0} {full:>8.0}",
+            self.component_bytes,
+            self.compile_time.as_secs_f64(),
+        )
+    }
+}
+
+fn measure(path: &Path, profile: Profile, program: &Path) -> anyhow::Result<Measured> {
+    let wasm = read_component(path, profile).with_context(|| {
+        format!("{}: make it with `cargo xtask build-plugins --all-languages`", path.display())
+    })?;
+    let cache = tempfile::tempdir()?;
+    let loader = Loader::new(Engine::new()?, cache.path(), program)?;
+    let before = children_time()?;
+    // Starts the engine and fills the cache; what is measured is loaded from there.
+    drop(load(&loader, &wasm, "first", profile)?);
+    let compile_time = children_time()?.saturating_sub(before);
+    let empty = resident_mib()?;
+    let plugin = load(&loader, &wasm, "a", profile)?;
+    let first = resident_mib()?;
+    let more = load(&loader, &wasm, "b", profile)?;
+    let both = resident_mib()?;
+    drop(more);
+    let mut policy = Policy::new([plugin])?;
+    let start = resident_mib()?;
+    let ns = BATCHES.map(|count| ns_a_change(&mut policy, count));
+    let end = resident_mib()?;
+    let [single, full] = ns;
+    Ok(Measured {
+        component_bytes: wasm.len(),
+        compile_time,
+        resident_mib: [first - empty, both - first, end - start],
+        ns: [single?, full?],
+    })
+}
+
+fn load(loader: &Loader, wasm: &[u8], name: &str, profile: Profile) -> anyhow::Result<Plugin> {
+    let activation = Activation {
+        plugin: name.into(),
+        generation: 1,
+        digest: Digest::of(wasm),
+        order: 0,
+        settings: [("tables".to_owned(), "orders".to_owned())].into(),
+        grants: Grants::default(),
+        profile,
+        on_fault: OnFault::default(),
+    };
+    Ok(loader.load(wasm, activation)?)
+}
+
+fn ns_a_change(policy: &mut Policy, count: usize) -> anyhow::Result<f64> {
+    let mut changes: Vec<Change> = (0..count).map(change).collect();
+    let calls = CHANGES_PER_ROUND / count;
+    let mut rounds = Vec::with_capacity(ROUNDS_COUNT);
+    for _ in 0..ROUNDS_COUNT {
+        let start = processor_time_ns()?;
+        for _ in 0..calls {
+            let evaluation = policy.evaluate(std::hint::black_box(&mut changes));
+            anyhow::ensure!(evaluation.routes.len() == 2 * count, "the router gives two routes a change");
+        }
+        rounds.push((processor_time_ns()? - start) / CHANGES_PER_ROUND as f64);
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds[ROUNDS_COUNT / 2])
+}
+
+/// Of this thread.
+fn processor_time_ns() -> anyhow::Result<f64> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
+}
+
+/// Of all children that have ended.
+fn children_time() -> anyhow::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let duration = |time: nix::sys::time::TimeVal| {
+        Duration::from_micros(time.tv_sec().unsigned_abs() * 1_000_000 + time.tv_usec().unsigned_abs())
+    };
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
+}
+
+/// Of this process, without what it maps from files, which others share.
+fn resident_mib() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let kib = |key: &str| -> Option<f64> {
+        status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+    };
+    let both = kib("RssAnon:").zip(kib("RssShmem:")).map(|(anonymous, shared)| anonymous + shared);
+    Ok(both.context("/proc/self/status has no RssAnon and RssShmem")? / 1_024.0)
+}
+
+/// An insert into `public.orders (id int8 primary key, status text, note text)`.
+fn change(number: usize) -> Change {
+    let column =
+        |name: &str, type_name: &str, key| Column { name: name.into(), type_name: type_name.into(), key };
+    let table = Arc::new(Table {
+        source: "main".into(),
+        schema: "public".into(),
+        name: "orders".into(),
+        columns: [column("id", "int8", true), column("status", "text", false), column("note", "text", false)]
+            .into(),
+    });
+    let mut builder = RowBuilder::default();
+    builder.push(Value::Integer(100_000 + number as i64));
+    builder.push(Value::Text("shipped"));
+    builder.push(Value::Text("leave it with the neighbors"));
+    let origin = Origin {
+        table,
+        operation: Operation::Insert,
+        position: Position { commit: 0x16_B374_8000 + number as u64, index: 0 },
+        last: true,
+        transaction: 700 + number as u64,
+        committed_at: Micros(1_700_000_000_000_000),
+    };
+    builder.finish(origin, Rows::New)
+}
