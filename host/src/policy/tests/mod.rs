@@ -18,6 +18,7 @@ use crate::limits::{
 mod comparing;
 mod fanning_out;
 mod filtering;
+mod frozen;
 mod gating;
 
 /// A router that sends each change to the channel that this column names. A name that begins with `T` traps.
