@@ -48,6 +48,16 @@ impl Operation {
         Self::Message,
     ];
 
+    /// Their names, in the order of the numbers.
+    pub(super) const NAMES: [&'static str; 7] =
+        ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
+
+    /// Its name, as routers and lines of JSON have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     /// The operation of a number of the WIT interface or of the change log.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {

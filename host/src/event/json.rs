@@ -31,7 +31,8 @@ pub fn row_to_json(row: Row<'_>, out: &mut String) {
     out.push('}');
 }
 
-fn write_value(value: Value<'_>, type_name: &str, out: &mut String) {
+/// Appends a value as JSON.
+pub(super) fn write_value(value: Value<'_>, type_name: &str, out: &mut String) {
     match value {
         Value::Null | Value::Unchanged | Value::Masked => out.push_str("null"),
         Value::Boolean(value) => out.push_str(if value { "true" } else { "false" }),

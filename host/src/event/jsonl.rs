@@ -24,21 +24,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::write_value;
 use super::{
     Change, Column, Micros, Operation, Origin, Position, Row, RowBuilder, Rows, Table, Value,
     write_json_string,
 };
-
-/// The names of operations, by their numbers.
-const OPERATIONS: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
-
-impl Operation {
-    /// Its name, as it is written everywhere.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        OPERATIONS[self as usize]
-    }
-}
 
 /// Why a line is no change.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +37,7 @@ pub enum LineError {
     #[error("{0}")]
     Shape(#[from] serde_json::Error),
     /// There is no such operation.
-    #[error("there is no operation `{name}`: there are {}", OPERATIONS.join(", "))]
+    #[error("there is no operation `{name}`: there are {}", Operation::NAMES.join(", "))]
     Operation {
         /// What stands there.
         name: String,
@@ -152,7 +142,7 @@ pub fn change_from_line(line: &str) -> Result<Change, LineError> {
         transaction,
         committed_at,
     } = serde_json::from_str(line)?;
-    let number = OPERATIONS.iter().position(|name| *name == operation);
+    let number = Operation::NAMES.iter().position(|name| *name == operation);
     let number = number.and_then(|number| u8::try_from(number).ok()).and_then(Operation::from_number);
     let Some(number) = number else { return Err(LineError::Operation { name: operation }) };
     let rows = rows(number, row.is_some(), old.is_some())
@@ -359,17 +349,9 @@ fn write_row(row: Row<'_>, out: &mut String) {
         write_json_string(&column.name, out);
         out.push(':');
         match value {
-            Value::Null | Value::Unchanged | Value::Masked => out.push_str("null"),
-            Value::Boolean(value) => write!(out, "{value}").expect(FITS),
-            Value::Integer(value) => write!(out, "{value}").expect(FITS),
-            Value::Float(value) if value.is_finite() => write!(out, "{value}").expect(FITS),
-            Value::Float(value) => write!(out, "\"{value}\"").expect(FITS),
+            // As a text, also of a `json` column: embedded, it would lose its line breaks.
             Value::Text(text) => write_json_string(text, out),
-            Value::Bytes(bytes) => {
-                out.push_str("\"\\\\x");
-                bytes.iter().for_each(|byte| write!(out, "{byte:02x}").expect(FITS));
-                out.push('"');
-            }
+            _ => write_value(value, &column.type_name, out),
         }
     }
     out.push('}');

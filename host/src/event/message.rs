@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Operation;
 use super::change::{span, span_range};
 use crate::limits::CHANNEL_BYTES_MAX;
 
@@ -151,12 +152,9 @@ enum Name {
 /// What a client is told when it has missed messages: the gateway's own, and no policy's.
 pub(crate) const RESET_EVENT: &str = "reset";
 
-/// The names of operations, which routers use.
-const KNOWN: [&str; 7] = ["snapshot", "insert", "update", "delete", "truncate", "schema", "message"];
-
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {
-        match KNOWN.into_iter().find(|known| *known == name) {
+        match Operation::NAMES.into_iter().find(|known| *known == name) {
             Some(known) => Self(Name::Known(known)),
             None => Self(Name::Other(name.into())),
         }
