@@ -11,18 +11,16 @@
 //!
 //! No aims: these languages are for those who want them, and this is what they cost.
 
+#[allow(dead_code, reason = "the other bench has more use for it")]
+mod support;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::time::{ClockId, clock_gettime};
-use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
-use twohop::policy::{
-    Activation, COMPILE_SUBCOMMAND, Digest, Engine, Grants, Loader, OnFault, Plugin, Policy, Profile,
-    compile_plugin, read_component,
-};
+use support::Rounds;
+use twohop::policy::{Engine, Loader, Policy, Profile, read_component};
 
 const LANGUAGES: [(&str, &str, Profile); 3] = [
     ("rust", "row-router", Profile::Small),
@@ -30,16 +28,12 @@ const LANGUAGES: [(&str, &str, Profile); 3] = [
     ("python", "row-router-python", Profile::Large),
 ];
 const BATCHES: [usize; 2] = [1, 256];
-const ROUNDS_COUNT: usize = 101;
-const CHANGES_PER_ROUND: usize = 512;
+const ROUNDS: Rounds = Rounds { count: 101, changes: 512 };
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let [subcommand, profile, input, output] = arguments.as_slice()
-        && subcommand == COMPILE_SUBCOMMAND
-    {
-        let profile = profile.to_string_lossy().parse()?;
-        return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
+    if support::compiles(&arguments)? {
+        return Ok(());
     }
     let program = std::env::current_exe()?;
     let plugins =
@@ -101,17 +95,18 @@ fn measure(path: &Path, profile: Profile, program: &Path) -> anyhow::Result<Meas
     let loader = Loader::new(Engine::new()?, cache.path(), program)?;
     let before = children_time()?;
     // Starts the engine and fills the cache; what is measured is loaded from there.
-    drop(load(&loader, &wasm, "first", profile)?);
+    let load = |name| support::load(&loader, &wasm, name, profile, &[("tables", "orders")]);
+    drop(load("first")?);
     let compile_time = children_time()?.saturating_sub(before);
     let empty = resident_mib()?;
-    let plugin = load(&loader, &wasm, "a", profile)?;
+    let plugin = load("a")?;
     let first = resident_mib()?;
-    let more = load(&loader, &wasm, "b", profile)?;
+    let more = load("b")?;
     let both = resident_mib()?;
     drop(more);
     let mut policy = Policy::new([plugin])?;
     let start = resident_mib()?;
-    let ns = BATCHES.map(|count| ns_a_change(&mut policy, count));
+    let ns = BATCHES.map(|count| ROUNDS.measure_policy(&mut policy, count));
     let end = resident_mib()?;
     let [single, full] = ns;
     Ok(Measured {
@@ -120,42 +115,6 @@ fn measure(path: &Path, profile: Profile, program: &Path) -> anyhow::Result<Meas
         resident_mib: [first - empty, both - first, end - start],
         ns: [single?, full?],
     })
-}
-
-fn load(loader: &Loader, wasm: &[u8], name: &str, profile: Profile) -> anyhow::Result<Plugin> {
-    let activation = Activation {
-        plugin: name.into(),
-        generation: 1,
-        digest: Digest::of(wasm),
-        order: 0,
-        settings: [("tables".to_owned(), "orders".to_owned())].into(),
-        grants: Grants::default(),
-        profile,
-        on_fault: OnFault::default(),
-    };
-    Ok(loader.load(wasm, activation)?)
-}
-
-fn ns_a_change(policy: &mut Policy, count: usize) -> anyhow::Result<f64> {
-    let mut changes: Vec<Change> = (0..count).map(change).collect();
-    let calls = CHANGES_PER_ROUND / count;
-    let mut rounds = Vec::with_capacity(ROUNDS_COUNT);
-    for _ in 0..ROUNDS_COUNT {
-        let start = processor_time_ns()?;
-        for _ in 0..calls {
-            let evaluation = policy.evaluate(std::hint::black_box(&mut changes));
-            anyhow::ensure!(evaluation.routes.len() == 2 * count, "the router gives two routes a change");
-        }
-        rounds.push((processor_time_ns()? - start) / CHANGES_PER_ROUND as f64);
-    }
-    rounds.sort_by(f64::total_cmp);
-    Ok(rounds[ROUNDS_COUNT / 2])
-}
-
-/// Of this thread.
-fn processor_time_ns() -> anyhow::Result<f64> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
 }
 
 /// Of all children that have ended.
@@ -175,30 +134,4 @@ fn resident_mib() -> anyhow::Result<f64> {
     };
     let both = kib("RssAnon:").zip(kib("RssShmem:")).map(|(anonymous, shared)| anonymous + shared);
     Ok(both.context("/proc/self/status has no RssAnon and RssShmem")? / 1_024.0)
-}
-
-/// An insert into `public.orders (id int8 primary key, status text, note text)`.
-fn change(number: usize) -> Change {
-    let column =
-        |name: &str, type_name: &str, key| Column { name: name.into(), type_name: type_name.into(), key };
-    let table = Arc::new(Table {
-        source: "main".into(),
-        schema: "public".into(),
-        name: "orders".into(),
-        columns: [column("id", "int8", true), column("status", "text", false), column("note", "text", false)]
-            .into(),
-    });
-    let mut builder = RowBuilder::default();
-    builder.push(Value::Integer(100_000 + number as i64));
-    builder.push(Value::Text("shipped"));
-    builder.push(Value::Text("leave it with the neighbors"));
-    let origin = Origin {
-        table,
-        operation: Operation::Insert,
-        position: Position { commit: 0x16_B374_8000 + number as u64, index: 0 },
-        last: true,
-        transaction: 700 + number as u64,
-        committed_at: Micros(1_700_000_000_000_000),
-    };
-    builder.finish(origin, Rows::New)
 }

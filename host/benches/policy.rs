@@ -14,37 +14,28 @@
 //! All have the same inserts into a table of three columns. Counted is the processor's time of this one thread, so
 //! that others on the machine do not count, and the figure is the median of many short rounds.
 
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
-use nix::time::{ClockId, clock_gettime};
 use row_router::RowRouter;
-use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
-use twohop::policy::{
-    Activation, COMPILE_SUBCOMMAND, Digest, Engine, Grants, Loader, OnFault, Plugin, Policy, Post, Profile,
-    compile_plugin, read_component,
-};
+use support::{NOTE, Rounds, STATUS, TWO_ROUTES, changes, id};
+use twohop::event::Value;
+use twohop::policy::{Engine, Loader, Plugin, Policy, Post, Profile, read_component};
 use twohop_plugin::testing::{Policy as NativePolicy, Sample};
 
 /// Figures with the most that each may be.
 const AIMS: [(&str, f64); 3] =
     [("component_ns_1", 2_000.0), ("component_ns_256", 80.0), ("stages_ns_256", 250.0)];
 const BATCHES: [usize; 3] = [1, 16, 256];
-const ROUNDS_COUNT: usize = 1_001;
-const CHANGES_PER_ROUND: usize = 2_048;
+const ROUNDS: Rounds = Rounds { count: 1_001, changes: 2_048 };
 const TABLES: &str = "orders";
-const STATUS: &str = "shipped";
-const TWO_ROUTES: &str = "the router gives two routes a change";
-const NOTE: &str = "leave it with the neighbors";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let [subcommand, profile, input, output] = arguments.as_slice()
-        && subcommand == COMPILE_SUBCOMMAND
-    {
-        let profile = profile.to_string_lossy().parse()?;
-        return Ok(compile_plugin(profile, Path::new(input), Path::new(output))?);
+    if support::compiles(&arguments)? {
+        return Ok(());
     }
     let program = std::env::current_exe()?;
     let named = arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"--"));
@@ -62,9 +53,9 @@ fn main() -> anyhow::Result<()> {
     let native = NativePolicy::<RowRouter>::configure([("tables", TABLES)]).map_err(anyhow::Error::msg)?;
     println!("changes a batch   component, ns a change   native, ns a change");
     for count in BATCHES {
-        let component = measure_policy(&mut policy, count)?;
+        let component = ROUNDS.measure_policy(&mut policy, count)?;
         let batch = native.lower(&samples(count));
-        let native = measure(
+        let native = ROUNDS.measure(
             count,
             || (),
             |()| {
@@ -92,17 +83,7 @@ fn load(loader: &Loader, folder: &Path, name: &str, settings: &[(&str, &str)]) -
     let wasm = read_component(&path, Profile::Small).with_context(|| {
         format!("{}: make it with `cargo xtask build-plugins`, or name another folder", path.display())
     })?;
-    let activation = Activation {
-        plugin: name.into(),
-        generation: 1,
-        digest: Digest::of(&wasm),
-        order: 0,
-        settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        grants: Grants::default(),
-        profile: Profile::Small,
-        on_fault: OnFault::SetAside,
-    };
-    Ok(loader.load(&wasm, activation)?)
+    support::load(loader, &wasm, name, Profile::Small, settings)
 }
 
 fn print_report(figures: &[(String, f64)]) {
@@ -115,26 +96,12 @@ fn print_report(figures: &[(String, f64)]) {
     println!("{{\"bench\":\"policy\",\"figures\":{{{}}},\"aims\":[{}]}}", figures.join(","), aims.join(","));
 }
 
-/// Of calls with so many changes.
-fn measure_policy(policy: &mut Policy, count: usize) -> anyhow::Result<f64> {
-    let mut changes = changes(count);
-    measure(
-        count,
-        || (),
-        |()| {
-            let evaluation = policy.evaluate(std::hint::black_box(&mut changes));
-            anyhow::ensure!(std::hint::black_box(&evaluation).routes.len() == 2 * count, TWO_ROUTES);
-            Ok(())
-        },
-    )
-}
-
-/// As [`measure_policy`], with a plan for each change. The changes are new in each call, since the filter masks them.
+/// Of filter and router, with a plan for each change. The changes are new in each call, since the filter masks them.
 fn measure_stages(policy: &mut Policy, count: usize) -> anyhow::Result<f64> {
     let fresh = changes(count);
     let items: Vec<_> = (0..count).map(|number| id(number).to_string()).collect();
     let posts: Vec<_> = items.iter().map(|item| post(item)).collect();
-    measure(
+    ROUNDS.measure(
         count,
         || fresh.clone(),
         |changes| {
@@ -158,36 +125,6 @@ fn default_folder(program: &Path) -> Option<PathBuf> {
     Some(program.ancestors().nth(3)?.join("plugins"))
 }
 
-/// The nanoseconds a change of calls with so many. What a call takes is prepared before its round, and not counted.
-fn measure<Taken>(
-    changes: usize,
-    mut prepare: impl FnMut() -> Taken,
-    mut call: impl FnMut(&mut Taken) -> anyhow::Result<()>,
-) -> anyhow::Result<f64> {
-    let calls = CHANGES_PER_ROUND / changes;
-    let mut rounds = Vec::with_capacity(ROUNDS_COUNT);
-    for _ in 0..ROUNDS_COUNT {
-        let mut taken: Vec<_> = (0..calls).map(|_| prepare()).collect();
-        let start = processor_time_ns()?;
-        for taken in &mut taken {
-            call(taken)?;
-        }
-        rounds.push((processor_time_ns()? - start) / CHANGES_PER_ROUND as f64);
-    }
-    rounds.sort_by(f64::total_cmp);
-    Ok(rounds[ROUNDS_COUNT / 2])
-}
-
-/// Of this thread.
-fn processor_time_ns() -> anyhow::Result<f64> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
-}
-
-fn id(number: usize) -> i64 {
-    100_000 + number as i64
-}
-
 /// The changes as the kit of the SDK takes them.
 fn samples(count: usize) -> Vec<Sample> {
     let sample = |number| {
@@ -195,33 +132,4 @@ fn samples(count: usize) -> Vec<Sample> {
         Sample::insert("orders", row).key(["id"])
     };
     (0..count).map(sample).collect()
-}
-
-/// Inserts into `public.orders (id int8 primary key, status text, note text)`.
-fn changes(count: usize) -> Vec<Change> {
-    let column =
-        |name: &str, type_name: &str, key| Column { name: name.into(), type_name: type_name.into(), key };
-    let table = Arc::new(Table {
-        source: "main".into(),
-        schema: "public".into(),
-        name: "orders".into(),
-        columns: [column("id", "int8", true), column("status", "text", false), column("note", "text", false)]
-            .into(),
-    });
-    let change = |number: usize| {
-        let mut builder = RowBuilder::default();
-        builder.push(Value::Integer(id(number)));
-        builder.push(Value::Text(STATUS));
-        builder.push(Value::Text(NOTE));
-        let origin = Origin {
-            table: table.clone(),
-            operation: Operation::Insert,
-            position: Position { commit: 0x16_B374_8000 + number as u64, index: 0 },
-            last: true,
-            transaction: 700 + number as u64,
-            committed_at: Micros(1_700_000_000_000_000),
-        };
-        builder.finish(origin, Rows::New)
-    };
-    (0..count).map(change).collect()
 }
