@@ -9,9 +9,14 @@ use warp::reply::{Reply, Response};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The icon of every page.
-pub(crate) fn icon() -> Response {
-    file("image/svg+xml", include_str!("icon.svg"))
+/// `/NAME`, if every page has such a file.
+pub(crate) fn shared_file(name: &str) -> Option<Response> {
+    match name {
+        "icon.svg" => Some(file("image/svg+xml", include_str!("page/icon.svg"))),
+        "theme.css" => Some(file("text/css; charset=utf-8", include_str!("page/theme.css"))),
+        "events.js" => Some(file("text/javascript; charset=utf-8", include_str!("page/events.js"))),
+        _ => None,
+    }
 }
 
 /// A file of this media type.

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use files::{file, icon};
+pub(crate) use files::{file, shared_file};
 pub(crate) use server::{Config, Server};
 pub(crate) use streams::stream;
 

@@ -16,7 +16,6 @@ pub(super) fn file(name: &str) -> Option<Response> {
         "dashboard.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("dashboard.js"))),
         "server.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("server.js"))),
         "dashboard.css" => Some(http::file("text/css; charset=utf-8", include_str!("dashboard.css"))),
-        "icon.svg" => Some(http::icon()),
-        _ => None,
+        _ => http::shared_file(name),
     }
 }

@@ -2,9 +2,9 @@
 //
 // In: the token. Out: answers, and events as they come. EventSource cannot send a header, so the stream is read by hand.
 
+import { Parser, pieces } from "./events.js";
+
 const DELAY = 2_000;
-// Three heartbeats that did not come: the connection is dead, whatever the system says.
-const SILENCE_MAX = 50_000;
 
 export class Refused extends Error {}
 
@@ -40,17 +40,8 @@ export class Server {
     try {
       const answer = await this.#fetch(path, abort.signal);
       onState(true);
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      for (;;) {
-        const silence = setTimeout(end, SILENCE_MAX);
-        const { done, value } = await reader.read();
-        clearTimeout(silence);
-        if (done) return;
-        const blocks = (rest + value).split("\n\n");
-        rest = blocks.pop();
-        for (const block of blocks) dispatch(block, onEvent);
-      }
+      const parser = new Parser(({ event, data }) => onEvent(event, JSON.parse(data)));
+      for await (const piece of pieces(answer, end)) parser.push(piece);
     } finally {
       signal.removeEventListener("abort", end);
     }
@@ -64,14 +55,4 @@ export class Server {
     const message = body?.error?.message ?? `the server answers ${answer.status}`;
     throw answer.status === 401 ? new Refused(message) : new Error(message);
   }
-}
-
-function dispatch(block, onEvent) {
-  let name = "";
-  let data = null;
-  for (const line of block.split("\n")) {
-    if (line.startsWith("event: ")) name = line.slice(7);
-    else if (line.startsWith("data: ")) data = line.slice(6);
-  }
-  if (data !== null) onEvent(name, JSON.parse(data));
 }

@@ -53,6 +53,8 @@ async fn the_dashboard_is_whole_and_forbids_everything_from_elsewhere() {
         ("/", "text/html; charset=utf-8"),
         ("/dashboard.js", "text/javascript; charset=utf-8"),
         ("/server.js", "text/javascript; charset=utf-8"),
+        ("/theme.css", "text/css; charset=utf-8"),
+        ("/events.js", "text/javascript; charset=utf-8"),
         ("/dashboard.css", "text/css; charset=utf-8"),
     ] {
         let client = Client::get(fixture.address(), target, &[]).await;

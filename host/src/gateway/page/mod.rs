@@ -21,7 +21,6 @@ pub(super) fn file(name: &str) -> Option<Response> {
         "feed.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("feed.js"))),
         "stream.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("stream.js"))),
         "page.css" => Some(http::file("text/css; charset=utf-8", include_str!("page.css"))),
-        "icon.svg" => Some(http::icon()),
-        _ => None,
+        _ => http::shared_file(name),
     }
 }

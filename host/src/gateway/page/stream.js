@@ -4,9 +4,9 @@
 // EventSource would do for one channel; reading the body ourselves also shows the field `channel`, tells a refusal
 // from a lost connection, and lets the selection change without losing the place.
 
+import { Parser, pieces } from "/events.js";
+
 const DELAY_MAX = 30_000;
-// Three heartbeats that did not come: the connection is dead, whatever the system says.
-const SILENCE_MAX = 50_000;
 
 export class Stream {
   #channels = [];
@@ -70,14 +70,10 @@ export class Stream {
     }
     this.#failures = 0;
     this.onState("live");
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new Parser((message) => this.#take(abort, message));
-    for (;;) {
-      const silence = setTimeout(() => abort.abort(), SILENCE_MAX);
-      const { done, value } = await reader.read();
-      clearTimeout(silence);
-      if (done || abort !== this.#abort) return;
-      parser.push(value);
+    for await (const piece of pieces(answer, () => abort.abort())) {
+      if (abort !== this.#abort) return;
+      parser.push(piece);
       this.#lastId = parser.lastId || this.#lastId;
       this.#delay = parser.retry ?? this.#delay;
     }
@@ -85,44 +81,5 @@ export class Stream {
 
   #take(abort, message) {
     if (abort === this.#abort) this.onMessage(message);
-  }
-}
-
-/** The grammar of text/event-stream, for a server that ends its lines with LF. */
-export class Parser {
-  #onMessage;
-  #rest = "";
-  #fields = { event: "", channel: "", data: null };
-  // Counts once its frame is whole: what was cut in the middle must come again.
-  #id = undefined;
-
-  constructor(onMessage) {
-    this.#onMessage = onMessage;
-    this.lastId = "";
-    this.retry = undefined;
-  }
-
-  push(text) {
-    const lines = (this.#rest + text).split("\n");
-    this.#rest = lines.pop();
-    lines.forEach((line) => this.#line(line));
-  }
-
-  #line(line) {
-    if (line === "") {
-      this.lastId = this.#id ?? this.lastId;
-      this.#id = undefined;
-      const { event, channel, data } = this.#fields;
-      this.#fields = { event: "", channel: "", data: null };
-      if (data !== null) this.#onMessage({ event, channel, data, id: this.lastId });
-      return;
-    }
-    const colon = line.indexOf(":");
-    const name = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
-    if (name === "data") this.#fields.data = this.#fields.data === null ? value : `${this.#fields.data}\n${value}`;
-    else if (name === "event" || name === "channel") this.#fields[name] = value;
-    else if (name === "id") this.#id = value;
-    else if (name === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
   }
 }

@@ -111,6 +111,8 @@ async fn the_page_is_whole_and_forbids_everything_from_elsewhere() {
         ("/stream.js", "text/javascript; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
+        ("/theme.css", "text/css; charset=utf-8"),
+        ("/events.js", "text/javascript; charset=utf-8"),
     ] {
         let client = Client::get(fixture.address(), target, &[]).await;
         assert_eq!((client.status(), client.header("content-type")), ("200", Some(kind)), "{target}");
