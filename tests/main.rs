@@ -20,6 +20,9 @@ mod disk;
 /// What cannot work is refused with what is wrong, where, and what to do.
 mod refusals;
 
+/// What is wrong with a database is named with what mends it, before it becomes a source.
+mod doctor;
+
 /// One policy in Rust, JavaScript and Python: the same routes, the same refusals.
 mod languages;
 

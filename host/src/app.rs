@@ -377,22 +377,9 @@ async fn prepare_sources(
         let name = name.clone();
         |source| AppError::Source { name, source: Box::new(source) }
     };
-    let mut configs: Vec<postgres::Config> = Vec::new();
-    for (name, source) in &config.sources {
-        let source = postgres::Config {
-            name: name.clone(),
-            url: source.url.clone(),
-            tables: source.tables.clone(),
-            slot: source.slot.clone(),
-            publication: source.publication.clone(),
-            snapshot: match source.snapshot {
-                Snapshot::Initial => SnapshotMode::Initial,
-                Snapshot::None => SnapshotMode::None,
-            },
-            folder: config.data.join("sources"),
-        };
-        postgres::check_apart(&source, &configs).map_err(at_fault(name))?;
-        configs.push(source);
+    let configs = source_configs(config);
+    for (at, source) in configs.iter().enumerate() {
+        postgres::check_apart(source, &configs[..at]).map_err(at_fault(&source.name))?;
     }
     let mut sources = Vec::new();
     for source in configs {
@@ -401,4 +388,23 @@ async fn prepare_sources(
         sources.push((name, prepared));
     }
     Ok(sources)
+}
+
+/// The sources of a configuration, as they are told.
+#[must_use]
+pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
+    let folder = config.data.join("sources");
+    let told = |(name, source): (&String, &config::Source)| postgres::Config {
+        name: name.clone(),
+        url: source.url.clone(),
+        tables: source.tables.clone(),
+        slot: source.slot.clone(),
+        publication: source.publication.clone(),
+        snapshot: match source.snapshot {
+            Snapshot::Initial => SnapshotMode::Initial,
+            Snapshot::None => SnapshotMode::None,
+        },
+        folder: folder.clone(),
+    };
+    config.sources.iter().map(told).collect()
 }

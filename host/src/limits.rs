@@ -41,6 +41,12 @@ pub const SOURCE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a start waits for a slot that a connection just lost may still hold.
 pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
+/// The server's log that a slot may keep before people are warned, in bytes.
+pub const RETAINED_WAL_BYTES_WARNED: u64 = 1024 * 1024 * 1024;
+/// How long a transaction may be open in the database before people are warned.
+pub const OPEN_TRANSACTION_TIME_WARNED: Duration = Duration::from_secs(300);
+/// How much the server's clock may differ from ours before people are warned.
+pub const CLOCK_SKEW_WARNED: Duration = Duration::from_secs(2);
 /// How long an orderly end of the connection may take.
 pub const SOURCE_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 

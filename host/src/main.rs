@@ -2,15 +2,11 @@
 
 mod cli;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-#[cfg(debug_assertions)]
-use twohop::failpoint;
-use twohop::{app, config, policy, telemetry};
+use twohop::policy;
 
 /// From a commit in a database to a person's screen.
 #[derive(Parser)]
@@ -23,17 +19,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Read the databases, run the plugins, serve the clients.
-    Serve {
-        /// The configuration.
-        #[arg(long, default_value = "twohop.toml", value_name = "FILE")]
-        config: PathBuf,
-        /// Folder of everything that is kept; overrides `data`.
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
-        /// Address and port for clients; overrides `gateway.listen`.
-        #[arg(long, value_name = "ADDRESS")]
-        listen: Option<SocketAddr>,
-    },
+    Serve(cli::Serve),
+    /// Say what is wrong with a database, and the SQL that mends it.
+    Doctor(cli::Doctor),
     /// Make, build and look after plugins.
     #[command(subcommand)]
     Plugin(cli::Plugin),
@@ -68,25 +56,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve { config, data, listen } => {
-            let filter = config::log_filter();
-            telemetry::start(filter.as_deref())
-                .with_context(|| format!("{} is not a filter", config::LOG_VARIABLE))?;
-            #[cfg(debug_assertions)]
-            if let Some(failpoint) = config::failpoint() {
-                failpoint::arm(&failpoint);
-            }
-            let config = config::load(&config, &config::Overrides { data, listen })?;
-            let program = config::program().context("cannot find this program's own file")?;
-            let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-            let served = runtime.block_on(app::serve(config, program, |addresses| {
-                println!("admin on http://{}", addresses.admin);
-                println!("listening on http://{}", addresses.clients);
-            }));
-            // Whatever still waits in a blocking call has nothing left to do.
-            runtime.shutdown_background();
-            Ok(served?)
-        }
+        Command::Serve(arguments) => cli::run_server(arguments),
+        Command::Doctor(arguments) => cli::examine_database(&arguments),
         Command::Plugin(command) => cli::plugin(&command),
         Command::DeadLetters(command) => cli::dead_letters(&command),
         Command::Resume(arguments) => cli::resume(&arguments),

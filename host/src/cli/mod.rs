@@ -1,8 +1,8 @@
-//! The commands for people who write plugins and look after them, a file each.
+//! The commands, a file each.
 //!
 //! In: arguments. Out: a line or two on stdout of what was done, or an error that says what to do. What is done to a
-//! running server goes through its admin listener (`server`). Absent on purpose: `serve` and the program's own child
-//! process, which `main` starts itself.
+//! running server goes through its admin listener (`server`). Absent on purpose: the program's own child process, which
+//! `main` starts itself.
 //!
 //! To add a command: a variant of [`Plugin`], a line in [`plugin`], a file with its `Arguments` and its `run`.
 
@@ -11,19 +11,23 @@ mod audit;
 mod build;
 mod candidate;
 mod compare;
+mod doctor;
 mod letters;
 mod list;
 mod logs;
 mod new;
 mod pipeline;
+mod serve;
 mod server;
 mod table;
 mod upload;
 
 use clap::Subcommand;
 
+pub(crate) use doctor::{Doctor, examine_database};
 pub(crate) use letters::{DeadLetters, run as dead_letters};
 pub(crate) use pipeline::{Changes, Resume, changes, resume};
+pub(crate) use serve::{Serve, run_server};
 
 /// What can be asked of `twohop plugin`.
 #[derive(Debug, Subcommand)]

@@ -17,7 +17,9 @@ mod append;
 mod assemble;
 mod connect;
 mod decode;
+mod doctor;
 mod error;
+mod health;
 mod outage;
 mod preflight;
 mod publication;
@@ -43,7 +45,9 @@ use tracing::{info, warn};
 
 pub use assemble::AssembleError;
 pub use decode::DecodeError;
+pub use doctor::{Examination, examine};
 pub use error::{Disposition, Said, SourceError, disposition};
+pub use health::Warning;
 pub use preflight::Problem;
 pub use relation::TooManyRelations;
 
@@ -163,8 +167,9 @@ impl Postgres {
     /// Anything that is wrong now, whether or not it might heal by itself: a person is looking.
     pub async fn prepare(config: Config, log: Arc<dyn ChangeLog>) -> Result<Self, SourceError> {
         let plan = Plans::new(config)?;
-        let session = Some(plan.open(&*log).await?);
-        Ok(Self { plan, log, session })
+        let session = plan.open(&*log).await?;
+        plan.warn(&session.control).await?;
+        Ok(Self { plan, log, session: Some(session) })
     }
 
     /// Reads until told to stop: first the snapshot, if the slot is new, then the stream. What may heal by itself (a
@@ -207,18 +212,11 @@ impl Plans {
             return Err(SourceError::Config(what));
         }
         let target = Target::parse(&config.url)?;
-        let mut tables =
-            config.tables.iter().map(|name| TableName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        tables.sort();
-        tables.dedup();
+        let tables = table::parse_all(&config.tables)?;
         if tables.is_empty() {
             return Err(SourceError::Config("the source's `tables` names no table".to_owned()));
         }
-        let slot = config.slot.clone().unwrap_or_else(|| default_name(&config.name));
-        let publication = config.publication.clone().unwrap_or_else(|| default_name(&config.name));
-        for (what, name) in [("slot", &slot), ("publication", &publication)] {
-            check_name(what, name)?;
-        }
+        let (slot, publication) = slot_and_publication(&config)?;
         Ok(Self { config, target, tables, slot, publication })
     }
 
@@ -226,7 +224,8 @@ impl Plans {
     async fn open(&self, log: &dyn ChangeLog) -> Result<Session, SourceError> {
         let application = format!("twohop {}", self.config.name);
         let control = self.target.connect(&application).await?;
-        let tables = preflight::check(&control, &self.config, &self.target.user, &self.tables).await?;
+        let tables =
+            preflight::check(&control, self.config.snapshot, &self.target.user, &self.tables).await?;
         let last = log.last_position(&self.config.name);
         let state = slot::free(&control, &self.slot).await?;
         let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot);
@@ -282,6 +281,15 @@ impl Plans {
         log.append(append::PARTITION, vec![record]).await.map(drop).map_err(SourceError::Log)
     }
 
+    /// Says what stops nothing now, and will if nobody mends it.
+    async fn warn(&self, control: &Control) -> Result<(), SourceError> {
+        let Self { config, target, slot, publication, .. } = self;
+        for warning in health::look(control, &target.user, slot, publication).await? {
+            warn!(source = config.name, "{warning}");
+        }
+        Ok(())
+    }
+
     fn warn_of_added(&self, publication: &publication::Outcome) {
         let publication::Outcome::Kept { added } = publication else { return };
         for table in added {
@@ -322,6 +330,16 @@ impl Plans {
         info!(source, slot = self.slot, "reading the changes of {} tables", tables.len());
         stream::Stream::new(control, wire, appender, source, after).run(stop).await
     }
+}
+
+/// Those of the configuration, or those of the source's name.
+fn slot_and_publication(config: &Config) -> Result<(String, String), SourceError> {
+    let slot = config.slot.clone().unwrap_or_else(|| default_name(&config.name));
+    let publication = config.publication.clone().unwrap_or_else(|| default_name(&config.name));
+    for (what, name) in [("slot", &slot), ("publication", &publication)] {
+        check_name(what, name)?;
+    }
+    Ok((slot, publication))
 }
 
 /// `twohop_` and the name, in the letters that the server allows.

@@ -7,10 +7,10 @@
 //!
 //! To add a check: a variant of [`Problem`], and a look in `server` or `table`.
 
+use super::SnapshotMode;
 use super::connect::Control;
 use super::error::SourceError;
 use super::table::{Captured, Kind, TableName};
-use super::{Config, SnapshotMode};
 
 /// The oldest version whose `pgoutput` sends logical messages, times 10,000.
 const VERSION_MIN: i32 = 140_000;
@@ -70,25 +70,47 @@ pub enum Problem {
     },
 }
 
-/// Looks at everything.
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Those that can be captured.
+    pub(super) tables: Vec<Captured>,
+    /// All that stops a source.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Sees that a source can begin.
 ///
 /// # Errors
 /// [`SourceError::NotReady`] with all that is wrong, or what went wrong on the way.
 pub(super) async fn check(
     control: &Control,
-    config: &Config,
+    snapshot: SnapshotMode,
     user: &str,
     names: &[TableName],
 ) -> Result<Vec<Captured>, SourceError> {
-    let mut problems = server(control, user).await?;
-    let mut tables = Vec::with_capacity(names.len());
+    let Found { tables, problems } = find(control, snapshot, user, names).await?;
+    if problems.is_empty() { Ok(tables) } else { Err(SourceError::NotReady(problems)) }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) async fn find(
+    control: &Control,
+    snapshot: SnapshotMode,
+    user: &str,
+    names: &[TableName],
+) -> Result<Found, SourceError> {
+    let mut found = Found { tables: Vec::with_capacity(names.len()), problems: server(control, user).await? };
     for name in names {
-        match table(control, config, user, name).await? {
-            Ok(captured) => tables.push(captured),
-            Err(problem) => problems.push(problem),
+        match table(control, snapshot, user, name).await? {
+            Ok(captured) => found.tables.push(captured),
+            Err(problem) => found.problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(tables) } else { Err(SourceError::NotReady(problems)) }
+    Ok(found)
 }
 
 async fn server(control: &Control, user: &str) -> Result<Vec<Problem>, SourceError> {
@@ -121,7 +143,7 @@ async fn server(control: &Control, user: &str) -> Result<Vec<Problem>, SourceErr
 
 async fn table(
     control: &Control,
-    config: &Config,
+    snapshot: SnapshotMode,
     user: &str,
     name: &TableName,
 ) -> Result<Result<Captured, Problem>, SourceError> {
@@ -154,7 +176,7 @@ async fn table(
     if !has_key {
         return Ok(Err(Problem::TableKey(shown, sql)));
     }
-    if config.snapshot == SnapshotMode::Initial && !row.get::<_, bool>(6) {
+    if snapshot == SnapshotMode::Initial && !row.get::<_, bool>(6) {
         let (user, schema) = (user.to_owned(), name.schema.clone());
         return Ok(Err(Problem::TableUnreadable { user, table: shown, schema, sql }));
     }

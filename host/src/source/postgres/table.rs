@@ -39,6 +39,17 @@ impl TableName {
     }
 }
 
+/// Reads names, in order and each once.
+///
+/// # Errors
+/// As [`TableName::parse`].
+pub(super) fn parse_all(names: &[String]) -> Result<Vec<TableName>, SourceError> {
+    let mut tables = names.iter().map(|name| TableName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    tables.sort();
+    tables.dedup();
+    Ok(tables)
+}
+
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.name)
