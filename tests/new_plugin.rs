@@ -63,7 +63,7 @@ fn a_new_plugin_of_each_stage_passes_its_tests_and_becomes_a_component() -> Resu
         assert!(description.description.is_some_and(|said| said.contains(' ')));
         let compiled = folder.join("compiled");
         let files = [component, &compiled].map(|file| file.to_string_lossy().into_owned());
-        twohop(&["compile-plugin", "small", &files[0], &files[1]], &folder)?;
+        twohop(&["compile-plugin", "small", "clock", &files[0], &files[1]], &folder)?;
         assert!(compiled.is_file());
     }
     Ok(())

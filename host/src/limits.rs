@@ -99,6 +99,8 @@ pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
 pub const PLUGIN_STACK_BYTES_MAX: usize = 512 << 10;
 /// One call of a plugin, on the wall clock.
 pub const PLUGIN_CALL_TIME_MAX: Duration = Duration::from_millis(1_000);
+/// One call of a plugin in a replay, which has no clock: about a second, on a machine of today.
+pub const PLUGIN_CALL_INSTRUCTIONS_MAX: u64 = 1_000_000_000;
 /// How often the clock of running plugins ticks; a call may overrun by one tick.
 pub const PLUGIN_TICK: Duration = Duration::from_millis(10);
 /// What one answer of a plugin may make the host allocate.
@@ -145,6 +147,8 @@ pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u32 = 20;
 pub const PLUGIN_LINES_COUNT_MAX: usize = 200;
 /// Log lines that wait for who follows them.
 pub const PLUGIN_LINES_QUEUE_COUNT_MAX: usize = 1_024;
+/// One line of a file that is replayed. In JSON, a byte may take six.
+pub const REPLAY_LINE_BYTES_MAX: u64 = 6 * CHANGE_BYTES_MAX as u64;
 /// Core instances that one component is made of; `wit-component` makes three.
 pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 8;
 /// Tables of all core instances of one component; `wit-component` makes two.
@@ -208,6 +212,8 @@ pub const LARGE_PLUGIN_BYTES_MAX: usize = 48 << 20;
 pub const LARGE_PLUGIN_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// One call of a plugin, on the wall clock.
 pub const LARGE_PLUGIN_CALL_TIME_MAX: Duration = Duration::from_millis(2_000);
+/// One call of a plugin in a replay.
+pub const LARGE_PLUGIN_CALL_INSTRUCTIONS_MAX: u64 = 4_000_000_000;
 /// Core instances that one component is made of; `componentize-py` makes 38, one for each of Python's libraries.
 pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 128;
 /// The child process that compiles a plugin: its time.

@@ -37,6 +37,8 @@ enum Command {
     CompilePlugin {
         /// Whose limits hold.
         profile: policy::Profile,
+        /// What measures its calls.
+        meter: policy::Meter,
         /// The component.
         input: PathBuf,
         /// The compiled code.
@@ -46,7 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -54,18 +56,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(arguments) => cli::run_server(arguments),
-        Command::Doctor(arguments) => cli::examine_database(&arguments),
-        Command::Plugin(command) => cli::plugin(&command),
-        Command::DeadLetters(command) => cli::dead_letters(&command),
-        Command::Resume(arguments) => cli::resume(&arguments),
-        Command::Changes(arguments) => cli::changes(&arguments),
-        Command::CompilePlugin { profile, input, output } => {
-            Ok(policy::compile_plugin(profile, &input, &output)?)
+        Command::Serve(arguments) => cli::run_server(arguments)?,
+        Command::Doctor(arguments) => cli::examine_database(&arguments)?,
+        Command::Plugin(command) => return cli::plugin(&command),
+        Command::DeadLetters(command) => cli::dead_letters(&command)?,
+        Command::Resume(arguments) => cli::resume(&arguments)?,
+        Command::Changes(arguments) => cli::changes(&arguments)?,
+        Command::CompilePlugin { profile, meter, input, output } => {
+            policy::compile_plugin(profile, meter, &input, &output)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

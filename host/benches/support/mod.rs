@@ -16,12 +16,12 @@ pub(crate) const TWO_ROUTES: &str = "the router gives two routes a change";
 
 /// Compiles a plugin, if these are the arguments of the child that does; says whether they were.
 pub(crate) fn compiles(arguments: &[OsString]) -> anyhow::Result<bool> {
-    let [subcommand, profile, input, output] = arguments else { return Ok(false) };
+    let [subcommand, profile, meter, input, output] = arguments else { return Ok(false) };
     if subcommand != COMPILE_SUBCOMMAND {
         return Ok(false);
     }
-    let profile = profile.to_string_lossy().parse()?;
-    compile_plugin(profile, Path::new(input), Path::new(output))?;
+    let [profile, meter] = [profile, meter].map(|word| word.to_string_lossy());
+    compile_plugin(profile.parse()?, meter.parse()?, Path::new(input), Path::new(output))?;
     Ok(true)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Out: the body that the admin listener takes. What is not said here is as in the active generation.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
+use twohop::policy;
 
 use super::server::Server;
 use super::upload;
@@ -24,7 +26,7 @@ pub(crate) struct Candidate {
 #[derive(Debug, Args)]
 pub(crate) struct How {
     /// A setting, in place of all settings of before.
-    #[arg(long = "setting", value_name = "KEY=VALUE")]
+    #[arg(long = "setting", alias = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// What its routes may touch, in place of all grants of before: `channels=orders:*,users`, `audience`, `topics=…`,
     /// `cache=…`.
@@ -49,6 +51,14 @@ enum OnFault {
     Pause,
 }
 
+/// A component where there is no server.
+#[derive(Debug)]
+pub(super) struct Alone {
+    pub(super) file: PathBuf,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) profile: policy::Profile,
+}
+
 impl Candidate {
     /// Uploads the component if it is a file, and gives the body.
     ///
@@ -56,6 +66,28 @@ impl Candidate {
     /// If it is neither, or the server refuses it.
     pub(super) fn body(&self, server: &Server) -> Result<Value> {
         self.how.body_of(server, &self.component)
+    }
+
+    /// The component as a file, and how it runs where there is no server.
+    ///
+    /// # Errors
+    /// If something was said that only a server can heed.
+    pub(super) fn alone(&self) -> Result<Alone> {
+        let How { settings: given, grants, order, on_fault, profile } = &self.how;
+        for (flag, is_given) in [
+            ("--grant", !grants.is_empty()),
+            ("--order", order.is_some()),
+            ("--on-fault", on_fault.is_some()),
+        ] {
+            if is_given {
+                bail!("{flag} is for a plugin of a server: name the plugin before the file, or leave {flag} out");
+            }
+        }
+        Ok(Alone {
+            file: self.component.clone().into(),
+            settings: settings(given)?,
+            profile: profile.map(Into::into).unwrap_or_default(),
+        })
     }
 }
 
@@ -84,7 +116,7 @@ impl How {
     fn body(&self) -> Result<Map<String, Value>> {
         let mut body = Map::new();
         if !self.settings.is_empty() {
-            body.insert("settings".into(), settings(&self.settings)?.into());
+            body.insert("settings".into(), json!(settings(&self.settings)?));
         }
         if !self.grants.is_empty() {
             body.insert("grants".into(), grants(&self.grants)?.into());
@@ -106,11 +138,15 @@ impl How {
     }
 }
 
-fn settings(given: &[String]) -> Result<Map<String, Value>> {
-    let mut settings = Map::new();
+/// Settings as they were given, `KEY=VALUE` each.
+///
+/// # Errors
+/// If one has no value, or comes twice.
+pub(super) fn settings(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut settings = BTreeMap::new();
     for pair in given {
         let (key, value) = pair.split_once('=').with_context(|| format!("--setting {pair} has no `=`"))?;
-        if settings.insert(key.to_owned(), value.into()).is_some() {
+        if settings.insert(key.to_owned(), value.to_owned()).is_some() {
             bail!("--setting {key} comes twice");
         }
     }
@@ -160,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_a_pair_and_comes_once() {
-        assert_eq!(Value::from(settings(&texts(&["a=b=c", "d="])).unwrap()), json!({"a": "b=c", "d": ""}));
+        assert_eq!(json!(settings(&texts(&["a=b=c", "d="])).unwrap()), json!({"a": "b=c", "d": ""}));
         assert!(settings(&texts(&["a"])).is_err() && settings(&texts(&["a=1", "a=2"])).is_err());
     }
 }

@@ -1,23 +1,29 @@
 //! `twohop plugin check NAME FILE` and `twohop plugin shadow NAME FILE`: a candidate beside what is active.
+//!
+//! `twohop plugin check FILE` needs no server: see `alone`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use hyper::Method;
 use serde_json::Value;
 
-use super::candidate;
+use super::{alone, candidate};
 use super::server::{self, Server};
 use super::table::{cell, columns, head, plain, when};
 
+/// How many changes a candidate is asked about, unless it is said.
+const LAST: u64 = 1_000;
+
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct Check {
-    /// The plugin that it would be.
-    name: String,
+    /// The plugin of a server that it would be; without it, the component is checked here, and no server is asked.
+    name: Option<String>,
     #[command(flatten)]
     candidate: candidate::Candidate,
-    /// How many of the newest changes it is asked about.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    last: u64,
+    /// How many of the server's newest changes it is asked about [default: 1000].
+    #[arg(long, value_name = "N", requires = "name")]
+    last: Option<u64>,
     #[command(flatten)]
     server: server::Where,
 }
@@ -41,11 +47,17 @@ pub(crate) struct Shadow {
     server: server::Where,
 }
 
-/// Asks the server, and prints the comparison.
+/// Asks the server, and prints the comparison; or looks at the component here, if no plugin is named.
 pub(crate) fn check(arguments: &Check) -> Result<()> {
+    let Some(name) = &arguments.name else {
+        if arguments.server.is_named() {
+            bail!("a server is asked about a plugin: name it before the file, or leave the server out");
+        }
+        return alone::check(&arguments.candidate.alone()?, arguments.server.json);
+    };
     let server = Server::of(&arguments.server)?;
     let body = arguments.candidate.body(&server)?;
-    let path = format!("/v1/plugins/{}/check?last={}", arguments.name, arguments.last);
+    let path = format!("/v1/plugins/{name}/check?last={}", arguments.last.unwrap_or(LAST));
     let answer = server.send(Method::POST, &path, Some(&body))?;
     if arguments.server.json {
         println!("{answer}");
@@ -127,12 +139,19 @@ fn comparison(answer: &Value) -> String {
     let (seen, equal) = (count("seen"), count("equal"));
     let differ = count("different") + count("only_active") + count("only_candidate");
     let (faults, stopped) = (&answer["candidate"]["faults"], answer["stopped"] == true);
-    text.push_str(&match (stopped, differ) {
-        (true, _) => format!("the candidate failed too often and was stopped: {faults} faults\n"),
-        (false, 0) => format!("the same for all {equal} of {seen} changes\n"),
-        (false, differ) => format!("different for {differ} of {seen} changes\n"),
+    text.push_str(&match stopped {
+        true => format!("the candidate failed too often and was stopped: {faults} faults\n"),
+        false => conclusion(seen, equal, differ),
     });
     text
+}
+
+/// What a comparison comes to, as its last line.
+pub(super) fn conclusion(seen: u64, equal: u64, differ: u64) -> String {
+    match differ {
+        0 => format!("the same for all {equal} of {seen} changes\n"),
+        differ => format!("different for {differ} of {seen} changes\n"),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! To add a command: a variant of [`Plugin`], a line in [`plugin`], a file with its `Arguments` and its `run`.
 
 mod activate;
+mod alone;
 mod audit;
 mod build;
 mod candidate;
@@ -17,10 +18,13 @@ mod list;
 mod logs;
 mod new;
 mod pipeline;
+mod replay;
 mod serve;
 mod server;
 mod table;
 mod upload;
+
+use std::process::ExitCode;
 
 use clap::Subcommand;
 
@@ -42,8 +46,11 @@ pub(crate) enum Plugin {
     List(list::List),
     /// Show a plugin and its generations.
     Show(list::Show),
-    /// Ask a candidate, and what is active, about the newest changes.
+    /// Check a component as an upload does, without a server; or ask a server's plugin and a candidate about the newest
+    /// changes.
     Check(compare::Check),
+    /// Ask a component about changes in a file, without a server.
+    Replay(replay::Arguments),
     /// Let a candidate run beside what is active, without effects.
     Shadow(compare::Shadow),
     /// Let a component judge from the next batch on.
@@ -59,21 +66,23 @@ pub(crate) enum Plugin {
 }
 
 /// Does what was asked.
-pub(crate) fn plugin(command: &Plugin) -> anyhow::Result<()> {
-    match command {
+pub(crate) fn plugin(command: &Plugin) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Plugin::New(arguments) => new::run(arguments),
         Plugin::Build(arguments) => build::run(arguments),
         Plugin::Upload(arguments) => upload::run(arguments),
         Plugin::List(arguments) => list::list(arguments),
         Plugin::Show(arguments) => list::show(arguments),
         Plugin::Check(arguments) => compare::check(arguments),
+        Plugin::Replay(arguments) => return replay::run(arguments),
         Plugin::Shadow(arguments) => compare::shadow(arguments),
         Plugin::Activate(arguments) => activate::activate(arguments),
         Plugin::RollBack(arguments) => activate::roll_back(arguments),
         Plugin::Deactivate(arguments) => activate::deactivate(arguments),
         Plugin::Logs(arguments) => logs::run(arguments),
         Plugin::Audit(arguments) => audit::run(arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
@@ -97,6 +106,14 @@ mod tests {
         assert!(matches!(parse("plugin new orders --stage filter"), Ok(Plugin::New(_))));
         assert!(parse("plugin new orders --stage painter").is_err());
         assert!(parse("plugin new").is_err());
+    }
+
+    #[test]
+    fn a_check_needs_no_server_unless_a_plugin_is_named() {
+        assert!(matches!(parse("plugin check a.wasm --setting a=b"), Ok(Plugin::Check(_))));
+        assert!(matches!(parse("plugin check p a.wasm --last 7"), Ok(Plugin::Check(_))));
+        assert!(parse("plugin check a.wasm --last 7").is_err());
+        assert!(parse("plugin check").is_err());
     }
 
     #[test]

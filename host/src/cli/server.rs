@@ -42,6 +42,14 @@ pub(crate) struct Where {
     pub(super) json: bool,
 }
 
+impl Where {
+    /// Whether a server was named, or who asks it.
+    pub(super) fn is_named(&self) -> bool {
+        let Self { admin, token, token_file, config: _, by, json: _ } = self;
+        admin.is_some() || token.is_some() || token_file.is_some() || by.is_some()
+    }
+}
+
 /// A server.
 pub(super) struct Server {
     /// Host and port.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use twohop::policy;
 
 use super::server::{self, Server};
 use super::table::{cell, short};
@@ -31,9 +32,15 @@ pub(crate) enum Profile {
 
 impl Profile {
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::Large => "large",
+        policy::Profile::from(self).as_str()
+    }
+}
+
+impl From<Profile> for policy::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Small => Self::Small,
+            Profile::Large => Self::Large,
         }
     }
 }

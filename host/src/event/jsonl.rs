@@ -34,7 +34,7 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     /// It is not JSON of this shape.
-    #[error("{0}")]
+    #[error("{}", of_one_line(.0))]
     Shape(#[from] serde_json::Error),
     /// There is no such operation.
     #[error("there is no operation `{name}`: there are {}", Operation::NAMES.join(", "))]
@@ -69,6 +69,11 @@ pub enum LineError {
     /// Not a position.
     #[error("`{0}` is not a position: write it as `0/16B3748#2`")]
     Position(String),
+}
+
+/// What is wrong and where: there is no other line than this one.
+fn of_one_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 #[derive(Deserialize)]
@@ -389,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert!(error("{").starts_with("EOF"));
+        assert_eq!(error("{"), "EOF while parsing an object at column 1");
         assert!(error(r#"{"operation":"insert","row":{}}"#).starts_with("missing field `table`"));
         assert!(error(r#"{"table":"t","operation":"insert","rows":{}}"#).starts_with("unknown field `rows`"));
         let of = |rest: &str| error(&format!("{{\"table\":\"t\",{rest}}}"));

@@ -28,6 +28,12 @@ pub struct Column {
 }
 
 impl Table {
+    /// Its name for people, with its schema if it has one.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        if self.schema.is_empty() { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
+    }
+
     /// The index of a column.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {

@@ -143,6 +143,12 @@ pub struct UnknownWord {
     known: &'static str,
 }
 
+impl UnknownWord {
+    pub(super) fn new(word: &str, known: &'static str) -> Self {
+        Self { word: word.to_owned(), known }
+    }
+}
+
 impl Profile {
     /// As it is written everywhere.
     #[must_use]
@@ -159,7 +165,7 @@ impl FromStr for Profile {
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         let known = [Self::Small, Self::Large].into_iter().find(|profile| profile.as_str() == word);
-        known.ok_or_else(|| UnknownWord { word: word.to_owned(), known: "`small`, `large`" })
+        known.ok_or_else(|| UnknownWord::new(word, "`small`, `large`"))
     }
 }
 
@@ -189,7 +195,7 @@ impl FromStr for OnFault {
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         let known = [Self::SetAside, Self::Pause].into_iter().find(|on_fault| on_fault.as_str() == word);
-        known.ok_or_else(|| UnknownWord { word: word.to_owned(), known: "`set-aside`, `pause`" })
+        known.ok_or_else(|| UnknownWord::new(word, "`set-aside`, `pause`"))
     }
 }
 

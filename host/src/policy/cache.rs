@@ -66,7 +66,7 @@ impl Cache {
             let output = work.join("plugin.cwasm");
             // The bytes whose digest is known; the file they came from may have changed since.
             fs::write(&input, wasm).map_err(PluginError::Compiler)?;
-            compile_in_child(program, engine.profile(), &input, &output)?;
+            compile_in_child(program, engine.profile(), engine.meter(), &input, &output)?;
             read_bounded(&output, COMPILED_BYTES_MAX).map_err(PluginError::Compiler)
         })();
         // What is left over there would be in nobody's way.
@@ -186,7 +186,7 @@ mod tests {
         let cache = Cache::open(&folder.path().join("plugins/cache")).expect("it can be made");
         let wasm = Guest::default().component();
         let digest = Digest::of(&wasm);
-        let code = precompile(&wasm).expect("it compiles");
+        let code = precompile(&wasm, engine().meter()).expect("it compiles");
         cache.store(&cache.path(engine(), digest), &code).expect("it can be written");
         (folder, cache, wasm, digest)
     }

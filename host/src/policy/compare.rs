@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::answer::Plan;
 use super::error::Cause;
+use super::fanout::Post;
 use super::route::Route;
-use crate::event::Position;
+use crate::event::{Change, Position};
 use crate::limits::{COMPARISON_EFFECTS_MAX, COMPARISON_EXAMPLES_MAX};
 
 /// An active generation beside a candidate.
@@ -108,9 +109,8 @@ impl Comparison {
             self.equal_count += 1;
             return;
         }
-        let [only_active, only_candidate] = [without(active, candidate), without(candidate, active)];
-        self.active.only_here_count += only_active.len() as u64;
-        self.candidate.only_here_count += only_candidate.len() as u64;
+        self.active.only_here_count += without(active, candidate).len() as u64;
+        self.candidate.only_here_count += without(candidate, active).len() as u64;
         *match (active.is_empty(), candidate.is_empty()) {
             (false, true) => &mut self.only_active_count,
             (true, false) => &mut self.only_candidate_count,
@@ -119,14 +119,31 @@ impl Comparison {
         if self.examples.len() >= COMPARISON_EXAMPLES_MAX {
             return;
         }
-        let another_order = only_active.is_empty() && only_candidate.is_empty();
-        let (active, candidate) = if another_order {
-            (texts(&active.iter().collect::<Vec<_>>()), texts(&candidate.iter().collect::<Vec<_>>()))
-        } else {
-            (texts(&only_active), texts(&only_candidate))
-        };
+        let [active, candidate] = differing(active, candidate).map(|effects| texts(&effects));
         self.examples.push(Example { active, candidate, ..about() });
     }
+}
+
+impl Example {
+    /// Of this change, without effects.
+    pub(super) fn about(change: &Change) -> Self {
+        let mut key = String::new();
+        change.write_key(&mut key);
+        Self { of: change.table.full_name(), key, position: Some(change.position), active: Vec::new(), candidate: Vec::new() }
+    }
+
+    /// Of this post, without effects.
+    pub(super) fn about_post(post: &Post<'_>) -> Self {
+        let (of, key) = (post.author.into(), post.item.into());
+        Self { of, key, position: None, active: Vec::new(), candidate: Vec::new() }
+    }
+}
+
+/// What to show of two lists that differ: what only the one and what only the other has. If both have the same in
+/// another order, all of both.
+pub(super) fn differing<'a>(active: &'a [Effect], candidate: &'a [Effect]) -> [Vec<&'a Effect>; 2] {
+    let only = [without(active, candidate), without(candidate, active)];
+    if only.iter().all(Vec::is_empty) { [active, candidate].map(|all| all.iter().collect()) } else { only }
 }
 
 /// What stands in `effects` and not, or not as often, in `others`.

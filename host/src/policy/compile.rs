@@ -1,7 +1,7 @@
 //! From a component's bytes to machine code, in a child process that may be killed.
 //!
 //! A compiler is the one place where a small upload can cost much time and memory, and wasmtime does not count that
-//! as a vulnerability. So the program runs itself again as `compile-plugin PROFILE IN OUT`: [`compile_in_child`] on this side,
+//! as a vulnerability. So the program runs itself again as `compile-plugin PROFILE METER IN OUT`: [`compile_in_child`] on this side,
 //! [`compile_plugin`] on the other.
 //!
 //! Invariant: the child has no environment, no more memory, processor time and file size than `limits` says, and ends
@@ -19,11 +19,11 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::engine;
-use super::{PluginError, Profile};
+use super::{Meter, PluginError, Profile};
 use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILE_REPORT_BYTES_MAX, COMPILED_BYTES_MAX};
 
-/// The hidden subcommand of the program, to be followed by the profile's name, the component's path and the path of the
-/// result.
+/// The hidden subcommand of the program, to be followed by the names of the profile and the meter, the component's path
+/// and the path of the result.
 pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
 
 /// Compiles the component in `input` into a new file `output`. Limits the whole process first: call it in a process
@@ -31,10 +31,15 @@ pub const COMPILE_SUBCOMMAND: &str = "compile-plugin";
 ///
 /// # Errors
 /// If the component is not valid, uses what is turned off, or a file cannot be read or written.
-pub fn compile_plugin(profile: Profile, input: &Path, output: &Path) -> Result<(), PluginError> {
+pub fn compile_plugin(
+    profile: Profile,
+    meter: Meter,
+    input: &Path,
+    output: &Path,
+) -> Result<(), PluginError> {
     limit_this_process(profile).map_err(|errno| PluginError::Compiler(errno.into()))?;
     let wasm = read_component(input, profile)?;
-    std::fs::write(output, precompile(&wasm)?).map_err(PluginError::Compiler)
+    std::fs::write(output, precompile(&wasm, meter)?).map_err(PluginError::Compiler)
 }
 
 /// Compiles the component in `input` into a new file `output`, by `program` as a child process. Blocks until it ends,
@@ -45,21 +50,24 @@ pub fn compile_plugin(profile: Profile, input: &Path, output: &Path) -> Result<(
 pub fn compile_in_child(
     program: &Path,
     profile: Profile,
+    meter: Meter,
     input: &Path,
     output: &Path,
 ) -> Result<(), PluginError> {
-    compile_within(program, profile, input, output, profile.bounds().compile_time_max)
+    let words = [profile.as_str(), meter.as_str()];
+    compile_within(program, words, input, output, profile.bounds().compile_time_max)
 }
 
 fn compile_within(
     program: &Path,
-    profile: Profile,
+    words: [&str; 2],
     input: &Path,
     output: &Path,
     time_max: Duration,
 ) -> Result<(), PluginError> {
     let mut child = Command::new(program)
-        .args([COMPILE_SUBCOMMAND, profile.as_str()])
+        .arg(COMPILE_SUBCOMMAND)
+        .args(words)
         .args([input, output])
         .env_clear()
         .stdin(Stdio::null())
@@ -160,8 +168,8 @@ pub fn read_component(path: &Path, profile: Profile) -> Result<Vec<u8>, PluginEr
 ///
 /// # Errors
 /// If the component is not valid or uses what is turned off.
-pub(super) fn precompile(wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
-    let compiled = engine::compiler().precompile_component(wasm);
+pub(super) fn precompile(wasm: &[u8], meter: Meter) -> Result<Vec<u8>, PluginError> {
+    let compiled = engine::compiler(meter).precompile_component(wasm);
     compiled.map_err(|error| PluginError::Compile(format!("{error:#}")))
 }
 
@@ -185,7 +193,7 @@ mod tests {
     fn run(lines: &str, time_max: Duration) -> Result<(), PluginError> {
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let program = program(folder.path(), lines);
-        compile_within(&program, Profile::Large, Path::new("in.wasm"), Path::new("out.cwasm"), time_max)
+        compile_within(&program, ["large", "clock"], Path::new("in.wasm"), Path::new("out.cwasm"), time_max)
     }
 
     const LONG: Duration = Duration::from_secs(300);
@@ -200,8 +208,8 @@ mod tests {
 
     #[test]
     fn what_the_child_says_is_in_the_error() {
-        let error = run("echo \"$1 $2 $3 $4: no\" >&2; exit 3", LONG).expect_err("it fails");
-        assert_eq!(error.to_string(), "compile-plugin large in.wasm out.cwasm: no");
+        let error = run("echo \"$1 $2 $3 $4 $5: no\" >&2; exit 3", LONG).expect_err("it fails");
+        assert_eq!(error.to_string(), "compile-plugin large clock in.wasm out.cwasm: no");
         let error = run("echo Error: does not compile: no >&2; exit 1", LONG).expect_err("it fails");
         assert_eq!(error.to_string(), "does not compile: no");
         let error = run("exit 3", LONG).expect_err("it fails");
@@ -222,8 +230,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
-        let error =
-            compile_in_child(Path::new("/nowhere/twohop"), Profile::Small, Path::new("a"), Path::new("b"));
+        let [program, input, output] = ["/nowhere/twohop", "a", "b"].map(Path::new);
+        let error = compile_in_child(program, Profile::Small, Meter::Clock, input, output);
         assert!(matches!(error, Err(PluginError::Compiler(_))));
     }
 
@@ -232,7 +240,7 @@ mod tests {
     fn the_child_compiles_within_its_limits() {
         if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT"))
         {
-            compile_plugin(Profile::Small, input.as_ref(), output.as_ref()).expect("the component compiles");
+            compile_plugin(Profile::Small, Meter::Clock, input.as_ref(), output.as_ref()).expect("the component compiles");
             let (memory, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).expect("limits can be read");
             assert_eq!(memory, COMPILE_MEMORY_BYTES_MAX);
             return;
@@ -240,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let this = std::env::current_exe().expect("a test has a path");
         let lines = format!(
-            "COMPILE_IN=\"$3\" COMPILE_OUT=\"$4\" exec '{}' --exact {}::the_child_compiles_within_its_limits",
+            "COMPILE_IN=\"$4\" COMPILE_OUT=\"$5\" exec '{}' --exact {}::the_child_compiles_within_its_limits",
             this.display(),
             module_path!().split_once("::").expect("a module is in its crate").1,
         );
@@ -248,10 +256,10 @@ mod tests {
         let (input, output) = (folder.path().join("in.wasm"), folder.path().join("out.cwasm"));
         let wasm = fixtures::Guest::default().component();
         std::fs::write(&input, &wasm).expect("the folder is writable");
-        compile_in_child(&program, Profile::Small, &input, &output).expect("the child compiles");
+        compile_in_child(&program, Profile::Small, Meter::Clock, &input, &output).expect("the child compiles");
         assert_eq!(
             std::fs::read(&output).expect("the child wrote it"),
-            precompile(&wasm).expect("it compiles")
+            precompile(&wasm, Meter::Clock).expect("it compiles")
         );
     }
 }

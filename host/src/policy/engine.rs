@@ -1,12 +1,13 @@
 //! The engine: every limit that a plugin meets, set once.
 //!
-//! In: a profile, whose bounds are in `limits`. Out: an [`Engine`] that instances are made of. That of the small profile
-//! reserves room for every plugin at once, so that an instance costs microseconds; that of the large one reserves
-//! nothing, and makes room for each instance when it comes.
+//! In: a profile, whose bounds are in `limits`, and a meter. Out: an [`Engine`] that instances are made of. That of the
+//! small profile reserves room for every plugin at once, so that an instance costs microseconds; that of the large one,
+//! and each that counts instructions, reserves nothing, and makes room for each instance when it comes.
 //!
 //! Invariant: what one engine made is never mixed with another's. A call is stopped within one tick of its deadline,
-//! whatever the plugin does; the ticker ends with the engine. Two instances never see each other's memory.
-//! Absent on purpose: WASI, fuel (two to three times slower than epochs), asynchronous calls.
+//! whatever the plugin does; the ticker ends with the engine. Where fuel is the meter there is no clock at all, so that a
+//! call ends the same everywhere. Two instances never see each other's memory.
+//! Absent on purpose: WASI, fuel in a server (two to three times slower than epochs), asynchronous calls.
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,23 +18,29 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 use super::bindings::twohop::policy::log;
 use super::instance::State;
 use super::profile::Bounds;
-use super::{PolicyError, Profile};
+use super::{Meter, PolicyError, Profile};
 use crate::limits::{
     PLUGIN_STACK_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGIN_TABLES_MAX, PLUGIN_TICK,
     PLUGINS_BESIDE_COUNT_MAX, PLUGINS_COUNT_MAX,
 };
 
-/// Runs plugins of one profile. Cheap to clone; one a profile.
+/// Runs plugins of one profile. Cheap to clone; one a profile and meter.
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
 
 struct Running {
     profile: Profile,
+    meter: Meter,
     engine: wasmtime::Engine,
     linker: Linker<State>,
-    /// Dropped to stop the ticker.
-    stop: Option<mpsc::Sender<()>>,
-    ticker: Option<JoinHandle<()>>,
+    /// Nothing, where fuel is the meter.
+    ticker: Option<Ticker>,
+}
+
+struct Ticker {
+    /// Dropped to stop it.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Engine {
@@ -42,33 +49,39 @@ impl Engine {
     /// # Errors
     /// If the address space for the plugins cannot be reserved, or the ticker's thread cannot start.
     pub fn new() -> Result<Self, PolicyError> {
-        Self::of(Profile::Small)
+        Self::of(Profile::Small, Meter::Clock)
+    }
+
+    /// Starts an engine of the small profile that counts instructions, and has no clock.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn counting() -> Result<Self, PolicyError> {
+        Self::of(Profile::Small, Meter::Fuel)
     }
 
     /// # Errors
     /// As [`new`](Self::new).
-    pub(super) fn of(profile: Profile) -> Result<Self, PolicyError> {
-        let mut config = config();
-        config.allocation_strategy(match profile {
-            Profile::Small => InstanceAllocationStrategy::Pooling(pool(profile.bounds())),
-            Profile::Large => InstanceAllocationStrategy::OnDemand,
+    pub(super) fn of(profile: Profile, meter: Meter) -> Result<Self, PolicyError> {
+        let mut config = config(meter);
+        config.allocation_strategy(match (profile, meter) {
+            (Profile::Small, Meter::Clock) => InstanceAllocationStrategy::Pooling(pool(profile.bounds())),
+            (Profile::Large, _) | (_, Meter::Fuel) => InstanceAllocationStrategy::OnDemand,
         });
         let engine = wasmtime::Engine::new(&config)
             .map_err(|error| PolicyError::AddressSpace(error.root_cause().to_string()))?;
         let mut linker = Linker::new(&engine);
         log::add_to_linker::<State, wasmtime::component::HasSelf<State>>(&mut linker, |state| state)
             .expect("an empty linker takes the log");
-        let (stop, stopped) = mpsc::channel();
-        let ticking = engine.clone();
-        let ticker = std::thread::Builder::new()
-            .name("plugin-ticker".into())
-            .spawn(move || {
-                while stopped.recv_timeout(PLUGIN_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    ticking.increment_epoch();
-                }
-            })
-            .map_err(PolicyError::Ticker)?;
-        Ok(Self(Arc::new(Running { profile, engine, linker, stop: Some(stop), ticker: Some(ticker) })))
+        let ticker = match meter {
+            Meter::Clock => Some(Ticker::start(engine.clone()).map_err(PolicyError::Ticker)?),
+            Meter::Fuel => None,
+        };
+        Ok(Self(Arc::new(Running { profile, meter, engine, linker, ticker })))
+    }
+
+    pub(super) fn meter(&self) -> Meter {
+        self.0.meter
     }
 
     pub(super) fn profile(&self) -> Profile {
@@ -90,30 +103,46 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let tick = move || {
+            while stopped.recv_timeout(PLUGIN_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        };
+        let thread = std::thread::Builder::new().name("plugin-ticker".into()).spawn(tick)?;
+        Ok(Self { stop, thread })
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(ticker) = self.ticker.take() {
+        if let Some(Ticker { stop, thread }) = self.ticker.take() {
+            drop(stop);
             // It cannot panic, and if it did there would be nothing to mend here.
-            let _ = ticker.join();
+            let _ = thread.join();
         }
     }
 }
 
 /// The engine of the child process that compiles. It runs nothing and reserves nothing, but its code is the one that
 /// [`Engine`] loads: all that code depends on comes from [`config`].
-pub(super) fn compiler() -> wasmtime::Engine {
-    let mut config = config();
+pub(super) fn compiler(meter: Meter) -> wasmtime::Engine {
+    let mut config = config(meter);
     // Each thread costs address space, which the child has little of.
     config.parallel_compilation(false);
     wasmtime::Engine::new(&config).expect("the configuration is valid, and nothing is reserved")
 }
 
-fn config() -> Config {
+fn config(meter: Meter) -> Config {
     let mut config = Config::new();
+    match meter {
+        Meter::Clock => config.epoch_interruption(true),
+        Meter::Fuel => config.consume_fuel(true),
+    };
     // Without it each synchronous call builds the state of an asynchronous task.
     config.concurrency_support(false);
-    config.epoch_interruption(true);
     config.max_wasm_stack(PLUGIN_STACK_BYTES_MAX);
     // The bits of a NaN would differ between machines: a policy must be replayable.
     config.cranelift_nan_canonicalization(true);
@@ -155,9 +184,12 @@ mod tests {
             hasher.finish()
         };
         for profile in [Profile::Small, Profile::Large] {
-            let engine = Engine::of(profile).expect("the engine starts");
-            assert_eq!(hash(engine.wasmtime()), hash(&compiler()), "{profile}");
+            for meter in [Meter::Clock, Meter::Fuel] {
+                let engine = Engine::of(profile, meter).expect("the engine starts");
+                assert_eq!(hash(engine.wasmtime()), hash(&compiler(meter)), "{profile} {meter}");
+            }
         }
+        assert_ne!(hash(&compiler(Meter::Clock)), hash(&compiler(Meter::Fuel)), "the cache tells them apart");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::Profile;
 use super::answer::{AnswerError, PlanError, VerdictError};
 use super::instance::Stage;
+use super::profile::Bounds;
 use super::subscription::SubscriptionError;
 use crate::limits::{
     BATCH_BYTES_MAX, PLUGIN_TABLE_ELEMENTS_MAX, PLUGINS_COUNT_MAX, REASON_BYTES_MAX, SUBSCRIPTIONS_COUNT_MAX,
@@ -165,6 +166,9 @@ pub enum Fault {
     /// It ran too long.
     #[error("ran longer than {} ms", .0.as_millis())]
     Time(Duration),
+    /// It ran too much, where instructions are counted.
+    #[error("ran more than {0} instructions of WebAssembly")]
+    Instructions(u64),
     /// It wanted too much memory.
     #[error("asked for {bytes} bytes of memory, at most {bytes_max} are allowed")]
     Memory {
@@ -231,9 +235,11 @@ pub(super) enum Refused {
 
 impl Fault {
     /// What an error of the engine means. `said`: the plugin's last error in its log.
-    pub(super) fn of_call(error: &wasmtime::Error, said: Option<String>, time_max: Duration) -> Self {
-        if error.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::Interrupt) {
-            return Self::Time(time_max);
+    pub(super) fn of_call(error: &wasmtime::Error, said: Option<String>, bounds: &Bounds) -> Self {
+        match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::Interrupt) => return Self::Time(bounds.call_time_max),
+            Some(wasmtime::Trap::OutOfFuel) => return Self::Instructions(bounds.call_instructions_max),
+            Some(_) | None => {}
         }
         match error.downcast_ref() {
             Some(&Refused::Memory { bytes, bytes_max }) => Self::Memory { bytes, bytes_max },

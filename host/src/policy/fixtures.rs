@@ -7,9 +7,12 @@ use std::sync::{Arc, LazyLock};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use super::bindings::twohop::policy::types;
 use super::cache::Cache;
 use super::compile::{precompile, read_component};
-use super::{Activation, Digest, Engine, Grants, Loader, OnFault, Plugin, PluginError, Policy, Profile};
+use super::{
+    Activation, Digest, Engine, Grants, Loader, Meter, OnFault, Plugin, PluginError, Policy, Profile,
+};
 use crate::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
 /// One engine for all tests: each reserves much address space.
@@ -20,7 +23,13 @@ pub(super) fn engine() -> &'static Engine {
 
 fn large_engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> =
-        LazyLock::new(|| Engine::of(Profile::Large).expect("the engine starts"));
+        LazyLock::new(|| Engine::of(Profile::Large, Meter::Clock).expect("the engine starts"));
+    &ENGINE
+}
+
+/// One that counts instructions.
+pub(super) fn counting_engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::counting().expect("the engine starts"));
     &ENGINE
 }
 
@@ -71,6 +80,16 @@ pub(super) fn named(table: &Arc<Table>, name: &str) -> Change {
 
 /// A subscription of a [`Guest`]: table, operations, columns.
 pub(super) type Asked = (String, Vec<u8>, Vec<String>);
+
+/// A subscription as a plugin asks for it.
+pub(super) fn asked(table: &str, operations: &[u8], columns: &[&str]) -> types::Subscription {
+    types::Subscription {
+        source: String::new(),
+        table: table.into(),
+        operations: operations.into(),
+        columns: columns.iter().map(|column| (*column).into()).collect(),
+    }
+}
 
 /// A plugin by hand, see `guest/`. It can be all stages; its world says which it is.
 pub(super) struct Guest {
@@ -190,19 +209,32 @@ pub(super) fn load(plugins: &[(&str, &[u8])]) -> Result<Policy, PluginError> {
 
 /// A plugin activated so, compiled here and loaded from the cache.
 pub(super) fn load_as(activation: Activation, wasm: &[u8]) -> Result<Plugin, PluginError> {
+    let engine = match activation.profile {
+        Profile::Small => engine(),
+        Profile::Large => large_engine(),
+    };
+    load_with(engine, activation, wasm)
+}
+
+/// As [`load_as`], into an engine that counts instructions.
+pub(super) fn load_counting(activation: Activation, wasm: &[u8]) -> Result<Plugin, PluginError> {
+    load_with(counting_engine(), activation, wasm)
+}
+
+fn load_with(seeded: &Engine, activation: Activation, wasm: &[u8]) -> Result<Plugin, PluginError> {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, wasm).expect("the folder is writable");
     let wasm = read_component(&path, activation.profile)?;
     let cache = folder.path().join("cache");
-    if let Ok(code) = precompile(&wasm) {
-        let engine = match activation.profile {
-            Profile::Small => engine(),
-            Profile::Large => large_engine(),
-        };
-        Cache::open(&cache).expect("it can be made").seed(engine, &wasm, &code);
+    if let Ok(code) = precompile(&wasm, seeded.meter()) {
+        Cache::open(&cache).expect("it can be made").seed(seeded, &wasm, &code);
     }
-    let loader = Loader::new(engine().clone(), &cache, Path::new("/nowhere/twohop"));
+    let small = match seeded.meter() {
+        Meter::Clock => engine(),
+        Meter::Fuel => counting_engine(),
+    };
+    let loader = Loader::new(small.clone(), &cache, Path::new("/nowhere/twohop"));
     loader.expect("the cache is there").load(&wasm, activation)
 }
 

@@ -55,7 +55,7 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports,
             .map_err(shape)?,
         gate: has(Stage::Gate).then(|| gate::GuestIndices::new(&component)).transpose().map_err(shape)?,
     };
-    Ok(Exports { bounds: engine.profile().bounds(), component, plugin, stages })
+    Ok(Exports { bounds: engine.profile().bounds(), meter: engine.meter(), component, plugin, stages })
 }
 
 enum Export {

@@ -2,7 +2,7 @@
 //!
 //! In: a component that was checked, and settings. Out: answers, unchecked.
 //!
-//! Invariant: the epoch deadline is set before every entry. After any error the instance is dropped by its owner: a
+//! Invariant: the deadline, or the fuel, is set before every entry. After any error the instance is dropped by its owner: a
 //! trap has poisoned its store.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use super::bindings::exports::twohop::policy::{fanout, filter, gate, plugin, rou
 use super::bindings::twohop::policy::log;
 use super::bindings::twohop::policy::types::{Changes, Setting, Subscription};
 use super::error::{Fault, Refused, reason, ticks};
+use super::meter::Meter;
 use super::plugin_log::PluginLog;
 use super::profile::Bounds;
 use crate::limits::{
@@ -80,6 +81,7 @@ impl<Filter, Router, Fanout, Gate> Stages<Filter, Router, Fanout, Gate> {
 /// The exports of a component, looked up once, and what its instances may have.
 pub(super) struct Exports {
     pub(super) bounds: &'static Bounds,
+    pub(super) meter: Meter,
     pub(super) component: InstancePre<State>,
     pub(super) plugin: plugin::GuestIndices,
     pub(super) stages:
@@ -96,6 +98,7 @@ pub(super) struct Instance {
 /// What the host keeps beside an instance.
 pub(super) struct State {
     bounds: &'static Bounds,
+    meter: Meter,
     memory_bytes: usize,
     table_elements: usize,
     log: Arc<Mutex<PluginLog>>,
@@ -107,12 +110,13 @@ impl Instance {
     /// # Errors
     /// If the component does not start within its limits, or its types are other ones.
     pub(super) fn new(exports: &Exports, log: Arc<Mutex<PluginLog>>) -> Result<Self, Fault> {
-        let state = State { bounds: exports.bounds, memory_bytes: 0, table_elements: 0, log, said: None };
+        let Exports { bounds, meter, .. } = *exports;
+        let state = State { bounds, meter, memory_bytes: 0, table_elements: 0, log, said: None };
         let mut store = Store::new(exports.component.engine(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(PLUGIN_ANSWER_BYTES_MAX);
         store.set_max_component_handles(PLUGIN_HANDLES_MAX);
-        set_deadline(&mut store);
+        limit_call(&mut store);
         let instance = match exports.component.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) => {
@@ -199,8 +203,20 @@ impl Instance {
         self.leave(answer)
     }
 
+    /// How many instructions the last call ran; 0 where they are not counted.
+    pub(super) fn instructions(&self) -> u64 {
+        let State { bounds, meter, .. } = self.store.data();
+        match meter {
+            Meter::Clock => 0,
+            Meter::Fuel => {
+                let left = self.store.get_fuel().expect("its engine counts instructions");
+                bounds.call_instructions_max.saturating_sub(left)
+            }
+        }
+    }
+
     fn enter(&mut self) {
-        set_deadline(&mut self.store);
+        limit_call(&mut self.store);
         self.store.data_mut().said = None;
     }
 
@@ -209,15 +225,18 @@ impl Instance {
     }
 }
 
-fn set_deadline(store: &mut Store<State>) {
-    let time_max = store.data().bounds.call_time_max;
-    // One more, since the tick under way may be about to end.
-    store.set_epoch_deadline(ticks(time_max, PLUGIN_TICK) + 1);
+fn limit_call(store: &mut Store<State>) {
+    let bounds = store.data().bounds;
+    match store.data().meter {
+        // One more, since the tick under way may be about to end.
+        Meter::Clock => store.set_epoch_deadline(ticks(bounds.call_time_max, PLUGIN_TICK) + 1),
+        Meter::Fuel => store.set_fuel(bounds.call_instructions_max).expect("its engine counts instructions"),
+    }
 }
 
 impl State {
     fn fault(&mut self, error: &wasmtime::Error) -> Fault {
-        Fault::of_call(error, self.said.take(), self.bounds.call_time_max)
+        Fault::of_call(error, self.said.take(), self.bounds)
     }
 }
 

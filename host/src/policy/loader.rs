@@ -28,7 +28,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Keeps what it compiles in the folder `cache`, made if it is not there, for this user alone. `program` must be
+    /// Measures plugins as the engine does, which is that of the small profile. Keeps what it compiles in the folder
+    /// `cache`, made if it is not there, for this user alone. `program` must be
     /// this program, see [`COMPILE_SUBCOMMAND`](super::COMPILE_SUBCOMMAND).
     ///
     /// # Errors
@@ -82,7 +83,8 @@ impl Loader {
                 let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
                 let engine = match large.take() {
                     Some(engine) => engine,
-                    None => Engine::of(profile).map_err(|error| PluginError::Engine(error.into()))?,
+                    None => Engine::of(profile, self.engine.meter())
+                        .map_err(|error| PluginError::Engine(error.into()))?,
                 };
                 *large = Some(engine.clone());
                 Ok(engine)

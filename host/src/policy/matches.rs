@@ -229,16 +229,7 @@ mod tests {
     use super::super::bindings::twohop::policy::types;
     use super::*;
     use crate::event::Operation;
-    use crate::policy::fixtures::{insert, table};
-
-    fn asked(table: &str, operations: &[u8], columns: &[&str]) -> types::Subscription {
-        types::Subscription {
-            source: String::new(),
-            table: table.into(),
-            operations: operations.into(),
-            columns: columns.iter().map(|column| (*column).into()).collect(),
-        }
-    }
+    use crate::policy::fixtures::{asked, insert, table};
 
     fn several(plugins: &[&[types::Subscription]]) -> Matches {
         let checked = |asked: &types::Subscription| Subscription::new(asked.clone()).expect("it is valid");

@@ -8,8 +8,9 @@
 //!                     │ compiles in a child process:       │  filters, then routers
 //!                     │                                    ├────► Policy::plan(&posts) ─► Plans
 //!                     │                                    ├────► Policy::compare(Shadow) ─► Comparison
+//!                     │                                    ├────► Replay::new ─► Replay::changes, Replay::posts
 //!                     │                                    └────► Gate::new ─► Gate::admit, Gate::receive
-//!                     └─► program compile-plugin PROFILE IN OUT ─► compile_plugin(PROFILE, IN, OUT)
+//!                     └─► program compile-plugin PROFILE METER IN OUT ─► compile_plugin(PROFILE, METER, IN, OUT)
 //! ```
 //! All of these are synchronous and block for as long as plugins run, up to `PLUGIN_CALL_TIME_MAX` a call (more in
 //! the large profile): call them on a thread that may block, with a stack of at least 1 MiB.
@@ -39,12 +40,16 @@ mod inspect;
 mod instance;
 mod loader;
 mod matches;
+mod meter;
+mod notes;
 mod plugin;
 mod plugin_lines;
 mod plugin_log;
 mod profile;
+mod replay;
 mod route;
 mod shadow;
+mod single;
 mod subscription;
 
 #[cfg(test)]
@@ -64,8 +69,10 @@ pub use fanout::{Plans, Post};
 pub use gate::{Connection, Gate, Grant, Reception, Refusal, Request, Scope};
 pub use instance::Stage;
 pub use loader::Loader;
+pub use meter::Meter;
 pub use plugin::{Plugin, Work};
 pub use plugin_lines::{LineLevel, PluginLine, PluginLines};
+pub use replay::{Facts, Found, Only, Replay, Tally};
 pub use route::{CacheKeys, Directed, Entry, Payload, Route};
 pub use shadow::Shadow;
 pub use subscription::SubscriptionError;
@@ -78,6 +85,7 @@ use batch::Batch;
 use evaluate::{Question, Turn};
 use fanout::Fanout;
 use matches::Matches;
+use notes::Noted;
 use shadow::{Seen, Stopwatch};
 
 use crate::event::Change;
@@ -246,10 +254,12 @@ impl Policy {
         if let (Some(shadow), Some(clock)) = (shadow, clock) {
             let seen = Seen {
                 time: clock.stop(),
-                members: self.matches.members(index),
-                verdicts: Some(&self.verdicts),
-                routes: &evaluation.routes[routes..],
-                rejected,
+                noted: Noted {
+                    members: self.matches.members(index),
+                    verdicts: Some(&self.verdicts),
+                    routes: &evaluation.routes[routes..],
+                    rejected,
+                },
                 faults_count: evaluation.faults_count(index) - faults_count,
             };
             shadow.observe(question, changes, &self.gone, &seen);

@@ -36,6 +36,8 @@ pub struct Work {
     pub changes_count: u64,
     /// On the wall clock, the host's work around it included.
     pub time: Duration,
+    /// What its calls ran, in instructions of WebAssembly; 0 where they are not counted.
+    pub instructions: u64,
 }
 
 #[derive(PartialEq, Eq)]
@@ -78,6 +80,11 @@ impl Plugin {
         self.exports.stages.has(stage)
     }
 
+    /// What it asked to see, each as a line for people.
+    pub fn subscriptions(&self) -> impl Iterator<Item = String> {
+        self.subscriptions.iter().map(ToString::to_string)
+    }
+
     /// Whether it failed too often and is not asked any more.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
@@ -109,7 +116,9 @@ impl Plugin {
             Some(instance) => instance,
             None => self.instantiate()?,
         };
-        let answer = ask(&mut instance)?;
+        let answer = ask(&mut instance);
+        self.work.instructions += instance.instructions();
+        let answer = answer?;
         self.instance = Some(instance);
         Ok(answer)
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::Profile;
 use crate::limits::{
-    COMPILE_TIME_MAX, LARGE_COMPILE_TIME_MAX, LARGE_PLUGIN_BYTES_MAX, LARGE_PLUGIN_CALL_TIME_MAX,
-    LARGE_PLUGIN_CORE_INSTANCES_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX, PLUGIN_CALL_TIME_MAX,
-    PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX,
+    COMPILE_TIME_MAX, LARGE_COMPILE_TIME_MAX, LARGE_PLUGIN_BYTES_MAX, LARGE_PLUGIN_CALL_INSTRUCTIONS_MAX,
+    LARGE_PLUGIN_CALL_TIME_MAX, LARGE_PLUGIN_CORE_INSTANCES_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX,
+    PLUGIN_CALL_INSTRUCTIONS_MAX, PLUGIN_CALL_TIME_MAX, PLUGIN_CORE_INSTANCES_MAX, PLUGIN_MEMORY_BYTES_MAX,
 };
 
 /// Where the profiles differ; each is the limit of that name. All other limits hold for both.
@@ -19,7 +19,10 @@ pub(super) struct Bounds {
     pub(super) component_bytes_max: usize,
     pub(super) memory_bytes_max: usize,
     pub(super) core_instances_max: u32,
+    /// Where the clock is the meter.
     pub(super) call_time_max: Duration,
+    /// Where fuel is.
+    pub(super) call_instructions_max: u64,
     pub(super) compile_time_max: Duration,
 }
 
@@ -28,6 +31,7 @@ const SMALL: Bounds = Bounds {
     memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,
     core_instances_max: PLUGIN_CORE_INSTANCES_MAX,
     call_time_max: PLUGIN_CALL_TIME_MAX,
+    call_instructions_max: PLUGIN_CALL_INSTRUCTIONS_MAX,
     compile_time_max: COMPILE_TIME_MAX,
 };
 
@@ -36,6 +40,7 @@ const LARGE: Bounds = Bounds {
     memory_bytes_max: LARGE_PLUGIN_MEMORY_BYTES_MAX,
     core_instances_max: LARGE_PLUGIN_CORE_INSTANCES_MAX,
     call_time_max: LARGE_PLUGIN_CALL_TIME_MAX,
+    call_instructions_max: LARGE_PLUGIN_CALL_INSTRUCTIONS_MAX,
     compile_time_max: LARGE_COMPILE_TIME_MAX,
 };
 

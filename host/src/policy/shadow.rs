@@ -13,24 +13,21 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::answer::{Plan, Verdicts};
-use super::batch::Batch;
+use super::answer::Plan;
 use super::compare::{Comparison, Effect, Example};
-use super::evaluate::{Evaluation, Question, Rejection, Turn};
+use super::evaluate::Question;
 use super::fanout::{Fanout, Post};
 use super::instance::Stage;
-use super::matches::{Matches, Member};
+use super::notes::{Noted, Notes};
 use super::plugin::Plugin;
-use super::route::Directed;
+use super::single::Single;
 use crate::event::Change;
 use crate::limits::PLUGIN_FAULTS_MAX;
 
 /// A candidate, and what it has been compared on so far.
 #[derive(Debug)]
 pub struct Shadow {
-    candidate: Plugin,
-    matches: Matches,
-    batch: Batch,
+    candidate: Single,
     /// Of the evaluation under way.
     active: Notes,
     /// As `active`.
@@ -38,20 +35,10 @@ pub struct Shadow {
     comparison: Comparison,
 }
 
-/// What one of both was handed and asked for in an evaluation, by the indexes of its changes.
-#[derive(Debug, Default)]
-struct Notes {
-    handed: Vec<usize>,
-    effects: Vec<(usize, Effect)>,
-}
-
 /// What an active plugin was handed and answered in one turn.
 #[derive(Default)]
 pub(super) struct Seen<'a> {
-    pub(super) members: &'a [Member],
-    pub(super) verdicts: Option<&'a Verdicts>,
-    pub(super) routes: &'a [Directed],
-    pub(super) rejected: &'a [Rejection],
+    pub(super) noted: Noted<'a>,
     pub(super) faults_count: usize,
     pub(super) time: Duration,
 }
@@ -60,11 +47,8 @@ impl Shadow {
     /// Compares a candidate with the plugin of its name.
     #[must_use]
     pub fn new(candidate: Plugin) -> Self {
-        let matches = Matches::new([candidate.subscriber()].into());
         Self {
-            candidate,
-            matches,
-            batch: Batch::default(),
+            candidate: Single::new(candidate),
             active: Notes::default(),
             candidates: Notes::default(),
             comparison: Comparison::default(),
@@ -74,13 +58,13 @@ impl Shadow {
     /// The candidate.
     #[must_use]
     pub fn candidate(&self) -> &Plugin {
-        &self.candidate
+        &self.candidate.plugin
     }
 
     /// The candidate, to be activated.
     #[must_use]
     pub fn into_candidate(self) -> Plugin {
-        self.candidate
+        self.candidate.plugin
     }
 
     /// How the two compare so far.
@@ -90,45 +74,23 @@ impl Shadow {
     }
 
     pub(super) fn is_beside(&self, plugin: &Plugin) -> bool {
-        self.candidate.activation().plugin == plugin.activation().plugin
+        self.candidate().activation().plugin == plugin.activation().plugin
     }
 
     /// Asks the candidate what the active plugin was asked. `gone`: which changes went no further before, if any.
     pub(super) fn observe(&mut self, question: Question, changes: &[Change], gone: &[bool], seen: &Seen<'_>) {
-        self.active.add(changes, seen);
+        self.active.add(changes, &seen.noted);
         self.comparison.active.faults_count += seen.faults_count as u64;
         self.comparison.active.time += seen.time;
-        if self.comparison.stopped || !self.candidate.has(question.stage()) {
+        if self.comparison.stopped || !self.candidate().has(question.stage()) {
             return;
         }
-        self.matches.select(changes);
-        if !gone.is_empty() {
-            self.matches.leave_out(gone);
-        }
-        let (mut evaluation, mut verdicts) = (Evaluation::default(), Verdicts::default());
+        self.candidate.select(changes, gone);
         let clock = Stopwatch::start();
-        let mut turn = Turn {
-            question,
-            changes,
-            matches: &self.matches,
-            plugin: &mut self.candidate,
-            index: 0,
-            batch: &mut self.batch,
-            verdicts: &mut verdicts,
-            evaluation: &mut evaluation,
-        };
-        turn.take();
+        let answer = self.candidate.ask(question, changes);
         self.comparison.candidate.time += clock.stop();
-        let faults_count = evaluation.faults_count(0);
-        self.count_faults(faults_count);
-        let answered = Seen {
-            members: self.matches.members(0),
-            verdicts: Some(&verdicts),
-            routes: &evaluation.routes,
-            rejected: &evaluation.rejected,
-            ..Seen::default()
-        };
-        self.candidates.add(changes, &answered);
+        self.count_faults(answer.evaluation.faults_count(0));
+        self.candidates.add(changes, &self.candidate.noted(&answer));
     }
 
     /// Asks the candidate how it would plan what was planned.
@@ -142,22 +104,16 @@ impl Shadow {
         self.comparison.active.faults_count += faults_count as u64;
         self.comparison.active.time += time;
         self.comparison.active.seen_count += posts.len() as u64;
-        if self.comparison.stopped || !self.candidate.has(Stage::Fanout) {
+        if self.comparison.stopped || !self.candidate().has(Stage::Fanout) {
             return;
         }
         let clock = Stopwatch::start();
-        let planned = Fanout::default().plan(&mut self.candidate, 0, posts);
+        let planned = Fanout::default().plan(&mut self.candidate.plugin, 0, posts);
         self.comparison.candidate.time += clock.stop();
         self.comparison.candidate.seen_count += posts.len() as u64;
         self.count_faults(planned.trouble.as_ref().map_or(0, |trouble| trouble.faults_count));
         for ((post, active), candidate) in posts.iter().zip(active).zip(&planned.plans) {
-            self.comparison.add(&[Effect::Planned(*active)], &[Effect::Planned(*candidate)], || Example {
-                of: post.author.into(),
-                key: post.item.into(),
-                position: None,
-                active: Vec::new(),
-                candidate: Vec::new(),
-            });
+            self.comparison.add(&[Effect::Planned(*active)], &[Effect::Planned(*candidate)], || Example::about_post(post));
         }
     }
 
@@ -175,7 +131,7 @@ impl Shadow {
         self.comparison.candidate.seen_count += candidate.handed.len() as u64;
         for change in handed {
             let effects = [active.take(change), candidate.take(change)];
-            self.comparison.add(&effects[0], &effects[1], || about(&changes[change]));
+            self.comparison.add(&effects[0], &effects[1], || Example::about(&changes[change]));
         }
     }
 
@@ -184,54 +140,6 @@ impl Shadow {
         *count += faults_count as u64;
         self.comparison.stopped |= *count > PLUGIN_FAULTS_MAX as u64;
     }
-}
-
-impl Notes {
-    fn add(&mut self, changes: &[Change], seen: &Seen<'_>) {
-        self.handed.extend(seen.members.iter().map(|member| member.change));
-        if let Some(verdicts) = seen.verdicts {
-            self.effects.extend(verdicts.masks.iter().map(|mask| {
-                let column = &changes[mask.change].table.columns[mask.column].name;
-                (mask.change, Effect::Masked(column.clone()))
-            }));
-            self.effects.extend(verdicts.dropped.iter().map(|change| (*change, Effect::Dropped)));
-        }
-        let rejected = seen.rejected.iter();
-        self.effects
-            .extend(rejected.map(|rejection| (rejection.change, Effect::Rejected(rejection.cause.clone()))));
-        let routes = seen.routes.iter();
-        self.effects.extend(routes.map(|directed| (directed.change, Effect::Route(directed.route.clone()))));
-    }
-
-    /// By change, the last first, and each change that was handed over once, however many stages it met.
-    fn in_order(mut self) -> Self {
-        self.handed.sort_unstable();
-        self.handed.dedup();
-        self.effects.sort_by_key(|(change, _)| *change);
-        self.effects.reverse();
-        self
-    }
-
-    /// Takes the effects of a change, if there are none of an earlier one left.
-    fn take(&mut self, change: usize) -> Vec<Effect> {
-        let mut taken = Vec::new();
-        while let Some((_, effect)) = self.effects.pop_if(|(of, _)| *of == change) {
-            taken.push(effect);
-        }
-        taken
-    }
-}
-
-fn about(change: &Change) -> Example {
-    let mut key = String::new();
-    change.write_key(&mut key);
-    let table = &change.table;
-    let of = if table.schema.is_empty() {
-        table.name.to_string()
-    } else {
-        format!("{}.{}", table.schema, table.name)
-    };
-    Example { of, key, position: Some(change.position), active: Vec::new(), candidate: Vec::new() }
 }
 
 /// Measures the processor's time of this thread. It decides what people read, never what a policy answers.

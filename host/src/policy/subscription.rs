@@ -2,6 +2,8 @@
 //!
 //! In: the answer of `configure`. Out: subscriptions, checked, or why one makes no sense.
 
+use std::fmt;
+
 use super::bindings::twohop::policy::types;
 use crate::event::{Operation, Table};
 use crate::limits::SUBSCRIPTION_COLUMNS_MAX;
@@ -58,21 +60,26 @@ pub(super) enum Virtual {
 }
 
 impl Virtual {
+    const ALL: [(&str, Self); 11] = [
+        ("$source", Self::Source),
+        ("$schema", Self::Schema),
+        ("$table", Self::Table),
+        ("$key", Self::Key),
+        ("$row", Self::Row),
+        ("$old", Self::Old),
+        ("$transaction", Self::Transaction),
+        ("$position", Self::Position),
+        ("$index", Self::Index),
+        ("$last", Self::Last),
+        ("$replay", Self::Replay),
+    ];
+
     fn of_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "$source" => Self::Source,
-            "$schema" => Self::Schema,
-            "$table" => Self::Table,
-            "$key" => Self::Key,
-            "$row" => Self::Row,
-            "$old" => Self::Old,
-            "$transaction" => Self::Transaction,
-            "$position" => Self::Position,
-            "$index" => Self::Index,
-            "$last" => Self::Last,
-            "$replay" => Self::Replay,
-            _ => return None,
-        })
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, column)| *column)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, column)| *column == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -92,6 +99,15 @@ enum Tables {
 pub(super) enum ColumnName {
     Real(Box<str>),
     Virtual(Virtual),
+}
+
+impl ColumnName {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Real(name) => name,
+            Self::Virtual(column) => column.name(),
+        }
+    }
 }
 
 /// One subscription, checked.
@@ -189,18 +205,34 @@ fn column_names(columns: Vec<String>) -> Result<Box<[ColumnName]>, SubscriptionE
     Ok(names.into())
 }
 
+/// As people read it: `orders: insert and delete; columns id, status`.
+impl fmt::Display for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tables {
+            Tables::Every => f.write_str("every table")?,
+            Tables::Named(name) => f.write_str(name)?,
+            Tables::Qualified { schema, name } => write!(f, "{schema}.{name}")?,
+        }
+        if !self.source.is_empty() {
+            write!(f, " of the source {}", self.source)?;
+        }
+        let known = || (0..).map_while(Operation::from_number);
+        let asked = known().filter(|operation| self.operations & bit(*operation) != 0);
+        let asked: Vec<_> = asked.map(Operation::name).collect();
+        let every = asked.len() == known().count();
+        write!(f, ": {}", if every { "every operation".to_owned() } else { asked.join(", ") })?;
+        let columns: Vec<_> = self.columns.iter().map(ColumnName::as_str).collect();
+        match columns.as_slice() {
+            [] => f.write_str("; no columns"),
+            columns => write!(f, "; columns {}", columns.join(", ")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(table: &str, operations: &[u8], columns: &[&str]) -> types::Subscription {
-        types::Subscription {
-            source: String::new(),
-            table: table.into(),
-            operations: operations.into(),
-            columns: columns.iter().map(|column| (*column).into()).collect(),
-        }
-    }
+    use crate::policy::fixtures::asked;
 
     #[test]
     fn what_makes_no_sense_is_named() {
@@ -218,5 +250,18 @@ mod tests {
         assert_eq!(error("t", &[], &["$keys"]), SubscriptionError::VirtualColumn("$keys".into()));
         let many = vec!["a"; SUBSCRIPTION_COLUMNS_MAX + 1];
         assert_eq!(error("t", &[], &many), SubscriptionError::Columns(many.len()));
+    }
+
+    #[test]
+    fn a_subscription_is_read_as_it_was_asked_for() {
+        let text = |asked| Subscription::new(asked).expect("it makes sense").to_string();
+        assert_eq!(text(asked("*", &[], &[])), "every table: every operation; no columns");
+        let some = asked("shop.orders", &[1, 3], &["$key", "status"]);
+        assert_eq!(text(some), "shop.orders: insert, delete; columns $key, status");
+        let of = types::Subscription { source: "main".into(), ..asked("orders", &[0], &["id"]) };
+        assert_eq!(text(of), "orders of the source main: snapshot; columns id");
+        for (name, column) in Virtual::ALL {
+            assert_eq!((Virtual::of_name(name), column.name()), (Some(column), name));
+        }
     }
 }

@@ -49,6 +49,10 @@ impl fmt::Display for Value<'_> {
             Self::Masked => formatter.pad("masked"),
             Self::Boolean(value) => value.fmt(formatter),
             Self::Integer(value) => value.fmt(formatter),
+            // As the host and PostgreSQL write it.
+            Self::Float(value) if value.is_infinite() => {
+                formatter.pad(if *value > 0.0 { "Infinity" } else { "-Infinity" })
+            }
             Self::Float(value) => value.fmt(formatter),
             Self::Text(value) => formatter.pad(value),
             Self::Bytes(value) => {

@@ -30,7 +30,7 @@ pub(crate) fn router_by(column: &str) -> Vec<u8> {
 pub(crate) fn loader_of(folder: &Path, components: &[&[u8]]) -> Loader {
     let cache = Cache::open(folder).expect("it can be made");
     for wasm in components {
-        cache.seed(engine(), wasm, &precompile(wasm).expect("it compiles"));
+        cache.seed(engine(), wasm, &precompile(wasm, Meter::Clock).expect("it compiles"));
     }
     Loader::new(engine().clone(), folder, Path::new("/nowhere/twohop")).expect("the cache is there")
 }
@@ -323,7 +323,7 @@ mod loading {
     fn a_component_that_is_not_valid_does_not_compile() {
         let wasm = Guest::default().component();
         let cut = &wasm[..wasm.len() - 10];
-        let error = super::super::compile::precompile(cut).expect_err("it is cut").to_string();
+        let error = super::super::compile::precompile(cut, Meter::Clock).expect_err("it is cut").to_string();
         assert!(error.starts_with("does not compile: "), "{error}");
     }
 

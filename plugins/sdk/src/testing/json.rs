@@ -52,6 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_that_json_does_not_have_are_text_as_the_host_writes_them() {
+        let row = crate::row! { "a" => f64::INFINITY, "b" => f64::NEG_INFINITY, "c" => f64::NAN, "d" => 0.5 };
+        let sample = Sample::insert("readings", row).key(["a", "b"]);
+        let expected = "{\"a\":\"Infinity\",\"b\":\"-Infinity\",\"c\":\"NaN\",\"d\":0.5}";
+        assert_eq!(object(sample.row.as_ref().unwrap()), expected);
+        assert_eq!(sample.key_text().as_deref(), Some("Infinity,-Infinity"));
+    }
+
+    #[test]
     fn a_row_is_an_object_without_what_was_not_sent() {
         let row =
             crate::row! { "id" => 1, "name" => "a\"\n", "gone" => Value::Unchanged, "note" => None::<i64> };
