@@ -29,5 +29,8 @@ mod languages;
 /// The page and the dashboard in a real browser.
 mod browser;
 
+/// The tutorial, command by command.
+mod first_plugin;
+
 /// `twohop plugin new` and `build`: a crate that tests at once, and a component that says its name.
 mod new_plugin;

@@ -4,9 +4,11 @@
 
 mod admin;
 mod follower;
+mod page;
 mod stand;
 mod writer;
 
 pub use follower::Follower;
+pub use page::{Desk, run_page};
 pub use stand::{Setup, Stand};
 pub use writer::{Row, SCHEMA, Writer};

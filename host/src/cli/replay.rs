@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use twohop::event::{Change, change_from_line};
 use twohop::limits::{BATCH_COUNT_MAX, REPLAY_LINE_BYTES_MAX};
-use twohop::policy::{Comparison, Engine, Facts, Found, Only, Plan, Post, Replay, Stage, Tally};
+use twohop::policy::{Comparison, Engine, Facts, Found, Only, Plan, Post, Rehearsal, Stage, Tally};
 
 use super::alone::Workshop;
 use super::candidate::settings;
@@ -83,25 +83,25 @@ const MEND: &str = "a line is a change as `twohop changes` prints it, or a post:
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let facts = facts(&arguments.facts)?;
-    let mut replay = load(arguments, facts)?;
+    let mut rehearsal = load(arguments, facts)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut lines = Lines::open(&arguments.changes)?;
     while let Some(batch) = lines.batch(&facts)? {
-        for line in ask(&mut replay, &batch, &facts, arguments.json) {
+        for line in ask(&mut rehearsal, &batch, &facts, arguments.json) {
             writeln!(out, "{line}")?;
         }
-        if replay.is_stopped() {
+        if rehearsal.is_stopped() {
             break;
         }
     }
     ensure!(lines.number > 0, "{} has no lines: `twohop changes` prints some", arguments.changes.display());
-    writeln!(out, "{}", summary(&replay, arguments.json))?;
+    writeln!(out, "{}", summary(&rehearsal, arguments.json))?;
     out.flush()?;
-    let differs = replay.compared().is_some_and(|(_, comparison)| differing_count(comparison) > 0);
-    Ok(if differs || replay.is_stopped() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let differs = rehearsal.compared().is_some_and(|(_, comparison)| differing_count(comparison) > 0);
+    Ok(if differs || rehearsal.is_stopped() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn load(arguments: &Arguments, facts: Facts) -> Result<Replay> {
+fn load(arguments: &Arguments, facts: Facts) -> Result<Rehearsal> {
     let workshop = Workshop::new(Engine::counting()?)?;
     let profile = arguments.profile.map(Into::into).unwrap_or_default();
     let own = settings(&arguments.settings)?;
@@ -119,7 +119,7 @@ fn load(arguments: &Arguments, facts: Facts) -> Result<Replay> {
     };
     let plugin = load("replayed", &arguments.file, own)?;
     let against = arguments.against.as_ref().map(|file| load("against", file, others)).transpose()?;
-    Ok(Replay::new(plugin, against, facts))
+    Ok(Rehearsal::new(plugin, against, facts))
 }
 
 /// Lines of one kind that follow each other, each with its number.
@@ -239,9 +239,9 @@ fn facts(given: &[String]) -> Result<Facts> {
 }
 
 /// A line for each effect.
-fn ask(replay: &mut Replay, batch: &Batch, facts: &Facts, as_json: bool) -> Vec<String> {
+fn ask(rehearsal: &mut Rehearsal, batch: &Batch, facts: &Facts, as_json: bool) -> Vec<String> {
     let posts: Vec<_> = batch.posts.iter().filter_map(|post| post.as_post(facts).ok()).collect();
-    let found = if posts.is_empty() { replay.changes(&batch.changes) } else { replay.posts(&posts) };
+    let found = if posts.is_empty() { rehearsal.changes(&batch.changes) } else { rehearsal.posts(&posts) };
     let line = |found: &Found| {
         let number = batch.numbers[found.index];
         let (of, key) = match batch.changes.get(found.index) {
@@ -274,8 +274,8 @@ fn differing_count(comparison: &Comparison) -> u64 {
 }
 
 /// What it comes to, as the last lines, or in JSON the last line.
-fn summary(replay: &Replay, as_json: bool) -> String {
-    let (own, compared) = (replay.tally(), replay.compared());
+fn summary(rehearsal: &Rehearsal, as_json: bool) -> String {
+    let (own, compared) = (rehearsal.tally(), rehearsal.compared());
     if as_json {
         let compared = compared.map(|(against, comparison)| {
             let (seen, equal) = (comparison.seen_count, comparison.equal_count);
@@ -294,7 +294,7 @@ fn summary(replay: &Replay, as_json: bool) -> String {
             text.push_str(&format!("the first fault: {}\n", plain(&fault.to_string())));
         }
     }
-    text.push_str(&match (replay.is_stopped(), compared) {
+    text.push_str(&match (rehearsal.is_stopped(), compared) {
         (true, _) => "stopped: too many calls failed in one batch, so that a server would not ask it any more".to_owned(),
         (false, Some((_, comparison))) => {
             let (seen, equal) = (comparison.seen_count, comparison.equal_count);

@@ -110,9 +110,9 @@ fn wait(child: &mut Child, time_max: Duration) -> io::Result<(Option<ExitStatus>
     Ok((Some(status), String::from_utf8_lossy(&report).trim().to_owned()))
 }
 
-/// The report is the child's own error, as a `main` that returns it prints it.
+/// The report is the child's own error, as this program's `main` prints it, or one that returns it.
 fn failure(status: ExitStatus, report: &str, time_max: Duration) -> PluginError {
-    let report = report.strip_prefix("Error: ").unwrap_or(report);
+    let report = ["error: ", "Error: "].iter().find_map(|head| report.strip_prefix(head)).unwrap_or(report);
     let Some(number) = status.signal() else {
         return match report {
             "" => PluginError::Compile(format!("the compiler failed with {status} and said nothing")),
@@ -210,8 +210,11 @@ mod tests {
     fn what_the_child_says_is_in_the_error() {
         let error = run("echo \"$1 $2 $3 $4 $5: no\" >&2; exit 3", LONG).expect_err("it fails");
         assert_eq!(error.to_string(), "compile-plugin large clock in.wasm out.cwasm: no");
-        let error = run("echo Error: does not compile: no >&2; exit 1", LONG).expect_err("it fails");
-        assert_eq!(error.to_string(), "does not compile: no");
+        for head in ["error", "Error"] {
+            let lines = format!("echo {head}: does not compile: no >&2; exit 1");
+            let error = run(&lines, LONG).expect_err("it fails");
+            assert_eq!(error.to_string(), "does not compile: no");
+        }
         let error = run("exit 3", LONG).expect_err("it fails");
         assert_eq!(
             error.to_string(),

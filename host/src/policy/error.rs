@@ -69,11 +69,11 @@ pub enum PluginError {
     #[error("has more than {} bytes, the limit {}", .0.bounds().component_bytes_max, smaller(*.0))]
     TooLarge(Profile),
     /// The file is something else.
-    #[error("is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes")]
+    #[error("is not WebAssembly: a plugin is the .wasm file that `twohop plugin build` makes")]
     NotWebAssembly,
     /// A module without the component model around it.
     #[error(
-        "is a core module, not a component: `cargo xtask build-plugins` makes the component of it, \
+        "is a core module, not a component: `twohop plugin build` makes the component of it, \
          as does `wasm-tools component new`"
     )]
     CoreModule,
@@ -98,7 +98,7 @@ pub enum PluginError {
     /// It wants the system.
     #[error(
         "imports `{0}`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, \
-         as `cargo xtask build-plugins` does, or as docs/plugins/languages.md says for other languages"
+         as `twohop plugin build` does, or as docs/plugins/languages.md says for other languages"
     )]
     Wasi(String),
     /// It wants what the host does not have.

@@ -8,7 +8,7 @@
 //!                     │ compiles in a child process:       │  filters, then routers
 //!                     │                                    ├────► Policy::plan(&posts) ─► Plans
 //!                     │                                    ├────► Policy::compare(Shadow) ─► Comparison
-//!                     │                                    ├────► Replay::new ─► Replay::changes, Replay::posts
+//!                     │                                    ├────► Rehearsal::new ─► Rehearsal::changes, Rehearsal::posts
 //!                     │                                    └────► Gate::new ─► Gate::admit, Gate::receive
 //!                     └─► program compile-plugin PROFILE METER IN OUT ─► compile_plugin(PROFILE, METER, IN, OUT)
 //! ```
@@ -46,7 +46,7 @@ mod plugin;
 mod plugin_lines;
 mod plugin_log;
 mod profile;
-mod replay;
+mod rehearsal;
 mod route;
 mod shadow;
 mod single;
@@ -72,7 +72,7 @@ pub use loader::Loader;
 pub use meter::Meter;
 pub use plugin::{Plugin, Work};
 pub use plugin_lines::{LineLevel, PluginLine, PluginLines};
-pub use replay::{Facts, Found, Only, Replay, Tally};
+pub use rehearsal::{Facts, Found, Only, Rehearsal, Tally};
 pub use route::{CacheKeys, Directed, Entry, Payload, Route};
 pub use shadow::Shadow;
 pub use subscription::SubscriptionError;

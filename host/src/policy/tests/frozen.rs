@@ -5,7 +5,7 @@
 use super::*;
 use crate::event::Micros;
 
-const WASM: &[u8] = include_bytes!("../../../../tests/frozen/policy-1.0.0.wasm");
+pub(super) const WASM: &[u8] = include_bytes!("../../../../tests/frozen/policy-1.0.0.wasm");
 
 /// What the router answers, as people read it.
 const EXPECTED: [&str; 13] = [
@@ -24,10 +24,13 @@ const EXPECTED: [&str; 13] = [
     "4 ann follows bob no more",
 ];
 
-fn plugin() -> Plugin {
+pub(super) fn frozen_activation() -> Activation {
     let settings = [("prefix".to_owned(), "order:".to_owned())].into();
-    let grants = Grants::everything();
-    load_as(Activation { settings, grants, ..activation("frozen", WASM) }, WASM).expect("it was a plugin")
+    Activation { settings, grants: Grants::everything(), ..activation("frozen", WASM) }
+}
+
+fn plugin() -> Plugin {
+    load_as(frozen_activation(), WASM).expect("it was a plugin")
 }
 
 fn order(status: &str) -> Change {
@@ -36,19 +39,24 @@ fn order(status: &str) -> Change {
     change(&table, Operation::Insert, Rows::New, &values)
 }
 
-#[test]
-fn its_filter_and_its_router_answer_as_ever() {
+/// Of each kind that it knows.
+pub(super) fn frozen_changes() -> Vec<Change> {
     let posts = table("shop", "posts", &[("id", true), ("author", false)]);
     let follows = table("shop", "follows", &[("follower", true), ("followee", true)]);
     let insert = |table, values: &[Value<'_>]| change(table, Operation::Insert, Rows::New, values);
-    let mut changes = vec![
+    vec![
         order("paid"),
         order("draft"),
         order("broken"),
         insert(&posts, &[Value::Integer(3), Value::Text("ann")]),
         insert(&follows, &[Value::Text("bob"), Value::Text("ann")]),
         insert(&follows, &[Value::Text("bob"), Value::Text("bob")]),
-    ];
+    ]
+}
+
+#[test]
+fn its_filter_and_its_router_answer_as_ever() {
+    let mut changes = frozen_changes();
     let evaluation = Policy::new([plugin()]).expect("it is one").evaluate(&mut changes);
     assert_eq!(evaluation.troubles, []);
     assert_eq!(

@@ -20,6 +20,7 @@ mod fanning_out;
 mod filtering;
 mod frozen;
 mod gating;
+mod rehearsing;
 
 /// A router that sends each change to the channel that this column names. A name that begins with `T` traps.
 pub(crate) fn router_by(column: &str) -> Vec<u8> {
@@ -306,9 +307,9 @@ mod loading {
 
     #[test]
     fn what_is_no_component_is_refused_with_what_to_do() {
-        insta::assert_snapshot!(refusal(b"(module)"), @"is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
-        insta::assert_snapshot!(refusal(b""), @"is not WebAssembly: a plugin is the .wasm file that `cargo xtask build-plugins` makes");
-        insta::assert_snapshot!(refusal(&Guest::default().module()), @"is a core module, not a component: `cargo xtask build-plugins` makes the component of it, as does `wasm-tools component new`");
+        insta::assert_snapshot!(refusal(b"(module)"), @"is not WebAssembly: a plugin is the .wasm file that `twohop plugin build` makes");
+        insta::assert_snapshot!(refusal(b""), @"is not WebAssembly: a plugin is the .wasm file that `twohop plugin build` makes");
+        insta::assert_snapshot!(refusal(&Guest::default().module()), @"is a core module, not a component: `twohop plugin build` makes the component of it, as does `wasm-tools component new`");
         insta::assert_snapshot!(refusal(&vec![0; PLUGIN_BYTES_MAX + 1]), @r#"has more than 8388608 bytes, the limit for a plugin: build it in release mode, stripped; one that brings a runtime, as JavaScript and Python do, needs `profile = "large"`"#);
         insta::assert_snapshot!(refusal(b"\0asm\x0d\0\x01\0"), @"does not export twohop:policy/plugin: use `export!` of the SDK, or the world of wit/policy.wit");
     }
@@ -337,7 +338,7 @@ mod loading {
     #[test]
     fn a_component_that_wants_wasi_is_refused() {
         let guest = Guest { world: WITH_CLOCK.into(), replaced: &[READS_CLOCK], ..Guest::default() };
-        insta::assert_snapshot!(guest.refusal(), @"imports `wasi:clocks/wall-clock@0.2.0`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, as `cargo xtask build-plugins` does, or as docs/plugins/languages.md says for other languages");
+        insta::assert_snapshot!(guest.refusal(), @"imports `wasi:clocks/wall-clock@0.2.0`, but plugins get nothing of WASI: build it for wasm32-unknown-unknown, as `twohop plugin build` does, or as docs/plugins/languages.md says for other languages");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! with the facts that were given, since nobody counts followers here.
 //!
 //! Invariant: no clock decides anything. The same plugins, changes and facts give the same effects and the same number
-//! of instructions, whenever and wherever. Absent on purpose: gates, who are asked about connections.
+//! of instructions, whenever and wherever. Absent on purpose: gates, who are asked about connections. A *replay* is something else: a dead
+//! letter that is handed over again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,9 +24,9 @@ use super::route::{Entry, Route};
 use super::single::Single;
 use crate::event::Change;
 
-/// A replay under way.
+/// A rehearsal under way.
 #[derive(Debug)]
-pub struct Replay {
+pub struct Rehearsal {
     plugin: Side,
     against: Option<Side>,
     facts: Facts,
@@ -83,7 +84,7 @@ pub struct Tally {
     /// What its calls ran, in instructions of WebAssembly; what it takes to start an instance is not in it.
     pub instructions: u64,
     /// Whether more than `PLUGIN_FAULTS_MAX` calls failed in one batch: a server would not ask it any more, and neither
-    /// does a replay.
+    /// does a rehearsal.
     pub stopped: bool,
 }
 
@@ -105,8 +106,8 @@ impl Facts {
     }
 }
 
-impl Replay {
-    /// A replay of one plugin, or of one against another. `facts` are those of posts that a router makes.
+impl Rehearsal {
+    /// A rehearsal of one plugin, or of one against another. `facts` are those of posts that a router makes.
     #[must_use]
     pub fn new(plugin: Plugin, against: Option<Plugin>, facts: Facts) -> Self {
         let (plugin, against) = (Side::new(plugin), against.map(Side::new));
@@ -119,7 +120,7 @@ impl Replay {
         self.ask(|side| side.judge(&mut changes.to_vec(), &facts), |index| Example::about(&changes[index]))
     }
 
-    /// As [`Replay::changes`], of posts.
+    /// As [`Rehearsal::changes`], of posts.
     pub fn posts(&mut self, posts: &[Post<'_>]) -> Vec<Found> {
         self.ask(|side| side.judge_posts(posts), |index| Example::about_post(&posts[index]))
     }
