@@ -35,13 +35,9 @@ enum Command {
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin {
-        /// Whose limits hold.
         profile: policy::Profile,
-        /// What measures its calls.
         meter: policy::Meter,
-        /// The component.
         input: PathBuf,
-        /// The compiled code.
         output: PathBuf,
     },
 }
@@ -65,7 +61,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Resume(arguments) => cli::resume(&arguments)?,
         Command::Changes(arguments) => cli::changes(&arguments)?,
         Command::CompilePlugin { profile, meter, input, output } => {
-            policy::compile_plugin(profile, meter, &input, &output)?;
+            policy::compile_plugin(profile, meter, &input, &output)?
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -64,7 +64,8 @@ struct Block {
 /// # Errors
 /// If one does not do what the page says, with what it printed.
 pub async fn run_page(page: &str, desk: &Desk) -> Result<()> {
-    let others = |text: &str| desk.others.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let others =
+        |text: &str| desk.others.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let mut blocks = blocks(page)?;
     ensure!(!blocks.is_empty(), "the page has no blocks");
     blocks.iter_mut().for_each(|block| block.text = others(&block.text));
@@ -171,7 +172,8 @@ fn blocks(page: &str) -> Result<Vec<Block>> {
     let mut lines = (1..).zip(page.lines());
     while let Some((line, text)) = lines.next() {
         let Some(words) = text.strip_prefix("```") else { continue };
-        let kind = kind(words).with_context(|| format!("line {line}: a block of `{words}` is unknown here"))?;
+        let kind =
+            kind(words).with_context(|| format!("line {line}: a block of `{words}` is unknown here"))?;
         let inside: Vec<_> = lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "```").collect();
         blocks.push(Block { line, kind, text: inside.join("\n") });
     }

@@ -34,8 +34,9 @@ pub enum Length {
 /// # Errors
 /// Something cannot be set up or built. A failing test is an exit code.
 pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
-    println!("[1/4] PostgreSQL, Chromium and Node.js");
+    println!("[1/4] PostgreSQL, curl, Chromium and Node.js");
     setup::postgres()?;
+    setup::curl()?;
     let browser_tests = place::root().join("tests/browser");
     let chromium = if browser_tests.join("package.json").is_file() {
         setup::node()?;

@@ -74,8 +74,7 @@ pub(super) fn check(asked: &Alone, as_json: bool) -> Result<()> {
         Workshop::new(Engine::new()?)?.load("checked", file, settings.clone(), *profile)?;
     // What it says of itself is for people: that it says nothing readable is no fault.
     let said = describe(&wasm).unwrap_or_default();
-    let stages: Vec<_> =
-        Stage::ALL.into_iter().filter(|stage| plugin.has(*stage)).map(Stage::name).collect();
+    let stages: Vec<_> = Stage::ALL.into_iter().filter(|stage| plugin.has(*stage)).map(Stage::name).collect();
     let subscriptions: Vec<_> = plugin.subscriptions().map(|subscription| plain(&subscription)).collect();
     let digest = plugin.activation().digest.to_string();
     if as_json {

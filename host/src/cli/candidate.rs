@@ -80,7 +80,9 @@ impl Candidate {
             ("--on-fault", on_fault.is_some()),
         ] {
             if is_given {
-                bail!("{flag} is for a plugin of a server: name the plugin before the file, or leave {flag} out");
+                bail!(
+                    "{flag} is for a plugin of a server: name the plugin before the file, or leave {flag} out"
+                );
             }
         }
         Ok(Alone {

@@ -7,9 +7,9 @@ use clap::Args;
 use hyper::Method;
 use serde_json::Value;
 
-use super::{alone, candidate};
 use super::server::{self, Server};
 use super::table::{cell, columns, head, plain, when};
+use super::{alone, candidate};
 
 /// How many changes a candidate is asked about, unless it is said.
 const LAST: u64 = 1_000;

@@ -79,7 +79,8 @@ struct FilePost {
 }
 
 /// How a line that cannot be read is mended.
-const MEND: &str = "a line is a change as `twohop changes` prints it, or a post: docs/command-line.md has both";
+const MEND: &str =
+    "a line is a change as `twohop changes` prints it, or a post: docs/command-line.md has both";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let facts = facts(&arguments.facts)?;
@@ -113,7 +114,10 @@ fn load(arguments: &Arguments, facts: Facts) -> Result<Rehearsal> {
         let plugin = workshop.load(name, file, settings, profile)?.plugin;
         let stages = [Stage::Filter, Stage::Router, Stage::Fanout];
         if !stages.into_iter().any(|stage| plugin.has(stage)) {
-            bail!("{} has a gate only, which is asked about connections and not about changes", file.display());
+            bail!(
+                "{} has a gate only, which is asked about connections and not about changes",
+                file.display()
+            );
         }
         Ok(plugin)
     };
@@ -147,7 +151,8 @@ impl Lines {
     fn batch(&mut self, facts: &Facts) -> Result<Option<Batch>> {
         let mut batch = Batch { changes: Vec::new(), posts: Vec::new(), numbers: Vec::new() };
         while batch.numbers.len() < BATCH_COUNT_MAX {
-            let Some((number, line)) = self.ahead.take().map(Ok).or_else(|| self.next(facts).transpose()).transpose()?
+            let Some((number, line)) =
+                self.ahead.take().map(Ok).or_else(|| self.next(facts).transpose()).transpose()?
             else {
                 break;
             };
@@ -179,9 +184,12 @@ impl Lines {
             if line.len() as u64 > REPLAY_LINE_BYTES_MAX {
                 bail!("{}: the line has more than {REPLAY_LINE_BYTES_MAX} bytes: leave it out", at());
             }
-            let Ok(text) = std::str::from_utf8(&line) else { bail!("{}: the line is not UTF-8: {MEND}", at()) };
+            let Ok(text) = std::str::from_utf8(&line) else {
+                bail!("{}: the line is not UTF-8: {MEND}", at())
+            };
             if !text.trim().is_empty() {
-                let read = read_line(text, facts).map_err(|why| anyhow::anyhow!("{}: {why}: {MEND}", at()))?;
+                let read =
+                    read_line(text, facts).map_err(|why| anyhow::anyhow!("{}: {why}: {MEND}", at()))?;
                 return Ok(Some((self.number, read)));
             }
         }
@@ -250,7 +258,8 @@ fn ask(rehearsal: &mut Rehearsal, batch: &Batch, facts: &Facts, as_json: bool) -
         };
         if as_json {
             let only = found.only.map(|only| if only == Only::Against { "against" } else { "file" });
-            return json!({"line": number, "of": of, "key": key, "only": only, "effect": found.effect}).to_string();
+            return json!({"line": number, "of": of, "key": key, "only": only, "effect": found.effect})
+                .to_string();
         }
         let sign = match found.only {
             None => "",
@@ -295,7 +304,10 @@ fn summary(rehearsal: &Rehearsal, as_json: bool) -> String {
         }
     }
     text.push_str(&match (rehearsal.is_stopped(), compared) {
-        (true, _) => "stopped: too many calls failed in one batch, so that a server would not ask it any more".to_owned(),
+        (true, _) => {
+            "stopped: too many calls failed in one batch, so that a server would not ask it any more"
+                .to_owned()
+        }
         (false, Some((_, comparison))) => {
             let (seen, equal) = (comparison.seen_count, comparison.equal_count);
             conclusion(seen, equal, differing_count(comparison)).trim_end().to_owned()
@@ -322,4 +334,65 @@ fn tally_json(tally: &Tally) -> Value {
         "instructions": tally.instructions,
         "stopped": tally.stopped,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> (tempfile::TempDir, Lines) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes.jsonl");
+        std::fs::write(&path, text).unwrap();
+        let lines = Lines::open(&path).unwrap();
+        (folder, lines)
+    }
+
+    const CHANGE: &str = r#"{"table":"t","operation":"truncate"}"#;
+    const POST: &str = r#"{"post":{"author":"ann","item":"7","followers":12}}"#;
+
+    #[test]
+    fn lines_of_one_kind_are_a_batch_and_keep_their_numbers() {
+        let many = format!("{CHANGE}\n").repeat(BATCH_COUNT_MAX + 1);
+        let (_folder, mut lines) = of(&format!("{CHANGE}\n\n{CHANGE}\r\n{POST}\n{many}"));
+        let mut batch =
+            || lines.batch(&Facts::default()).unwrap().map(|batch| (batch.changes.len(), batch.numbers));
+        assert_eq!(batch(), Some((2, vec![1, 3])));
+        assert_eq!(batch(), Some((0, vec![4])));
+        assert_eq!(batch().unwrap().0, BATCH_COUNT_MAX);
+        assert_eq!(batch(), Some((1, vec![5 + BATCH_COUNT_MAX as u64])));
+        assert_eq!(batch(), None);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_what_is_wrong_and_how_it_is_mended() {
+        for (line, what) in [
+            (r#"{"table":"t","operation":"upsert"}"#, "there is no operation `upsert`"),
+            (r#"{"table":"t""#, "EOF while parsing an object at column 12"),
+            (r#"{"post":{"author":"ann"}}"#, "missing field `item`"),
+            (
+                r#"{"post":{"author":"a","item":"7","previous":"both"}}"#,
+                "`both` is no plan: there are `push, do",
+            ),
+            ("\u{1}", "expected value at column 1"),
+        ] {
+            let (_folder, mut lines) = of(&format!("{CHANGE}\n{line}\n"));
+            let error = lines.batch(&Facts::default()).err().unwrap().to_string();
+            let (place, rest) = error.split_once("changes.jsonl:2: ").unwrap_or_else(|| panic!("{error}"));
+            assert!(place.starts_with('/') && rest.starts_with(what) && rest.ends_with(MEND), "{error}");
+        }
+    }
+
+    #[test]
+    fn facts_are_those_of_the_line_then_those_that_were_given() {
+        let given: Vec<String> =
+            ["followers=1", "online=2", "previous=pull, notify"].map(str::to_owned).into();
+        let facts = facts(&given).unwrap();
+        let Ok(Line::Post(post)) = read_line(POST, &facts) else { panic!("it is a post") };
+        let post = post.as_post(&facts).unwrap();
+        assert_eq!((post.followers, post.online, post.rate, post.previous), (12, 2, 0, Plan::from_number(3)));
+        for wrong in ["followers", "followers=many", "fans=1", "previous=both"] {
+            assert!(super::facts(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
 }

@@ -129,7 +129,13 @@ impl Example {
     pub(super) fn about(change: &Change) -> Self {
         let mut key = String::new();
         change.write_key(&mut key);
-        Self { of: change.table.full_name(), key, position: Some(change.position), active: Vec::new(), candidate: Vec::new() }
+        Self {
+            of: change.table.full_name(),
+            key,
+            position: Some(change.position),
+            active: Vec::new(),
+            candidate: Vec::new(),
+        }
     }
 
     /// Of this post, without effects.

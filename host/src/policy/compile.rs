@@ -243,7 +243,8 @@ mod tests {
     fn the_child_compiles_within_its_limits() {
         if let (Some(input), Some(output)) = (std::env::var_os("COMPILE_IN"), std::env::var_os("COMPILE_OUT"))
         {
-            compile_plugin(Profile::Small, Meter::Clock, input.as_ref(), output.as_ref()).expect("the component compiles");
+            compile_plugin(Profile::Small, Meter::Clock, input.as_ref(), output.as_ref())
+                .expect("the component compiles");
             let (memory, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).expect("limits can be read");
             assert_eq!(memory, COMPILE_MEMORY_BYTES_MAX);
             return;
@@ -259,7 +260,8 @@ mod tests {
         let (input, output) = (folder.path().join("in.wasm"), folder.path().join("out.cwasm"));
         let wasm = fixtures::Guest::default().component();
         std::fs::write(&input, &wasm).expect("the folder is writable");
-        compile_in_child(&program, Profile::Small, Meter::Clock, &input, &output).expect("the child compiles");
+        compile_in_child(&program, Profile::Small, Meter::Clock, &input, &output)
+            .expect("the child compiles");
         assert_eq!(
             std::fs::read(&output).expect("the child wrote it"),
             precompile(&wasm, Meter::Clock).expect("it compiles")

@@ -7,8 +7,8 @@
 //! with the facts that were given, since nobody counts followers here.
 //!
 //! Invariant: no clock decides anything. The same plugins, changes and facts give the same effects and the same number
-//! of instructions, whenever and wherever. Absent on purpose: gates, who are asked about connections. A *replay* is something else: a dead
-//! letter that is handed over again.
+//! of instructions, whenever and wherever. Absent on purpose: gates, who are asked about connections. A *replay* is
+//! something else within the host: a dead letter that is handed over again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,7 +158,8 @@ impl Rehearsal {
         };
         let there = judge(against);
         for index in here.keys().chain(there.keys()).copied().collect::<BTreeSet<_>>() {
-            let [here, there] = [&here, &there].map(|judged| judged.get(&index).map_or(&[][..], Vec::as_slice));
+            let [here, there] =
+                [&here, &there].map(|judged| judged.get(&index).map_or(&[][..], Vec::as_slice));
             self.comparison.add(there, here, || about(index));
             if here != there {
                 let [only_there, only_here] = differing(there, here);

@@ -113,7 +113,9 @@ impl Shadow {
         self.comparison.candidate.seen_count += posts.len() as u64;
         self.count_faults(planned.trouble.as_ref().map_or(0, |trouble| trouble.faults_count));
         for ((post, active), candidate) in posts.iter().zip(active).zip(&planned.plans) {
-            self.comparison.add(&[Effect::Planned(*active)], &[Effect::Planned(*candidate)], || Example::about_post(post));
+            self.comparison.add(&[Effect::Planned(*active)], &[Effect::Planned(*candidate)], || {
+                Example::about_post(post)
+            });
         }
     }
 

@@ -1,6 +1,6 @@
 //! One plugin, asked by itself about changes: without effects, beside nobody.
 //!
-//! In: changes. Out: what it answers at a stage, for a shadow or a replay to look at.
+//! In: changes. Out: what it answers at a stage, for a shadow or a rehearsal to look at.
 
 use super::answer::Verdicts;
 use super::batch::Batch;

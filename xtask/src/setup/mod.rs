@@ -77,6 +77,17 @@ pub fn python() -> Result<PathBuf> {
     found().context("python3-venv was installed, but `python3 -c 'import ensurepip'` fails")
 }
 
+/// The `curl` that the tutorial tells people to run; installs it if it is missing.
+///
+/// # Errors
+/// It is missing and cannot be installed: the message says what to install.
+pub fn curl() -> Result<()> {
+    if find_program("curl").is_none() {
+        apt::install(&["curl"], "the test of the tutorial, which follows a stream with it")?;
+    }
+    Ok(())
+}
+
 /// Node.js with npm; installs what is missing of them.
 ///
 /// # Errors

@@ -86,7 +86,8 @@ fn the_cost_is_the_same_number_at_every_run_and_on_every_machine() {
 #[test]
 fn a_call_that_does_not_end_is_ended_by_what_it_ran_and_not_by_the_clock() {
     let mut rehearsal = Rehearsal::new(guest(&Guest::default()), None, Facts::default());
-    let expected = format!("0 dead letter: ran more than {PLUGIN_CALL_INSTRUCTIONS_MAX} instructions of WebAssembly");
+    let expected =
+        format!("0 dead letter: ran more than {PLUGIN_CALL_INSTRUCTIONS_MAX} instructions of WebAssembly");
     assert_eq!(lines(&rehearsal.changes(&inserts(["L"]))), [expected]);
     let tally = rehearsal.tally();
     assert_eq!((tally.dead_letters_count, tally.faults_count), (1, 2), "it was tried twice");
@@ -100,7 +101,11 @@ fn a_fault_is_shown_with_its_reason_and_the_neighbors_effects_stand() {
     let mut rehearsal = Rehearsal::new(guest(&Guest::default()), None, Facts::default());
     let found = lines(&rehearsal.changes(&inserts(["a", "P", "b"])));
     assert_eq!(found[0], "0 channel a, event ``, the row");
-    assert!(found[1].starts_with("1 dead letter: ") && found[1].contains("a policy was hurt"), "{}", found[1]);
+    assert!(
+        found[1].starts_with("1 dead letter: ") && found[1].contains("a policy was hurt"),
+        "{}",
+        found[1]
+    );
     assert_eq!(found[2], "2 channel b, event ``, the row");
 }
 
@@ -117,7 +122,11 @@ fn a_plugin_sees_what_its_own_filter_left_and_two_share_nothing() {
     let mut rehearsal = Rehearsal::new(masking(), Some(routing()), Facts::default());
     let expected = ["- 1 channel X, event ``, the row", "+ 1 drop", "+ 2 mask body"];
     assert_eq!(lines(&rehearsal.changes(&changes)), expected);
-    assert_eq!(changes[2].row().expect("it has one").value(2), Value::Text("secret"), "the file is as it was");
+    assert_eq!(
+        changes[2].row().expect("it has one").value(2),
+        Value::Text("secret"),
+        "the file is as it was"
+    );
     let (against, comparison) = rehearsal.compared().expect("there are two");
     assert_eq!((comparison.seen_count, comparison.equal_count, comparison.different_count), (3, 1, 2));
     assert_eq!((against.effects_count, rehearsal.tally().effects_count), (3, 4));
