@@ -34,12 +34,7 @@ enum Command {
     Changes(cli::Changes),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
-    CompilePlugin {
-        profile: policy::Profile,
-        meter: policy::Meter,
-        input: PathBuf,
-        output: PathBuf,
-    },
+    CompilePlugin { profile: policy::Profile, meter: policy::Meter, input: PathBuf, output: PathBuf },
 }
 
 fn main() -> ExitCode {
