@@ -4,6 +4,8 @@
 //! The plugins route each change to the channel that one of its columns names: the column `one`, `two` and so on
 //! holds `one:N`, `two:N` and so on for the Nth change. So every message says which code made it from which offset.
 
+mod crowd;
+
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -42,6 +44,7 @@ struct Parts {
     log: Arc<dyn ChangeLog>,
     registry: Registry,
     loader: Arc<Loader>,
+    metrics: Arc<Metrics>,
     pipeline: Pipeline,
     orders: Orders,
 }
@@ -210,9 +213,10 @@ async fn open(home: &Path) -> Parts {
         beside: Beside::new().0,
         metrics: Arc::default(),
     };
+    let metrics = neighbours.metrics.clone();
     let policy = Policy::new(plugins).unwrap();
     let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();
-    Parts { bus, log, registry, loader, pipeline, orders }
+    Parts { bus, log, registry, loader, metrics, pipeline, orders }
 }
 
 /// An insert with these values.
