@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::bus::{DeadLetter, Letters};
 use crate::event::{Decoder, Sequence, Value};
 use crate::failpoint;
 use crate::limits::PLUGIN_FAULTS_MAX;
+use crate::pipeline::tests::Letters;
 use crate::registry::{Member, SetRecord, Standing};
 
 const HOME: &str = "TWOHOP_TEST_KILL_HOME";
@@ -204,8 +204,8 @@ async fn kept(home: &Path, rounds: u8) -> Kept {
     let messages = messages.iter().map(|kept| kept.message.channel.as_str().to_owned()).collect();
     let letters = bus.list(None, None, usize::MAX >> 1, usize::MAX).await.unwrap().into_iter().rev();
     let letters = letters.map(|kept| {
-        let DeadLetter { offset, plugin, generation, .. } = kept.letter;
-        (offset.0, (plugin.into(), generation))
+        let letter = kept.letter;
+        (letter.offset.0, (letter.plugin.into(), letter.generation))
     });
     let effects = Effects { messages, letters: letters.collect() };
     let count = log.bounds(P).end;

@@ -13,8 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-pub(crate) use crate::bus::Bus;
-use crate::bus::Letters;
+pub(crate) use crate::bus::{Bus, Letters};
 pub(crate) use crate::bus::contract::Local;
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
