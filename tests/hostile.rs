@@ -65,8 +65,8 @@ impl Trial {
         self.stand.ask("POST", &format!("/v1/plugins/{plugin}/activate"), body.as_bytes())
     }
 
-    /// Commits rows that tell the hostile plugin what to do, in one transaction, and asks the server until they are
-    /// judged: each answer must come, whatever the plugin does meanwhile.
+    /// Commits rows that tell the hostile plugin what to do, in one transaction, and asks the server until the last of
+    /// them has come through: each answer must come, whatever the plugin does meanwhile.
     async fn tell(&mut self, told: &[&str]) -> Result<()> {
         let from = self.rows_count;
         let until = from + u32::try_from(told.len())?;
@@ -82,7 +82,8 @@ impl Trial {
                 Follower::connect(self.stand.address(), &["elsewhere"]).await?;
                 let (status, pipeline) = self.stand.ask("GET", "/v1/pipeline", b"")?;
                 ensure!(status == 200, "{pipeline}");
-                if pipeline["committed"].as_u64() >= Some(until.into()) {
+                // The good plugin's effects are applied with the hostile one's, and what it is sent comes after.
+                if numbers(&self.good.received()).last() == Some(&(until - 1)) {
                     return Ok(());
                 }
             }

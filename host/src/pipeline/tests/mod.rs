@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-pub(crate) use crate::bus::{Bus, Letters};
 pub(crate) use crate::bus::contract::Local;
+pub(crate) use crate::bus::{Bus, Letters};
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
 };
