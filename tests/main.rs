@@ -14,6 +14,9 @@ mod swap;
 /// Plugins change while the host runs, by HTTP and by the command line.
 mod admin;
 
+/// Hostile plugins beside a good one: the server answers, the good one's effects are exact.
+mod hostile;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 

@@ -1,4 +1,4 @@
-//! Answers of plugins, see `policy::outcome`.
+//! Answers of routers, see `policy::outcome`.
 #![no_main]
 
 use twohop_fuzz::policy::outcome::{Input, check};

@@ -54,9 +54,13 @@ fn come_back(change: &Change) {
     }
 }
 
-/// A kind, a number, and bytes if it has some: floats by their bits.
+/// A kind, a number, or bytes instead, whose place in the arena means nothing: floats by their bits.
 type Cell<'a> = (u8, u64, Option<&'a [u8]>);
 
-fn cells(row: Option<Row<'_>>) -> Option<Vec<Cell<'_>>> {
-    row.map(|row| (0..row.columns().count()).map(|column| row.raw(column)).collect())
+fn cells<'a>(row: Option<Row<'a>>) -> Option<Vec<Cell<'a>>> {
+    let cell = |row: Row<'a>, column| match row.raw(column) {
+        (kind, _, Some(bytes)) => (kind, 0, Some(bytes)),
+        number => number,
+    };
+    row.map(|row| (0..row.columns().count()).map(|column| cell(row, column)).collect())
 }

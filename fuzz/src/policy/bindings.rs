@@ -31,6 +31,17 @@ pub(super) mod twohop {
 pub(super) mod exports {
     pub(in crate::policy) mod twohop {
         pub(in crate::policy) mod policy {
+            pub(in crate::policy) mod filter {
+                #[derive(Debug, Clone)]
+                pub(in crate::policy) struct Outcome {
+                    pub(in crate::policy) verdicts: Vec<u8>,
+                    pub(in crate::policy) reasons: Vec<u64>,
+                    pub(in crate::policy) masked_changes: Vec<u32>,
+                    pub(in crate::policy) masked_columns: Vec<u64>,
+                    pub(in crate::policy) arena: Vec<u8>,
+                }
+            }
+
             pub(in crate::policy) mod router {
                 #[derive(Debug, Clone)]
                 pub(in crate::policy) struct Outcome {

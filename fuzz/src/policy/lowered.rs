@@ -5,16 +5,27 @@ use std::sync::Arc;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
-use super::batch::{Batch, Filled, Member};
-use super::bindings::twohop::policy::types::{Changes, Subscription as Asked};
-use super::subscription::{Matches, Subscription};
+use super::batch::{Batch, Filled};
+use super::bindings::twohop::policy::types::Changes;
+use super::handed::everything;
 use crate::event::{Change, Operation, Row, row_to_json};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::made::{MadeChange, MadeTable};
 
 const NONE: u32 = u32::MAX;
-const VIRTUAL: [&str; 10] =
-    ["$source", "$schema", "$table", "$key", "$row", "$old", "$transaction", "$position", "$index", "$last"];
+const VIRTUAL: [&str; 11] = [
+    "$source",
+    "$schema",
+    "$table",
+    "$key",
+    "$row",
+    "$old",
+    "$transaction",
+    "$position",
+    "$index",
+    "$last",
+    "$replay",
+];
 
 /// A few tables, changes of them, and what a plugin asked for.
 #[derive(Debug, Arbitrary)]
@@ -49,17 +60,11 @@ const UNCHANGED: Cell = Cell::Number(1, 0);
 pub fn check(input: &Input) {
     let tables = [0, 1].map(|nth: usize| Arc::new(input.tables[nth].table()));
     let columns = columns(input, &tables.each_ref().map(|table| &**table));
-    let asked =
-        Asked { source: String::new(), table: "*".into(), operations: vec![], columns: columns.clone() };
-    let Ok(subscription) = Subscription::new(asked) else { return };
-    let mut matches = Matches::new([subscription].into());
+    let Some(mut matches) = everything(vec![], columns.clone()) else { return };
     let changes = input.changes.iter();
     let changes: Vec<_> = changes.map(|(nth, made)| made.change(tables[usize::from(*nth)].clone())).collect();
-    let found = changes.iter().enumerate();
-    let members: Vec<_> = found
-        .filter_map(|(at, change)| matches.find(change, "p").map(|found| Member { change: at, found }))
-        .collect();
-    let mut rest = &members[..];
+    matches.select(&changes);
+    let mut rest = matches.members(0);
     let mut batch = Batch::default();
     while !rest.is_empty() {
         let count = match batch.fill(&changes, rest, &matches) {
@@ -146,6 +151,7 @@ fn cell_of(change: &Change, row: Option<Row<'_>>, name: &str) -> Cell {
         "$position" => text(&change.position.to_string()),
         "$index" => Cell::Number(4, change.position.index.into()),
         "$last" => Cell::Number(3, change.last.into()),
+        "$replay" => Cell::Number(3, change.replay.is_some().into()),
         _ => match row.zip(change.table.column(name)) {
             None => UNCHANGED,
             Some((row, column)) => match row.raw(column) {

@@ -1,13 +1,18 @@
-//! Answers: whatever lists a plugin gives, they are routes or an error, whole, and every route obeys the rules.
+//! Routers' answers: whatever lists a plugin gives, they are routes or an error, whole, and every route obeys the rules.
+
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
-use super::answer::{self, Asked, Route};
-use super::batch::Member;
+use super::answer::{self, Asked};
 use super::bindings::exports::twohop::policy::router::Outcome;
-use super::subscription::MatchId;
-use crate::event::Channel;
-use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use super::handed::Handed;
+use super::route::{CacheKeys, Entry, Payload, Route};
+use super::spans::{Arena, Span};
+use crate::event::{Channel, Table};
+use crate::limits::{
+    EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
+};
 
 /// Lists that fit each other, mostly.
 #[derive(Debug, Arbitrary)]
@@ -27,19 +32,6 @@ struct MadeRoute {
     number: Option<i64>,
 }
 
-#[derive(Debug, Clone, Arbitrary)]
-enum Span {
-    Zero,
-    Within(u8, u8),
-    Any(u64),
-}
-
-#[derive(Debug, Arbitrary)]
-enum Arena {
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
 /// What is wrong with the lists as a whole.
 #[derive(Debug, Arbitrary)]
 enum Spoiled {
@@ -49,57 +41,105 @@ enum Spoiled {
     FarChange(u32),
 }
 
+/// As many as an input can ask for.
+static HANDED: LazyLock<Handed> = LazyLock::new(|| {
+    let table = Table { source: "s".into(), schema: "p".into(), name: "t".into(), columns: [].into() };
+    Handed::new(&Arc::new(table), usize::from(u8::MAX))
+});
+
 /// Reads the answer.
 ///
 /// # Panics
 /// If an invariant does not hold.
 pub fn check(input: &Input) {
     let outcome = outcome(input);
-    let members: Vec<_> = (0..usize::from(input.members_count))
-        .map(|nth| Member { change: nth * 10 + 3, found: MatchId::default() })
-        .collect();
+    let members = &HANDED.members()[..usize::from(input.members_count)];
     let mut routes = Vec::new();
-    let Ok(rejected) = answer::read(&outcome, Asked { plugin: 5, members: &members }, &mut routes) else {
+    let Ok(rejected) = answer::routes(&outcome, Asked { plugin: 5, members }, &mut routes) else {
         assert!(routes.is_empty(), "a wrong answer leaves nothing");
         return;
     };
     assert!(routes.len() <= outcome.changes.len());
     assert!(routes.is_sorted_by_key(|directed| directed.change));
     assert!(rejected.is_sorted_by(|(one, _), (next, _)| one < next));
+    assert!(rejected.iter().all(|(change, why)| *change < input.members_count.into() && !why.is_empty()));
+    let is_rejected = |change: u32| rejected.iter().any(|(rejected, _)| *rejected == change);
+    let standing = outcome.changes.iter().filter(|change| !is_rejected(**change));
+    let standing: Vec<_> = standing.map(|change| Handed::nth(*change as usize)).collect();
+    let directed: Vec<_> = routes.iter().map(|directed| directed.change).collect();
+    assert_eq!(directed, standing, "each route but those of rejected changes, for the change that it names");
+    for same in routes.chunk_by(|one, next| one.change == next.change) {
+        assert!(same.len() <= ROUTES_PER_CHANGE_MAX);
+    }
     for directed in &routes {
-        let nth = (directed.change - 3) / 10;
-        assert!(directed.plugin == 5 && members[nth].change == directed.change);
-        assert!(rejected.iter().all(|(change, _)| *change as usize != nth), "what is rejected has no routes");
-        let Route::Channel { channel, event, payload, .. } = &directed.route;
-        assert_eq!(Channel::check(channel.as_str()), Ok(()));
-        assert!(event.len() <= EVENT_BYTES_MAX && !event.contains(char::is_control));
-        let bytes = match payload {
-            answer::Payload::Row | answer::Payload::Nothing => continue,
-            answer::Payload::Json(bytes) => {
-                assert!(serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok());
-                bytes
-            }
-            answer::Payload::Text(bytes) => {
-                assert!(std::str::from_utf8(bytes).is_ok());
-                bytes
-            }
-            answer::Payload::Bytes(bytes) => bytes,
-        };
-        assert!(bytes.len() <= PAYLOAD_BYTES_MAX);
+        assert_eq!(directed.plugin, 5);
+        look(&directed.route);
+        assert!(!directed.route.to_string().contains(char::is_control), "it is shown as one line");
     }
 }
 
-fn outcome(input: &Input) -> Outcome {
-    let arena = match &input.arena {
-        Arena::Text(text) => text.clone().into_bytes(),
-        Arena::Bytes(bytes) => bytes.clone(),
+/// Whether the route keeps to the rules.
+fn look(route: &Route) {
+    let name = |name: &str, bytes_max: usize| assert!((1..=bytes_max).contains(&name.len()));
+    match route {
+        Route::Channel { channel, event, payload, .. } => {
+            assert_eq!(Channel::check(channel.as_str()), Ok(()));
+            assert!(event.len() <= EVENT_BYTES_MAX && !event.contains(char::is_control));
+            assert_ne!(&**event, crate::event::RESET_EVENT);
+            look_at_payload(payload);
+        }
+        Route::Audience(entry) => look_at_entry(entry),
+        Route::Inbox { user, entry } => {
+            name(user, ID_BYTES_MAX);
+            look_at_entry(entry);
+        }
+        Route::Retract { author: one, item: other }
+        | Route::Follow { follower: one, followee: other }
+        | Route::Unfollow { follower: one, followee: other } => {
+            name(one, ID_BYTES_MAX);
+            name(other, ID_BYTES_MAX);
+        }
+        Route::Cache(CacheKeys::One(key)) => name(key, KEY_BYTES_MAX),
+        Route::Cache(CacheKeys::Prefix(prefix)) => assert!(prefix.len() <= KEY_BYTES_MAX),
+        Route::Topic { topic, key, payload } => {
+            name(topic, TOPIC_BYTES_MAX);
+            assert!(key.len() <= KEY_BYTES_MAX);
+            look_at_payload(payload);
+        }
+    }
+}
+
+fn look_at_entry(entry: &Entry) {
+    for name in [&entry.author, &entry.item] {
+        assert!((1..=ID_BYTES_MAX).contains(&name.len()));
+    }
+    look_at_payload(&entry.payload);
+}
+
+fn look_at_payload(payload: &Payload) {
+    let bytes = match payload {
+        Payload::Row | Payload::Envelope | Payload::Nothing => return,
+        Payload::Json(bytes) => {
+            assert!(serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok());
+            bytes
+        }
+        Payload::Text(bytes) => {
+            assert!(std::str::from_utf8(bytes).is_ok());
+            bytes
+        }
+        Payload::Bytes(bytes) => bytes,
     };
+    assert!(bytes.len() <= PAYLOAD_BYTES_MAX);
+}
+
+fn outcome(input: &Input) -> Outcome {
+    let arena = input.arena.bytes();
     let mut routes = input.routes.clone();
     let change = |route: &MadeRoute| u32::from(route.change) % u32::from(input.members_count.max(1));
     if !matches!(input.spoiled, Some(Spoiled::Unsorted)) {
         routes.sort_by_key(change);
     }
-    let spans = routes.iter().flat_map(|route| &route.spans).map(|span| number(span, arena.len()));
+    let spans = routes.iter().flat_map(|route| &route.spans).map(|span| span.number(arena.len()));
     let mut outcome = Outcome {
         changes: routes.iter().map(change).collect(),
         kinds: routes.iter().map(|route| route.kind % 10).collect(),
@@ -129,16 +169,4 @@ fn outcome(input: &Input) -> Outcome {
         }
     }
     outcome
-}
-
-fn number(span: &Span, arena: usize) -> u64 {
-    match span {
-        Span::Zero => 0,
-        Span::Within(start, length) => {
-            let start = usize::from(*start) % (arena + 1);
-            let length = usize::from(*length) % (arena - start + 1);
-            start as u64 | (length as u64) << 32
-        }
-        Span::Any(number) => *number,
-    }
 }

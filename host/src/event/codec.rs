@@ -245,6 +245,14 @@ fn decode_table(source: &str, block: &[u8]) -> Result<Table, DecodeError> {
 }
 
 fn check_cell(cell: Cell, arena: &[u8]) -> Result<(), DecodeError> {
+    let number_max = match cell.kind {
+        Kind::Null | Kind::Unchanged | Kind::Masked => 0,
+        Kind::Boolean => 1,
+        Kind::Integer | Kind::Float | Kind::Text | Kind::Bytes => u64::MAX,
+    };
+    if cell.value > number_max {
+        return Err(DecodeError::Invalid("value"));
+    }
     if !matches!(cell.kind, Kind::Text | Kind::Bytes) {
         return Ok(());
     }
@@ -485,6 +493,15 @@ mod tests {
         record[2] |= 16;
         assert_eq!(Header::of(&record), Err(DecodeError::Invalid("flags")));
         assert_eq!(Decoder::default().decode(&record.into()).unwrap_err(), DecodeError::Invalid("flags"));
+    }
+
+    #[test]
+    fn a_cell_with_a_number_that_nobody_writes_is_refused() {
+        // The number of the last cell, which is unchanged, ends before the three bytes of the arena.
+        let mut record = BEFORE_REPLAYS.to_vec();
+        let at = record.len() - 4;
+        record[at] = 1;
+        assert_eq!(Decoder::default().decode(&record.into()).unwrap_err(), DecodeError::Invalid("value"));
     }
 
     #[test]

@@ -163,8 +163,7 @@ impl Batch {
             Virtual::Position => self.displayed(change.position),
             Virtual::Index => (INTEGER, u64::from(change.position.index)),
             Virtual::Last => (BOOLEAN, u64::from(change.last)),
-            // A change does not say yet that it was a dead letter.
-            Virtual::Replay => (BOOLEAN, 0),
+            Virtual::Replay => (BOOLEAN, u64::from(change.replay.is_some())),
         }
     }
 
@@ -261,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Position, Rows, Table, Value};
+    use crate::event::{LetterId, Offset, Position, Replay, Rows, Table, Value};
     use crate::policy::bindings::twohop::policy::types;
     use crate::policy::fixtures::{change, table};
     use crate::policy::matches::Subscriber;
@@ -399,6 +398,14 @@ mod tests {
         ];
         assert_eq!(row.as_deref(), Some(&expected[..]));
         assert_eq!(old, row);
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_handed_over_again_says_so() {
+        let mut again =
+            change(&two_columns(), Operation::Delete, Rows::Old, &[Value::Integer(7), Value::Null]);
+        again.replay = Some(Replay { letter: LetterId(1), first: Offset(0), router: None });
+        assert_eq!(rows(again, &["$replay"]).1, Some(vec![Read::Boolean(true)]));
     }
 
     #[test]

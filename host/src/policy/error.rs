@@ -131,6 +131,9 @@ pub enum PluginError {
     /// Its types are other ones.
     #[error("does not fit wit/policy.wit: {0}")]
     Shape(String),
+    /// No instance can be made of it.
+    #[error("cannot be started: {0}")]
+    Start(String),
     /// It failed before the first change.
     #[error("fails when it is configured: {0}")]
     Configure(Fault),

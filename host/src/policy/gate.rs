@@ -150,6 +150,12 @@ impl Gate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).trouble.faults_count
     }
 
+    /// The first of them.
+    #[cfg(test)]
+    pub(super) fn first_fault(&self) -> Option<Fault> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).trouble.first_fault.clone()
+    }
+
     fn ask<Answer>(
         &self,
         ask: impl FnOnce(&mut Instance) -> Result<Result<Answer, wit::Refusal>, Fault>,

@@ -126,7 +126,8 @@ impl Instance {
                 });
             }
         };
-        let shape = |error: wasmtime::Error| Fault::Instance(format!("{error:#}"));
+        let shape =
+            |error: wasmtime::Error| Fault::Instance(format!("it does not fit wit/policy.wit: {error:#}"));
         let plugin = exports.plugin.load(&mut store, &instance).map_err(shape)?;
         let Stages { filter, router, fanout, gate } = &exports.stages;
         let stages = Stages {

@@ -55,6 +55,8 @@ mod subscription;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile, UnknownWord};

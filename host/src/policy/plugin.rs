@@ -56,9 +56,11 @@ impl Plugin {
     ) -> Result<Self, PluginError> {
         let log = PluginLog::new(activation.plugin.clone(), activation.generation, lines);
         let log = Arc::new(Mutex::new(log));
-        let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| match fault {
-            Fault::Instance(why) => PluginError::Shape(why),
-            fault => PluginError::Configure(fault),
+        let mut instance = Instance::new(&exports, log.clone()).map_err(|fault| {
+            PluginError::Start(match fault {
+                Fault::Instance(why) => why,
+                fault => fault.to_string(),
+            })
         })?;
         let answer =
             instance.configure(&wit_settings(&activation.settings)).map_err(PluginError::Configure)?;
@@ -135,6 +137,12 @@ impl Plugin {
     /// Whatever it has in mind is forgotten.
     pub(super) fn drop_instance(&mut self) {
         self.instance = None;
+    }
+
+    /// From now on it has subscribed to nothing, as if `configure` had said so.
+    #[cfg(test)]
+    pub(super) fn forget_subscriptions(&mut self) {
+        self.subscriptions = [].into();
     }
 
     fn instantiate(&self) -> Result<Instance, Fault> {

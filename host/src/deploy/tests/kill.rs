@@ -1,9 +1,11 @@
 //! `kill -9` at every failpoint, under load: a process of its own that activates, rolls back and deactivates while
-//! changes come, dies, and is started again; then what there is, against a model.
+//! changes come, has a plugin quarantined, dies, and is started again; then what there is, against a model.
 //!
-//! The model: the owner of an offset is the record with the greatest first offset not above it, and the messages are
-//! exactly those that the code of each of its generations makes of that offset, once each, in order. The plugin `p`
-//! is deployed by hand and has the code `one` or `two`; the plugin `f` stands in the file and has `three` or `four`.
+//! The model: the owner of an offset is the record with the greatest first offset not above it. The messages are exactly
+//! those that the code of each of its generations makes of that offset, once each, in order; where the code traps, or
+//! the generation is quarantined and nobody took over, there is a dead letter instead. The plugin `p` is deployed by hand
+//! and has the code `one` or `two`, which traps on some changes; the plugin `f` stands in the file and has `three` or
+//! `four`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -11,15 +13,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::event::Sequence;
+use crate::event::{Decoder, Sequence, Value};
 use crate::failpoint;
-use crate::registry::{Member, SetRecord};
+use crate::limits::PLUGIN_FAULTS_MAX;
+use crate::pipeline::tests::Letters;
+use crate::registry::{Member, SetRecord, Standing};
 
 const HOME: &str = "TWOHOP_TEST_KILL_HOME";
 const ROUND: &str = "TWOHOP_TEST_KILL_ROUND";
 const FAILPOINT: &str = "TWOHOP_TEST_KILL_FAILPOINT";
 /// Changes that each process appends.
 const CHANGES: u64 = 150;
+/// Further changes at its end, on which `two` traps: too many for one evaluation.
+const TRAPS: u64 = PLUGIN_FAULTS_MAX as u64 + 8;
 
 /// Every failpoint of the program.
 const FAILPOINTS: &[&str] = &[
@@ -52,10 +58,25 @@ async fn append_all(log: Arc<dyn ChangeLog>) {
     let end = next + CHANGES;
     while next < end {
         let until = (next + 1 + next % 3).min(end);
-        let values = (next..until).map(|offset| CODES.map(|code| format!("{code}:{offset}")));
-        log.append(P, values.map(|values| encode(&change(&values))).collect()).await.unwrap();
+        log.append(P, (next..until).map(|offset| record(offset, offset % 16 == 9)).collect()).await.unwrap();
         next = until;
     }
+}
+
+/// What is appended there: on some the code `two` traps.
+fn record(offset: u64, traps: bool) -> Bytes {
+    let mut values = CODES.map(|code| format!("{code}:{offset}"));
+    if traps {
+        values[1] = "T".into();
+    }
+    encode(&change(&values))
+}
+
+/// `two` judges, and fails on more changes than it may.
+async fn be_quarantined(server: &Server, round: u8) {
+    acknowledge(server.deployer.activate("anna", stamped_request("p", 1, round)).await);
+    let from = server.log.bounds(P).end.0;
+    server.log.append(P, (from..from + TRAPS).map(|offset| record(offset, true)).collect()).await.unwrap();
 }
 
 /// Says what was answered, so that the parent can hold us to it.
@@ -102,6 +123,7 @@ fn a_process_that_swaps_plugins_until_it_is_killed() {
         let appending = tokio::spawn(append_all(server.log.clone()));
         swap_about(&server.deployer, round).await;
         appending.await.unwrap();
+        be_quarantined(&server, round).await;
         // Every change has a message of the file's plugin, so the head moves with each batch.
         let mut head = server.bus.head();
         while server.bus.committed(P) < server.log.bounds(P).end {
@@ -139,51 +161,100 @@ fn run(home: &Path, round: u8, failpoint: Option<&str>) -> (Option<i32>, Vec<(u6
     (output.status.signal(), acknowledged.collect())
 }
 
-/// What was kept: set records, the code of each generation, channels of messages, and how many changes there are.
+/// A plugin and its generation.
+type Name = (Arc<str>, u64);
+
+/// What was kept.
 struct Kept {
     sets: Vec<SetRecord>,
-    codes: BTreeMap<(Arc<str>, u64), usize>,
+    /// The code of each generation.
+    codes: BTreeMap<Name, usize>,
+    /// The generations that were quarantined.
+    quarantined: BTreeSet<Name>,
+    /// For each change whether `two` traps on it.
+    traps: Vec<bool>,
+    effects: Effects,
+}
+
+/// What became of the changes.
+#[derive(Debug, Default, PartialEq)]
+struct Effects {
+    /// Channels, in order.
     messages: Vec<String>,
-    count: u64,
+    /// The offset of each, and whose it is.
+    letters: Vec<(u64, Name)>,
 }
 
 async fn kept(home: &Path, rounds: u8) -> Kept {
-    let (registry, bus, _log) = stores(home).await;
-    let mut codes = BTreeMap::new();
+    let (registry, bus, log) = stores(home).await;
+    let (mut codes, mut quarantined) = (BTreeMap::new(), BTreeSet::new());
     let by_digest: BTreeMap<_, _> = (0..rounds)
         .flat_map(|round| (0..CODES.len()).map(move |code| (Digest::of(&stamped(code, round)), code)))
         .collect();
     for plugin in ["f", "p"] {
-        for generation in registry.generations(plugin).await.unwrap() {
-            let Activation { plugin, generation, digest, .. } = generation.activation;
-            codes.insert((plugin, generation), by_digest[&digest]);
+        for kept in registry.generations(plugin).await.unwrap() {
+            let Activation { plugin, generation, digest, .. } = kept.activation;
+            codes.insert((plugin.clone(), generation), by_digest[&digest]);
+            if kept.quarantined_at.is_some() {
+                quarantined.insert((plugin, generation));
+            }
         }
     }
     let messages = bus.read(None, Sequence(0), usize::MAX).await.unwrap();
     let messages = messages.iter().map(|kept| kept.message.channel.as_str().to_owned()).collect();
-    Kept { sets: registry.sets(P).await.unwrap(), codes, messages, count: bus.committed(P).0 }
+    let letters = bus.list(None, None, usize::MAX >> 1, usize::MAX).await.unwrap().into_iter().rev();
+    let letters = letters.map(|kept| {
+        let letter = kept.letter;
+        (letter.offset.0, (letter.plugin.into(), letter.generation))
+    });
+    let effects = Effects { messages, letters: letters.collect() };
+    let count = log.bounds(P).end;
+    assert_eq!(bus.committed(P), count, "the last process has judged all");
+    let sets = registry.sets(P).await.unwrap();
+    Kept { sets, codes, quarantined, traps: traps(&*log, count).await, effects }
+}
+
+async fn traps(log: &dyn ChangeLog, count: Offset) -> Vec<bool> {
+    let (mut traps, mut decoder) = (Vec::new(), Decoder::default());
+    while traps.len() < count.0 as usize {
+        for record in log.read(P, Offset(traps.len() as u64), usize::MAX, usize::MAX).await.unwrap() {
+            let change = decoder.decode(&record.payload).unwrap();
+            traps.push(change.row().unwrap().value(1) == Value::Text("T"));
+        }
+    }
+    traps
 }
 
 impl Kept {
-    fn expected(&self) -> Vec<String> {
-        let mut expected = Vec::new();
-        for offset in 0..self.count {
+    fn expected(&self) -> Effects {
+        let mut expected = Effects::default();
+        for (offset, traps) in (0_u64..).zip(&self.traps) {
             let owner = self.sets.iter().rev().find(|record| record.from.0 <= offset);
-            let members = owner.map_or(&[][..], |record| record.set.members());
-            expected.extend(members.iter().map(|Member { plugin, generation, .. }| {
-                format!("{}:{offset}", CODES[self.codes[&(plugin.clone(), *generation)]])
-            }));
+            for Member { plugin, generation, standing } in
+                owner.map_or(&[][..], |record| record.set.members())
+            {
+                let name = (plugin.clone(), *generation);
+                let code = CODES[self.codes[&name]];
+                if *standing == Standing::Quarantined || (*traps && code == CODES[1]) {
+                    expected.letters.push((offset, name));
+                } else {
+                    expected.messages.push(format!("{code}:{offset}"));
+                }
+            }
         }
         expected
     }
 
-    /// What was answered is there: the generation, and a record that names it, or a later one of the same offset.
+    /// What was answered is there: the generation, and a record that names it, or a later one of the same offset, or
+    /// one that took over when it was quarantined at once.
     fn check_acknowledged(&self, acknowledged: &[(u64, u64)]) {
         for (generation, from) in acknowledged {
-            assert!(self.codes.contains_key(&("p".into(), *generation)), "generation {generation} is lost");
+            let name = ("p".into(), *generation);
+            assert!(self.codes.contains_key(&name), "generation {generation} is lost");
             let record = self.sets.iter().find(|record| record.from.0 == *from);
             let named = record.unwrap_or_else(|| panic!("the record from {from} on is lost")).set.member("p");
-            assert!(named.is_none_or(|named| named.generation >= *generation), "{generation} from {from} on");
+            let stands = named.is_none_or(|named| named.generation >= *generation);
+            assert!(stands || self.quarantined.contains(&name), "{generation} from {from} on");
         }
     }
 }
@@ -211,11 +282,18 @@ fn kill_9_at_every_failpoint_of_a_swap_loses_nothing_and_repeats_nothing() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let kept = runtime.block_on(kept(home.path(), rounds + 1));
     let expected = kept.expected();
-    let first = kept.messages.iter().zip(&expected).position(|(is, should)| is != should);
-    assert_eq!(first.map(|at| (&kept.messages[at], &expected[at])), None, "the first that is wrong");
-    assert_eq!(kept.messages.len(), expected.len());
+    let Effects { messages, letters } = &kept.effects;
+    let first = messages.iter().zip(&expected.messages).find(|(is, should)| is != should);
+    assert_eq!(first, None, "the first message that is wrong");
+    let first = letters.iter().zip(&expected.letters).find(|(is, should)| is != should);
+    assert_eq!(first, None, "the first dead letter that is wrong");
+    assert_eq!((messages.len(), letters.len()), (expected.messages.len(), expected.letters.len()));
     kept.check_acknowledged(&acknowledged);
-    assert!(kept.count >= CHANGES && kept.sets.len() > FAILPOINTS.len(), "there was something to check");
+    assert!(
+        kept.traps.len() as u64 >= CHANGES && kept.sets.len() > FAILPOINTS.len(),
+        "there was something to check"
+    );
+    assert!(!letters.is_empty() && !kept.quarantined.is_empty(), "plugins were stopped");
 }
 
 #[test]

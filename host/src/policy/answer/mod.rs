@@ -16,6 +16,9 @@ mod verdicts;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use {tests::outcome as outcome_of_a_router, verdicts::tests::outcome as outcome_of_a_filter};
+
 pub use error::{AnswerError, PlanError, SpanError, VerdictError};
 pub use plans::{Delivery, Plan};
 

@@ -18,7 +18,7 @@ fn span(start: u64, length: u64) -> u64 {
 }
 
 /// One route for the first of two changes, which each test spoils.
-fn outcome() -> Outcome {
+pub(in crate::policy) fn outcome() -> Outcome {
     let arena = b"orders:1insert{\"a\":1}\xFF".to_vec();
     Outcome {
         changes: vec![0],

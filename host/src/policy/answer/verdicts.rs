@@ -123,7 +123,7 @@ fn length(list: &'static str, length: usize, expected: usize) -> Result<(), Verd
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// For three changes of `(id key, email, name)`: keep with two columns hidden, drop, reject.
-    fn outcome() -> Outcome {
+    pub(in crate::policy) fn outcome() -> Outcome {
         Outcome {
             verdicts: vec![KEEP, DROP, REJECT],
             reasons: vec![span(0, 6)],

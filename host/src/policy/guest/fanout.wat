@@ -1,4 +1,4 @@
-  ;; A fan-out, told what to do by the first letter of the author: p push, n push and notify, e as the last time, V an
+  ;; A fan-out, told what to do by the first letter of the author: A as prepared, p push, n push and notify, e as the last time, V an
   ;; unknown plan, S one plan too few, T trap. All others: pull.
   (func (export "twohop:policy/fanout@1.0.0#decide")
     (param $authors i32) (param $count i32) (param $items i32) (param $items-count i32)
@@ -12,6 +12,7 @@
     (loop $each
       (local.set $letter (i32.load8_u (i32.add (local.get $arena)
         (i32.load (i32.add (local.get $authors) (i32.mul (local.get $at) (i32.const 8)))))))
+      (if (i32.eq (local.get $letter) (i32.const 65 (; A ;))) (then (return (i32.const 0x200000))))
       (local.set $plan (i32.const 1))
       (if (i32.eq (local.get $letter) (i32.const 112 (; p ;))) (then (local.set $plan (i32.const 0))))
       (if (i32.eq (local.get $letter) (i32.const 110 (; n ;))) (then (local.set $plan (i32.const 2))))

@@ -1,5 +1,5 @@
   ;; A filter, told what to do by the first letter of the first cell: X drop, Y reject (the cell is the reason), Z mask
-  ;; (the second cell names the column), V an unknown verdict, T trap, L loop for ever. All others are kept.
+  ;; (the second cell names the column), V an unknown verdict, A as prepared, T trap, L loop for ever. All others are kept.
   (func (export "twohop:policy/filter@1.0.0#evaluate")
     (param $subscriptions i32) (param $subscriptions-count i32) (param $operations i32) (param $count i32)
     (param $committed-at i32) (param $committed-at-count i32) (param $rows i32) (param $rows-count i32)
@@ -15,6 +15,7 @@
       (local.set $cell (i32.add (local.get $values) (i32.mul (local.get $cell) (i32.const 8))))
       (local.set $value (i64.load (local.get $cell)))
       (local.set $letter (i32.load8_u (i32.add (local.get $arena) (i32.wrap_i64 (local.get $value)))))
+      (if (i32.eq (local.get $letter) (i32.const 65 (; A ;))) (then (return (i32.const 0x200000))))
       (if (i32.eq (local.get $letter) (i32.const 84 (; T ;))) (then unreachable))
       (if (i32.eq (local.get $letter) (i32.const 76 (; L ;))) (then (loop $ever (br $ever))))
       (if (i32.eq (local.get $letter) (i32.const 86 (; V ;)))

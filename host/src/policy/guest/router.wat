@@ -10,6 +10,12 @@
   ;; The answer's lists have fixed places, below what the host writes: 0x800 outcome, 0x1000 changes, 0x2000 kinds,
   ;; 0x2100 options, 0x3000 spans, 0x6000 numbers. 0x8000: what configure answers.
   (data (i32.const 0x8000) "{DATA}")
+  ;; What is answered to a cell that begins with A, whichever stage is asked.
+  (data (i32.const 0x200000) "{ANSWER}")
+  (table $wide 1 funcref)
+
+  (func $start {START})
+  (start $start)
 
   (func (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
     (local $at i32)
@@ -36,6 +42,16 @@
     (if (i32.eq (local.get $letter) (i32.const 68 (; D ;))) (then (drop (call $deep (i32.const 0)))))
     (if (i32.eq (local.get $letter) (i32.const 80 (; P ;)))
       (then (call $log (i32.const 3) (i32.const 0x7000) (i32.const 26)) unreachable))
+    ;; Log lines without end, one of 17 MiB, one that leaves the memory.
+    (if (i32.eq (local.get $letter) (i32.const 71 (; G ;)))
+      (then (loop $ever (call $log (i32.const 1) (i32.const 0x7000) (i32.const 26)) (br $ever))))
+    (if (i32.eq (local.get $letter) (i32.const 87 (; W ;)))
+      (then (drop (memory.grow (i32.const 272))) (call $log (i32.const 1) (i32.const 0) (i32.const 0x1100000))))
+    (if (i32.eq (local.get $letter) (i32.const 78 (; N ;)))
+      (then (call $log (i32.const 1) (i32.const 0x7fffffff) (i32.const 26))))
+    ;; A table of a million elements.
+    (if (i32.eq (local.get $letter) (i32.const 69 (; E ;)))
+      (then (drop (table.grow $wide (ref.null func) (i32.const 1000000)))))
     (if (i32.eq (local.get $letter) (i32.const 70 (; F ;)))
       (then (loop $flood
         (call $log (i32.const 1) (i32.const 0x7000) (i32.const 26))
@@ -64,7 +80,7 @@
     (param $old-rows i32) (param $old-rows-count i32) (param $kinds i32) (param $kinds-count i32)
     (param $values i32) (param $values-count i32) (param $arena i32) (param $arena-size i32)
     (result i32)
-    (local $at i32) (local $row i32) (local $value i64)
+    (local $at i32) (local $row i32) (local $value i64) (local $letter i32)
     (global.set $heap (i32.const 0x10000))
     (if (global.get $ill) (then unreachable))
     (memory.fill (i32.const 0x800) (i32.const 0) (i32.const 0x6800))
@@ -82,7 +98,9 @@
       (local.set $value (i64.load (i32.add (local.get $values) (i32.mul (local.get $row) (i32.const 8)))))
       (i64.store (i32.add (i32.const 0x3000) (i32.mul (local.get $at) (i32.const 32))) (local.get $value))
       (call $hurt
-        (i32.load8_u (i32.add (local.get $arena) (i32.wrap_i64 (local.get $value)))) (local.get $at))
+        (local.tee $letter (i32.load8_u (i32.add (local.get $arena) (i32.wrap_i64 (local.get $value)))))
+        (local.get $at))
+      (if (i32.eq (local.get $letter) (i32.const 65 (; A ;))) (then (return (i32.const 0x200000))))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br_if $each (i32.lt_u (local.get $at) (local.get $count))))
     (i32.const 0x800))

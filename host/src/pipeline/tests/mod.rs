@@ -4,6 +4,8 @@
 //! The plugins route each change to the channel that one of its columns names: the column `one`, `two` and so on
 //! holds `one:N`, `two:N` and so on for the Nth change. So every message says which code made it from which offset.
 
+mod crowd;
+
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -11,9 +13,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-pub(crate) use crate::bus::Bus;
-use crate::bus::Letters;
 pub(crate) use crate::bus::contract::Local;
+pub(crate) use crate::bus::{Bus, Letters};
 use crate::event::{
     Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Sequence, Table, Value, encode,
 };
@@ -42,6 +43,7 @@ struct Parts {
     log: Arc<dyn ChangeLog>,
     registry: Registry,
     loader: Arc<Loader>,
+    metrics: Arc<Metrics>,
     pipeline: Pipeline,
     orders: Orders,
 }
@@ -210,9 +212,10 @@ async fn open(home: &Path) -> Parts {
         beside: Beside::new().0,
         metrics: Arc::default(),
     };
+    let metrics = neighbours.metrics.clone();
     let policy = Policy::new(plugins).unwrap();
     let (pipeline, orders) = Pipeline::new(P, neighbours, policy, set).unwrap();
-    Parts { bus, log, registry, loader, pipeline, orders }
+    Parts { bus, log, registry, loader, metrics, pipeline, orders }
 }
 
 /// An insert with these values.
