@@ -17,6 +17,7 @@ pub mod policy;
 pub mod effects;
 pub mod bus;
 pub mod letters;
+pub mod access;
 pub mod gateway;
 
 pub mod pipeline;

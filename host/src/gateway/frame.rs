@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::event::{Channel, Epoch, Message, RESET_EVENT, Sequence};
+use crate::event::{Channel, Epoch, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
 
+use super::codes::Refusal;
 use super::resume::LossReason;
 
 /// An encoded message, ready to be shared.
@@ -75,6 +76,17 @@ pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: 
     let mut out = BytesMut::with_capacity(data.len() + 96);
     put_field(&mut out, "event", RESET_EVENT);
     put_id(&mut out, epoch, from);
+    put_data(&mut out, data.as_bytes());
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// The last frame of a stream whose client may listen no longer: the same words as a refusal. Without an id, so that
+/// the client resumes from what it has.
+pub(super) fn refused(refusal: &Refusal) -> Bytes {
+    let data = refusal.json().to_string();
+    let mut out = BytesMut::with_capacity(data.len() + 32);
+    put_field(&mut out, "event", REFUSED_EVENT);
     put_data(&mut out, data.as_bytes());
     out.put_u8(b'\n');
     out.freeze()

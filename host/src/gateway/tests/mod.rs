@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Gateway};
+use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
 use memory_bus::MemoryBus;
 
@@ -31,8 +32,8 @@ impl Fixture {
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
         let stop = CancellationToken::new();
-        let gateway = Gateway::start(config, bus.clone(), stop.clone()).await.expect("a free port is there");
-        Self { bus, gateway, stop }
+        let started = Gateway::start(config, bus.clone(), open_to_all(), stop.clone()).await;
+        Self { bus, gateway: started.expect("a free port is there"), stop }
     }
 
     fn address(&self) -> SocketAddr {
