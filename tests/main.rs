@@ -14,6 +14,9 @@ mod swap;
 /// Plugins change while the host runs, by HTTP and by the command line.
 mod admin;
 
+/// Who may listen: tokens, tickets, the gate, and the end of each.
+mod access;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 

@@ -20,9 +20,7 @@ use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
-use crate::deploy::{
-    self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError,
-};
+use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
 use crate::http::ListenError;
@@ -165,8 +163,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let _stop_on_error = stop.clone().drop_guard();
     let mut gates = deployer.gates();
     put_gate(&access, gates.next().await);
-    let gateway =
-        Gateway::start(gateway_config(&config), bus.clone(), access.clone(), stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access.clone(), stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,

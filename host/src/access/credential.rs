@@ -32,7 +32,8 @@ pub(super) fn credential<'a>(
     match (said.next(), ticket) {
         (Some(_), Some(_)) => Err(Refusal::Twice),
         (Some(value), None) if said.next().is_none() => {
-            let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Flaw::Malformed)?;
+            let (scheme, token) =
+                value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Flaw::Malformed)?;
             if scheme.eq_ignore_ascii_case("bearer") {
                 Ok(Credential::Header(token.trim()))
             } else {
@@ -41,7 +42,9 @@ pub(super) fn credential<'a>(
         }
         (Some(_), None) => Err(Refusal::Twice),
         (None, Some(ticket)) => Ok(Credential::Ticket(ticket)),
-        (None, None) => Ok(cookie.map_or(Ok(None), |name| in_cookies(headers, name))?.map_or(Credential::Nothing, Credential::Cookie)),
+        (None, None) => Ok(cookie
+            .map_or(Ok(None), |name| in_cookies(headers, name))?
+            .map_or(Credential::Nothing, Credential::Cookie)),
     }
 }
 

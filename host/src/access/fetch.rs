@@ -31,11 +31,17 @@ impl Fetcher {
         match uri.scheme_str() {
             Some("https") if uri.host().is_some() => {}
             Some("http") if is_here => {}
-            _ => return Err(format!("`{address}` does not begin with https:// (http:// only of this machine)")),
+            _ => {
+                return Err(format!(
+                    "`{address}` does not begin with https:// (http:// only of this machine)"
+                ));
+            }
         }
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_native_roots()
-            .map_err(|error| format!("this machine trusts no certificates: {error}; install ca-certificates"))?
+            .map_err(|error| {
+                format!("this machine trusts no certificates: {error}; install ca-certificates")
+            })?
             .https_or_http()
             .enable_http1()
             .build();

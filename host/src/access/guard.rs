@@ -75,7 +75,9 @@ impl Guard {
             Post::Gate(gate) => gate,
             Post::Unfit => return Err(Refusal::Forbidden("the gate cannot be asked, so it denies".into())),
             Post::Nobody if !visitor.identity.is_known() => return Err(Refusal::Unauthenticated),
-            Post::Nobody => return Err(Refusal::Forbidden("the token does not cover all that is asked for".into())),
+            Post::Nobody => {
+                return Err(Refusal::Forbidden("the token does not cover all that is asked for".into()));
+            }
         };
         let (visitor, wanted, follows) = (visitor.clone(), wanted.to_vec(), Arc::clone(&self.follows));
         let (turns, deadline) = (Arc::clone(&self.turns), Instant::now() + GATE_TIME_MAX);

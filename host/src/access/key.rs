@@ -59,7 +59,10 @@ enum Material {
 impl std::fmt::Debug for Key {
     /// Without the material: it may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).field("algorithm", &self.algorithm()).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .field("algorithm", &self.algorithm())
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +144,8 @@ impl Key {
 
     /// Whether the signature was made with it. A secret is compared in constant time.
     pub(super) fn verifies(&self, signed: &[u8], its: &[u8]) -> bool {
-        let point = |algorithm, point| signature::UnparsedPublicKey::new(algorithm, point).verify(signed, its);
+        let point =
+            |algorithm, point| signature::UnparsedPublicKey::new(algorithm, point).verify(signed, its);
         match &self.material {
             Material::Secret(key) => hmac::verify(key, signed, its).is_ok(),
             Material::Rsa { n, e } => signature::RsaPublicKeyComponents { n, e }
@@ -227,7 +231,9 @@ fn usable(jwk: &Jwk, secrets: Secrets) -> Result<Key, String> {
             Key::public(PublicKey::P256(point), id)?
         }
         ("OKP", Some("Ed25519")) => Key::public(PublicKey::Ed25519(bytes(&jwk.x, "x")?), id)?,
-        (kind, curve) => return Err(format!("keys of the kind {kind} {} are not used here", curve.unwrap_or(""))),
+        (kind, curve) => {
+            return Err(format!("keys of the kind {kind} {} are not used here", curve.unwrap_or("")));
+        }
     };
     match jwk.alg.as_deref() {
         Some(name) if Algorithm::named(name) != Some(key.algorithm()) => {

@@ -74,7 +74,11 @@ impl Keyring {
     ///
     /// # Errors
     /// If there is none, or none can be had at the moment.
-    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<Key>>, Refusal> {
+    pub(super) async fn find(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Vec<Arc<Key>>, Refusal> {
         let is_named = |key: &Key| id.is_none() || key.id.is_none() || key.id.as_deref() == id;
         let find = || {
             let named: Vec<_> = self.all().into_iter().filter(|key| is_named(key)).collect();

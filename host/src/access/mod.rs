@@ -184,7 +184,11 @@ impl Access {
     /// If it is not, or too many are out.
     pub fn issue_ticket(&self, visitor: &Visitor) -> Result<String, Refusal> {
         let known = visitor.identity.is_known();
-        self.counted(if known { self.0.tickets.issue(&visitor.identity, Instant::now()) } else { Err(Refusal::Unauthenticated) })
+        self.counted(if known {
+            self.0.tickets.issue(&visitor.identity, Instant::now())
+        } else {
+            Err(Refusal::Unauthenticated)
+        })
     }
 
     /// Tells a browser, on an answer, whether its page may read it.

@@ -7,7 +7,8 @@
 use hyper::HeaderMap;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN,
+    VARY,
 };
 
 use super::refusal::Refusal;
@@ -43,11 +44,15 @@ impl Origins {
         }
         let is_every = texts.iter().any(|text| text == "*");
         if is_every && with_cookies {
-            return Err("is `*` while a cookie counts: any page could then listen as its visitor; name the origins".into());
+            return Err(
+                "is `*` while a cookie counts: any page could then listen as its visitor; name the origins"
+                    .into(),
+            );
         }
         let listed = texts.iter().filter(|text| *text != "*").map(|text| {
             let rest = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
-            let fits = rest.is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '@', '?', '#', '*']));
+            let fits =
+                rest.is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '@', '?', '#', '*']));
             let lower = text.to_ascii_lowercase();
             HeaderValue::from_str(&lower)
                 .ok()
@@ -177,7 +182,9 @@ mod tests {
         let marked = |list: &Origins, origin: &'static str| {
             let mut answer = HeaderMap::new();
             list.mark(&head(&[origin]), &mut answer);
-            let text = |name| answer.get(name).map(|value: &HeaderValue| value.to_str().expect("it is text").to_owned());
+            let text = |name| {
+                answer.get(name).map(|value: &HeaderValue| value.to_str().expect("it is text").to_owned())
+            };
             (text(ACCESS_CONTROL_ALLOW_ORIGIN), text(ACCESS_CONTROL_ALLOW_CREDENTIALS), text(VARY))
         };
         let own = |text: &str| Some(text.to_owned());
@@ -194,7 +201,14 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_refused() {
-        for text in ["shop.example", "https://", "https://shop.example/", "ftp://x", "https://*.example", "https://a@b"] {
+        for text in [
+            "shop.example",
+            "https://",
+            "https://shop.example/",
+            "ftp://x",
+            "https://*.example",
+            "https://a@b",
+        ] {
             assert!(origins(&[text], false).is_err(), "{text}");
         }
         assert!(origins(&["*"], true).expect_err("it is wrong").contains("cookie"));

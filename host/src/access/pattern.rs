@@ -52,7 +52,10 @@ impl Pattern {
             return Err("a pattern is empty: name a channel, or `*` for all".into());
         }
         if text.len() > PATTERN_BYTES_MAX {
-            return Err(format!("a pattern has {} bytes, at most {PATTERN_BYTES_MAX} are allowed", text.len()));
+            return Err(format!(
+                "a pattern has {} bytes, at most {PATTERN_BYTES_MAX} are allowed",
+                text.len()
+            ));
         }
         let mut parts = Vec::new();
         let mut rest = text;
@@ -125,7 +128,9 @@ impl Pattern {
         for (index, part) in self.parts.iter().enumerate() {
             match (part, other.parts.get(index), &other.end) {
                 (Part::Claim(claim), Some(Part::Text(text)), _) => return Some((claim, text)),
-                (Part::Claim(claim), None, End::Prefix(text)) if !text.is_empty() => return Some((claim, text)),
+                (Part::Claim(claim), None, End::Prefix(text)) if !text.is_empty() => {
+                    return Some((claim, text));
+                }
                 (Part::Text(text), Some(Part::Text(same)), _) if text == same => {}
                 (Part::Claim(_), Some(Part::Claim(_)), _) => {}
                 _ => return None,
@@ -148,7 +153,9 @@ pub(super) fn listed(text: &str, wanted: &Wanted) -> bool {
 ///
 /// # Errors
 /// Which two, and what to do.
-pub(super) fn refuse_ambiguous<'a>(patterns: impl Iterator<Item = &'a Pattern> + Clone) -> Result<(), String> {
+pub(super) fn refuse_ambiguous<'a>(
+    patterns: impl Iterator<Item = &'a Pattern> + Clone,
+) -> Result<(), String> {
     for with_claim in patterns.clone() {
         for other in patterns.clone() {
             if let Some((claim, text)) = with_claim.against(other) {
@@ -223,7 +230,11 @@ mod tests {
             ("orders:*", &["orders:1", "orders:", "orders:a:b"], &["orders", "order"]),
             ("*", &["a", "a:b", ""], &[]),
             ("user:{sub}", &["user:ann"], &["user:bob", "user:ann:x", "user:", "user"]),
-            ("orgs:{claims.org}:*", &["orgs:red:x", "orgs:7:", "orgs:red:a:b"], &["orgs:red", "orgs:blue:x", "orgs:red2:x"]),
+            (
+                "orgs:{claims.org}:*",
+                &["orgs:red:x", "orgs:7:", "orgs:red:a:b"],
+                &["orgs:red", "orgs:blue:x", "orgs:red2:x"],
+            ),
             ("a:{claims.x}", &[], &["a:1.5", "a:1"]),
             ("a:{claims.y}", &[], &["a:z"]),
             ("a:{claims.none}", &[], &["a:", "a"]),

@@ -12,19 +12,27 @@ use crate::limits::{TOKEN_BYTES_MAX, TOKEN_CHANNELS_COUNT_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nobody may without saying who it is.
-    #[error("say who you are: send a token as `Authorization: Bearer TOKEN`, or a ticket of POST /v1/tickets")]
+    #[error(
+        "say who you are: send a token as `Authorization: Bearer TOKEN`, or a ticket of POST /v1/tickets"
+    )]
     Unauthenticated,
     /// The token does not count.
     #[error(transparent)]
     Token(#[from] Flaw),
     /// The ticket does not.
-    #[error("the ticket is unknown, used already or too old: each opens one stream; get another by POST /v1/tickets")]
+    #[error(
+        "the ticket is unknown, used already or too old: each opens one stream; get another by POST /v1/tickets"
+    )]
     Ticket,
     /// It is not clear as whom the request comes.
-    #[error("the request says twice who it is: send one `Authorization`, one cookie of that name, or one ticket")]
+    #[error(
+        "the request says twice who it is: send one `Authorization`, one cookie of that name, or one ticket"
+    )]
     Twice,
     /// A token in a URL ends in logs and histories.
-    #[error("a token never belongs into a URL: send it as `Authorization: Bearer TOKEN`, or get a ticket by POST /v1/tickets")]
+    #[error(
+        "a token never belongs into a URL: send it as `Authorization: Bearer TOKEN`, or get a ticket by POST /v1/tickets"
+    )]
     TokenInUrl,
     /// The page that asks is of another origin.
     #[error("pages of this origin may not do this: `gateway.access.origins` lists those that may")]
@@ -53,10 +61,14 @@ pub enum Flaw {
     #[error("the token has more than {TOKEN_BYTES_MAX} bytes")]
     TooLarge,
     /// It is no signed JWT.
-    #[error("the token is no JWT: it is three parts of base64url with dots between, the first two of them JSON")]
+    #[error(
+        "the token is no JWT: it is three parts of base64url with dots between, the first two of them JSON"
+    )]
     Malformed,
     /// Another algorithm than any key is for.
-    #[error("the token's algorithm is not that of a key that is set: HS256, RS256, ES256 and EdDSA are there, `none` never")]
+    #[error(
+        "the token's algorithm is not that of a key that is set: HS256, RS256, ES256 and EdDSA are there, `none` never"
+    )]
     Algorithm,
     /// Its header demands what is not understood.
     #[error("the token has a critical header (`crit`), of which none is understood here")]

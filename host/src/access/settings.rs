@@ -71,7 +71,8 @@ impl Access {
     pub fn new(settings: Settings, follows: Follows, metrics: Arc<Metrics>) -> Result<Self, SettingsError> {
         let anonymous = patterns("anonymous", &settings.anonymous)?;
         if let Some(pattern) = anonymous.iter().find(|pattern| pattern.has_claims()) {
-            let message = format!("the pattern `{}` has a claim, which nobody without a token has", pattern.as_str());
+            let message =
+                format!("the pattern `{}` has a claim, which nobody without a token has", pattern.as_str());
             return Err(at_fault("anonymous")(message));
         }
         let channels = patterns("channels", &settings.channels)?;
@@ -93,7 +94,8 @@ impl Access {
                            `jwks_file` or `jwks_url`";
             return Err(at_fault(key)(message.into()));
         }
-        let origins = Origins::new(&settings.origins, settings.cookie.is_some()).map_err(at_fault("origins"))?;
+        let origins =
+            Origins::new(&settings.origins, settings.cookie.is_some()).map_err(at_fault("origins"))?;
         let Settings { issuer, audience, leeway, channels_claim, cookie, .. } = settings;
         let rules = Rules { issuer, audience, leeway, channels_claim };
         let (tickets, guard) = (Tickets::default(), Guard::new(follows));

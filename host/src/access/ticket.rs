@@ -16,9 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::identity::Identity;
 use super::refusal::Refusal;
-use crate::limits::{
-    TICKET_TIME_MAX, TICKETS_BYTES_MAX, TICKETS_COUNT_MAX, TICKETS_PER_SUBJECT_COUNT_MAX,
-};
+use crate::limits::{TICKET_TIME_MAX, TICKETS_BYTES_MAX, TICKETS_COUNT_MAX, TICKETS_PER_SUBJECT_COUNT_MAX};
 
 const TICKET_BYTES: usize = 32;
 

@@ -89,10 +89,10 @@ pub(super) async fn verify(
 /// What remains once the signature is right.
 fn check(payload: &[u8], key: KeyMark, rules: &Rules, now: SystemTime) -> Result<Verified, Flaw> {
     // Not a text of its own error: it would repeat what a token holds.
-    let Strict(claims) = serde_json::from_slice(payload).map_err(|error| {
-        if error.is_data() { Flaw::Claims } else { Flaw::Malformed }
-    })?;
-    let until = time(claims.get("exp").ok_or(Flaw::Claims)?)?.checked_add(rules.leeway).ok_or(Flaw::Claims)?;
+    let Strict(claims) = serde_json::from_slice(payload)
+        .map_err(|error| if error.is_data() { Flaw::Claims } else { Flaw::Malformed })?;
+    let until =
+        time(claims.get("exp").ok_or(Flaw::Claims)?)?.checked_add(rules.leeway).ok_or(Flaw::Claims)?;
     if now >= until {
         return Err(Flaw::Expired);
     }
@@ -134,7 +134,8 @@ fn check_audience(said: Option<&Value>, wanted: Option<&str>) -> Result<(), Flaw
 
 /// A NumericDate (RFC 7519, section 2): seconds, also fractions of them.
 fn time(value: &Value) -> Result<SystemTime, Flaw> {
-    let seconds = value.as_f64().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).ok_or(Flaw::Claims)?;
+    let seconds =
+        value.as_f64().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).ok_or(Flaw::Claims)?;
     let since = Duration::try_from_secs_f64(seconds).map_err(|_| Flaw::Claims)?;
     UNIX_EPOCH.checked_add(since).ok_or(Flaw::Claims)
 }

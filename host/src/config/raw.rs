@@ -160,8 +160,9 @@ impl Access {
     fn check(self, folder: &Path) -> Result<super::Access, super::ConfigError> {
         let secret = self.secret_file.map(|file| {
             let read = std::fs::read_to_string(folder.join(&file));
-            let read = read
-                .map_err(|error| value("gateway.access.secret_file", format!("{}: {error}", file.display())))?;
+            let read = read.map_err(|error| {
+                value("gateway.access.secret_file", format!("{}: {error}", file.display()))
+            })?;
             Ok(super::Secret(read.trim().to_owned()))
         });
         let leeway = self.leeway.unwrap_or(limits::TOKEN_LEEWAY);

@@ -134,7 +134,9 @@ impl Gates {
         loop {
             match self.events.recv().await {
                 Ok(entry) => match entry.note.action {
-                    Action::Activated | Action::RolledBack | Action::Deactivated | Action::Quarantined => return,
+                    Action::Activated | Action::RolledBack | Action::Deactivated | Action::Quarantined => {
+                        return;
+                    }
                     _ => {}
                 },
                 Err(broadcast::error::RecvError::Lagged(_)) => return,

@@ -169,7 +169,9 @@ impl Refusal {
         // RFC 9110 demands both headers (sections 15.5.2 and 15.5.6); a route that takes another method says so itself.
         let challenge = match self.code {
             Code::Unauthenticated => Some("Bearer"),
-            Code::TokenInvalid | Code::TokenExpired | Code::TicketInvalid => Some("Bearer error=\"invalid_token\""),
+            Code::TokenInvalid | Code::TokenExpired | Code::TicketInvalid => {
+                Some("Bearer error=\"invalid_token\"")
+            }
             _ => None,
         };
         if let Some(challenge) = challenge {

@@ -29,7 +29,7 @@ use super::hub::{Pulse, SubscribeError, Subscription};
 use super::mailbox::Taken;
 use super::resume::{self, LossReason, Reach, Resume};
 use super::routes::{Asker, State};
-use crate::access::{self, Deed, Permit, Wanted};
+use crate::access::{self, Deed, Permit, Rights, Wanted};
 use crate::bus::Kept;
 use crate::event::{Channel, Sequence};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX, REPLAY_READ_COUNT_MAX};
@@ -45,10 +45,7 @@ pub(super) async fn events(
     let opened = async {
         let channels = channels_of(query)?;
         let permit = permit_for(state, asker, query, &channels).await?;
-        let mut start = start_of(state, query, header)?;
-        if !matches!(start, Start::Live) && !permit.rights().iter().all(|rights| rights.history) {
-            start = Start::Reset(LossReason::Withheld);
-        }
+        let start = start_of(state, query, header)?.within(permit.rights());
         open(state, channels, permit, start, cut)
     };
     match opened.await {
@@ -151,11 +148,22 @@ fn start_of(state: &State, query: &[(String, String)], header: Option<&str>) -> 
 }
 
 /// Where a stream begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
     Live,
     After(Sequence),
     Reset(LossReason),
+}
+
+impl Start {
+    /// Who may not read what was before gets none of it, and is told that there may have been something.
+    fn within(self, rights: &[Rights]) -> Self {
+        match self {
+            Self::Live => Self::Live,
+            _ if rights.iter().all(|rights| rights.history) => self,
+            _ => Self::Reset(LossReason::Withheld),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -353,5 +361,24 @@ impl Stream for EventStream {
         this.pulse.offered();
         let length = this.rest.len().min(CONNECTION_BUFFER_BYTES_MAX);
         Poll::Ready(Some(Ok(this.rest.split_to(length))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_with_one_channel_whose_history_is_withheld_begins_with_a_reset() {
+        let [all, no_history] =
+            [true, false].map(|history| Rights { history, presence: false, publish: false });
+        for (start, rights, expected) in [
+            (Start::After(Sequence(7)), &[all, all][..], Start::After(Sequence(7))),
+            (Start::After(Sequence(7)), &[all, no_history], Start::Reset(LossReason::Withheld)),
+            (Start::Reset(LossReason::Epoch), &[no_history], Start::Reset(LossReason::Withheld)),
+            (Start::Live, &[no_history], Start::Live),
+        ] {
+            assert_eq!(start.within(rights), expected);
+        }
     }
 }

@@ -12,9 +12,15 @@ use crate::access::Deed;
 use crate::limits::TICKET_TIME_MAX;
 
 /// Answers the request.
-pub(super) async fn issue(state: &State, asker: &Asker, method: &Method, query: &[(String, String)]) -> Response {
+pub(super) async fn issue(
+    state: &State,
+    asker: &Asker,
+    method: &Method,
+    query: &[(String, String)],
+) -> Response {
     if method != Method::POST {
-        let refusal = Refusal::new(Code::MethodNotAllowed, "a ticket is made anew for each request: use POST");
+        let refusal =
+            Refusal::new(Code::MethodNotAllowed, "a ticket is made anew for each request: use POST");
         let mut response = refusal.response();
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
