@@ -161,9 +161,9 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let mut gates = deployer.gates();
-    put_gate(&access, gates.next().await);
-    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access.clone(), stop.clone()).await?;
+    let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
+    follow_gates(&access, &deployer, &mut parts, &stop).await;
+    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -195,7 +195,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         }
     };
 
-    let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     for (name, source) in sources {
         let stop = stop.clone();
         parts.spawn(async move {
@@ -209,7 +208,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         mirror.run(&runtime, &mirror_stop);
         Ok(())
     });
-    parts.spawn(keep_access(access, gates, stop.clone()));
     deployer.resume_shadows().await?;
     parts.spawn(sweep(bus, stop.clone()));
     readiness.set();
@@ -300,6 +298,18 @@ fn put_gate(access: &Access, gate: Result<Option<Gate>, GateError>) {
         warn!(error = error as &dyn std::error::Error, "the gate cannot be asked: it denies");
     }
     access.put_gate(gate);
+}
+
+/// Puts the active gate where it is asked, before anybody can ask, and from then on each one after it.
+async fn follow_gates(
+    access: &Access,
+    deployer: &Deployer,
+    parts: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) {
+    let mut gates = deployer.gates();
+    put_gate(access, gates.next().await);
+    parts.spawn(keep_access(access.clone(), gates, stop.clone()));
 }
 
 /// Keeps what decides who may listen current, until stopped: its keys, and the gate that it asks.

@@ -24,7 +24,7 @@ use crate::limits::{TOKEN_KEYS_BYTES_MAX, TOKEN_KEYS_READ_INTERVAL, TOKEN_KEYS_R
 #[derive(Debug)]
 pub(super) enum Source {
     File(PathBuf),
-    Address(Fetcher),
+    Address(Box<Fetcher>),
 }
 
 /// See the head of this file.

@@ -158,7 +158,9 @@ fn keyring(settings: &Settings, changes: watch::Sender<()>) -> Result<Keyring, S
             read(path).and_then(|text| read_set(&text, Secrets::Taken)).map_err(wrong)?;
             Some(Source::File(path.clone()))
         }
-        (None, Some(url)) => Some(Source::Address(Fetcher::new(url).map_err(at_fault("jwks_url"))?)),
+        (None, Some(url)) => {
+            Some(Source::Address(Box::new(Fetcher::new(url).map_err(at_fault("jwks_url"))?)))
+        }
         (None, None) => None,
     };
     Ok(Keyring::new(fixed, source, changes))

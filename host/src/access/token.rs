@@ -45,19 +45,6 @@ pub(super) struct Verified {
     pub(super) key: KeyMark,
 }
 
-#[derive(serde::Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-}
-
-/// Whether it is there, whatever it is; also as null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
-}
-
 /// Reads a token.
 ///
 /// # Errors
@@ -75,12 +62,15 @@ pub(super) async fn verify(
     let (header, payload) = signed.split_once('.').ok_or(Flaw::Malformed)?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Flaw::Malformed);
     let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
-    let header: Header = serde_json::from_slice(&header).map_err(|_| Flaw::Malformed)?;
-    let algorithm = Algorithm::named(&header.alg).ok_or(Flaw::Algorithm)?;
-    if header.crit {
+    let Strict(header) = serde_json::from_slice(&header).map_err(|_| Flaw::Malformed)?;
+    let text_of =
+        |name: &str| header.get(name).map(|value| value.as_str().ok_or(Flaw::Malformed)).transpose();
+    let algorithm = text_of("alg")?.ok_or(Flaw::Malformed)?;
+    let algorithm = Algorithm::named(algorithm).ok_or(Flaw::Algorithm)?;
+    if header.contains_key("crit") {
         return Err(Flaw::Critical.into());
     }
-    let candidates = keys.find(header.kid.as_deref(), algorithm).await?;
+    let candidates = keys.find(text_of("kid")?, algorithm).await?;
     let key = candidates.iter().find(|key| key.verifies(signed.as_bytes(), &signature));
     let key = key.ok_or(Flaw::Signature)?.marked();
     Ok(check(&payload, key, rules, now)?)
@@ -140,7 +130,7 @@ fn time(value: &Value) -> Result<SystemTime, Flaw> {
     UNIX_EPOCH.checked_add(since).ok_or(Flaw::Claims)
 }
 
-/// Claims of which none stands twice (RFC 7519, section 4, lets a reader refuse such).
+/// An object in which no name stands twice (RFC 7515 and 7519, both in section 4, let a reader refuse others).
 struct Strict(Claims);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -150,14 +140,14 @@ impl<'de> Deserialize<'de> for Strict {
             type Value = Strict;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("claims")
+                f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
                 let mut claims = Claims::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a claim stands twice"));
+                        return Err(A::Error::custom("a name stands twice"));
                     }
                 }
                 Ok(Strict(claims))

@@ -99,8 +99,13 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .then(|method: Method, state: Arc<State>, asker: Asker, query: Query| async move {
             tickets::issue(&state, &asker, &method, &query).await
         });
+    // Not `warp::options`: by its refusal an address that is not there would seem to lack a method only.
+    let is_options = warp::method().and_then(|method: Method| async move {
+        if method == Method::OPTIONS { Ok(()) } else { Err(warp::reject::not_found()) }
+    });
     let preflight = path!("v1" / ..)
-        .and(warp::options())
+        .and(is_options)
+        .untuple_one()
         .and(with_state.clone())
         .and(warp::header::headers_cloned())
         .map(|state: Arc<State>, headers: HeaderMap| preflight(&state.access, &headers));
