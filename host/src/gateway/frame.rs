@@ -126,6 +126,9 @@ fn put_data(out: &mut BytesMut, payload: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::codes::Code;
     use super::*;
     use crate::event::Retention;
 
@@ -181,5 +184,30 @@ mod tests {
             reset(Epoch(1), Sequence(5), &channels, LossReason::Expired),
             "event: reset\nid: 1.5\ndata: {\"channels\":[\"a\\\"\",\"b\"],\"reason\":\"expired\"}\n\n"
         );
+    }
+
+    #[test]
+    fn the_last_frame_of_a_refused_stream_is_as_documented() {
+        let refusal = Refusal::new(Code::ChannelForbidden, "no\nid: forged");
+        let data =
+            r#"{"code":4024,"message":"no\nid: forged","reason":"channel_forbidden","reconnect":"never"}"#;
+        assert_eq!(refused(&refusal), format!("event: refused\ndata: {data}\n\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_message_holds_it_is_one_frame_with_its_own_fields(
+            event in "[a\r\n\0:]{0,12}|(?s:.{0,12})", payload in "[a\r\n\0:]{0,12}|(?s:.{0,12})|(id: x\r\n?){0,3}",
+        ) {
+            let frame = encoded(&event, &payload);
+            prop_assert!(!frame.contains('\r'));
+            let (fields, end) = frame.split_at(frame.len() - 2);
+            prop_assert_eq!(end, "\n\n");
+            let count = |name: &str| fields.split('\n').filter(|line| line.starts_with(name)).count();
+            prop_assert_eq!((count("id: 9f3c.7"), count("id"), count("channel: ")), (1, 1, 1));
+            prop_assert_eq!(count("event: "), usize::from(!event.is_empty()));
+            prop_assert_eq!(count("") - 2 - usize::from(!event.is_empty()), count("data: "));
+            prop_assert!(!fields.lines().filter(|line| !line.starts_with("data: ")).any(|line| line.contains('\0')));
+        }
     }
 }

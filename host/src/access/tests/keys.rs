@@ -128,7 +128,7 @@ async fn a_key_that_comes_is_found_when_a_token_names_it_and_one_that_goes_ends_
         let (access, stop) = (access.clone(), stop.clone());
         async move { access.run(stop).await }
     });
-    let ended = tokio::time::timeout(crate::http::tests::PATIENCE, permit.ended()).await;
+    let ended = tokio::time::timeout(PATIENCE, permit.ended()).await;
     assert_eq!(ended.expect("its key has gone"), Refusal::Token(Flaw::Key));
     assert!(with_token(&access, &of_key("second", SECOND)).await.is_ok());
     assert_eq!(with_token(&access, &of_key("first", FIRST)).await.err(), Some(Refusal::Token(Flaw::Key)));

@@ -1,14 +1,10 @@
 //! What somebody may, and when that ends.
 
-use std::time::Duration;
-
 use tokio::time::timeout;
 
 use super::super::{Flaw, Gate, Identity, Rights};
 use super::*;
-use crate::http::tests::PATIENCE;
 use crate::limits::GATE_BYTES_MAX;
-use crate::policy::tests::a_gate;
 
 const NO_GATE: Result<Option<Gate>, std::io::Error> = Ok(None);
 

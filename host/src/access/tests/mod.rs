@@ -6,7 +6,7 @@ mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -16,7 +16,11 @@ use ring::{hmac, rand, signature};
 use serde_json::{Value, json};
 
 use super::{Access, Deed, Head, Permit, Refusal, Settings, Visitor, Wanted, no_graph};
+pub(crate) use crate::policy::tests::a_gate;
 use crate::telemetry::Metrics;
+
+/// Longer than anything takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const SECRET: &str = "thirty-two bytes are enough, no fewer";
 const RSA: &str = include_str!("rsa-private.pem");

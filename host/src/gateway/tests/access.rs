@@ -2,11 +2,10 @@
 
 use super::Fixture;
 use super::memory_bus::{MemoryBus, message};
-use crate::access::tests::{by_tokens, token_for};
+use crate::access::tests::{a_gate, by_tokens, token_for};
 use crate::access::{Access, Gate};
 use crate::event::Retention;
 use crate::http::tests::Client;
-use crate::policy::tests::a_gate;
 
 async fn fixture(access: Access) -> Fixture {
     Fixture::guarded(MemoryBus::new(0x9f3c), access, |_| {}).await
