@@ -17,6 +17,9 @@ mod admin;
 /// Hostile plugins beside a good one: the server answers, the good one's effects are exact.
 mod hostile;
 
+/// Who may listen: tokens, tickets, the gate, and the end of each.
+mod access;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 

@@ -15,11 +15,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::access::{self, Access, SettingsError};
 use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
-use crate::deploy::{self, DeployError, Deployer, FilePlugin, Mirror, Request, StartError};
+use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
 use crate::http::ListenError;
@@ -29,7 +30,7 @@ use crate::log::segments::{self, Segments};
 use crate::log::{ChangeLog, LogError};
 use crate::pipeline::{self, Beside, Pipeline, PipelineError};
 use crate::policy::{
-    self, Digest, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError, Profile,
+    self, Digest, Gate, Grants, Loader, OnFault, Pattern, PatternError, PluginError, PolicyError, Profile,
 };
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
@@ -108,6 +109,9 @@ pub enum AppError {
     /// The pipeline is.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// Who may listen makes no sense.
+    #[error(transparent)]
+    Access(#[from] SettingsError),
     /// The token of the admin listener is.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -146,16 +150,20 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
+    let metrics = Arc::<Metrics>::default();
+    let access = make_access(&config, metrics.clone())?;
     let cache = config.data.join("plugins").join("cache");
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
-    let (lines, metrics) = (loader.lines(), Arc::<Metrics>::default());
+    let lines = loader.lines();
     let stores = open_stores(&config).await?;
     let Policies { pipeline, mirror, deployer } =
         make_policies(&stores, loader, metrics.clone(), file).await?;
     let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let gateway = Gateway::start(gateway_config(&config), bus.clone(), stop.clone()).await?;
+    let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
+    follow_gates(&access, &deployer, &mut parts, &stop).await;
+    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -187,7 +195,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         }
     };
 
-    let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     for (name, source) in sources {
         let stop = stop.clone();
         parts.spawn(async move {
@@ -256,6 +263,64 @@ fn gateway_config(config: &Config) -> gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
         ..gateway::Config::new(config.gateway.listen)
     }
+}
+
+fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Access, SettingsError> {
+    let listen = config.gateway.listen;
+    let config::Access { secret, leeway, .. } = &config.gateway.access;
+    let own = config.gateway.access.clone();
+    let settings = access::Settings {
+        anonymous: own.anonymous,
+        channels: own.channels,
+        channels_claim: own.channels_claim,
+        secret: secret.clone().map(|config::Secret(secret)| secret),
+        public_key_file: own.public_key_file,
+        jwks_file: own.jwks_file,
+        jwks_url: own.jwks_url,
+        issuer: own.issuer,
+        audience: own.audience,
+        leeway: *leeway,
+        cookie: own.cookie,
+        origins: own.origins,
+    };
+    let access = Access::new(settings, access::no_graph(), metrics)?;
+    let summary = access.summary();
+    if access.is_shut() {
+        warn!(%listen, "who may listen: {summary}. To let somebody in, see docs/access.md");
+    } else {
+        info!(%listen, "who may listen: {summary}");
+    }
+    Ok(access)
+}
+
+fn put_gate(access: &Access, gate: Result<Option<Gate>, GateError>) {
+    if let Err(error) = &gate {
+        warn!(error = error as &dyn std::error::Error, "the gate cannot be asked: it denies");
+    }
+    access.put_gate(gate);
+}
+
+/// Puts the active gate where it is asked, before anybody can ask, and from then on each one after it.
+async fn follow_gates(
+    access: &Access,
+    deployer: &Deployer,
+    parts: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) {
+    let mut gates = deployer.gates();
+    put_gate(access, gates.next().await);
+    parts.spawn(keep_access(access.clone(), gates, stop.clone()));
+}
+
+/// Keeps what decides who may listen current, until stopped: its keys, and the gate that it asks.
+async fn keep_access(access: Access, mut gates: Gates, stop: CancellationToken) -> Result<(), AppError> {
+    let gates = async {
+        while let Some(gate) = stop.run_until_cancelled(gates.next()).await {
+            put_gate(&access, gate);
+        }
+    };
+    tokio::join!(gates, access.run(stop.clone()));
+    Ok(())
 }
 
 fn admin_token(config: &Config) -> Result<Token, TokenError> {

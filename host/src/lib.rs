@@ -7,8 +7,8 @@
 //! ```
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
 //! `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
-//! nobody. `pipeline` introduces them, `deploy` tells it which plugins judge, `admin` is how people tell `deploy`, `app`
-//! composes. `cargo xtask tidy` holds the arrows to that.
+//! nobody. `access` says who may listen, and asks the judge. `pipeline` introduces them, `deploy` tells it which
+//! plugins judge, `admin` is how people tell `deploy`, `app` composes. `cargo xtask tidy` holds the arrows to that.
 
 pub mod event;
 pub mod source;
@@ -17,6 +17,7 @@ pub mod policy;
 pub mod effects;
 pub mod bus;
 pub mod letters;
+pub mod access;
 pub mod gateway;
 
 pub mod pipeline;

@@ -315,6 +315,48 @@ pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 pub const RESUME_ID_BYTES_MAX: usize = 512;
 /// Channels in one page of the list of channels.
 pub const CHANNELS_PAGE_COUNT_MAX: usize = 1_000;
+
+// Who may listen.
+
+/// A token.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// A secret of HS256: as long as its digest (RFC 7518, section 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// Keys of one set.
+pub const TOKEN_KEYS_COUNT_MAX: usize = 64;
+/// A file or an answer that holds keys.
+pub const TOKEN_KEYS_BYTES_MAX: usize = 256 << 10;
+/// Between two readings of keys that may change.
+pub const TOKEN_KEYS_READ_INTERVAL: Duration = Duration::from_secs(300);
+/// Between two readings that tokens with unknown keys may cause.
+pub const TOKEN_KEYS_READ_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// One reading of keys.
+pub const TOKEN_KEYS_READ_TIME_MAX: Duration = Duration::from_secs(5);
+/// How far the clocks of who makes tokens and of this machine may differ, by default.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
+/// The most that may be set: a token lives so much longer than it says.
+pub const TOKEN_LEEWAY_MAX: Duration = Duration::from_secs(300);
+/// Channels that one token lists.
+pub const TOKEN_CHANNELS_COUNT_MAX: usize = 256;
+/// Tickets that are out, those that were used and have not ended included.
+pub const TICKETS_COUNT_MAX: usize = 65_536;
+/// What they hold.
+pub const TICKETS_BYTES_MAX: usize = 64 << 20;
+/// Unused tickets of one subject.
+pub const TICKETS_PER_SUBJECT_COUNT_MAX: usize = 16;
+/// How long a ticket counts.
+pub const TICKET_TIME_MAX: Duration = Duration::from_secs(30);
+/// Origins whose pages may read.
+pub const ORIGINS_COUNT_MAX: usize = 256;
+/// Questions to the gate at once; it has one instance.
+pub const GATE_CALLS_AT_ONCE_MAX: usize = 1;
+/// From asking the gate to its answer, the time in its queue included.
+pub const GATE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Between two questions for the same stream because of the gate's own `until`.
+pub const GATE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// How long a stream trusts that the clock was not set.
+pub const PERMIT_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
 // Admin listener.
 
 /// Connections at once.

@@ -20,6 +20,8 @@ pub struct Setup<'a> {
     pub tables: &'a [&'a str],
     /// Further lines of the configuration's `[log]` and `[history]`.
     pub further: &'a str,
+    /// Further lines of the configuration's `[gateway]`: who may listen.
+    pub access: &'a str,
     /// The data folder, if it is not in the stand's own.
     pub data: Option<&'a Path>,
     /// The server.
@@ -32,6 +34,7 @@ impl Default for Setup<'_> {
             schema: super::SCHEMA,
             tables: &["notes"],
             further: "",
+            access: "access.anonymous = [\"*\"]",
             data: None,
             postgres: postgres::Options::default(),
         }
@@ -108,9 +111,10 @@ fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result
     let quoted: Vec<_> = setup.tables.iter().map(|table| format!("\"{table}\"")).collect();
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
-        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
+        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
          [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
         data.display(),
+        setup.access,
         quoted.join(", "),
         plugin.display(),
         setup.tables.join(","),

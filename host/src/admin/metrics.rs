@@ -51,6 +51,13 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
             delays(&parts.metrics.delays, name, out);
             return true;
         }
+        "twohop_access_refusals_total" => {
+            for (reason, count) in parts.metrics.access_refusals.read() {
+                writeln!(out, "{name}{{reason=\"{reason}\"}} {count}").expect(FITS);
+            }
+            return true;
+        }
+        "twohop_gate_calls_total" => parts.metrics.gate_calls.load(Ordering::Relaxed),
         "twohop_pipeline_offset" => parts.bus.committed(parts.partition).0,
         "twohop_log_first_offset" => kept.start.0,
         "twohop_log_end_offset" => kept.end.0,

@@ -26,6 +26,54 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("gateway.listen", "`127.0.0.1:8080`", "Address and port for clients. Port 0 takes a free one."),
     ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection: 1s to 20s."),
+    (
+        "gateway.access.anonymous",
+        "`[]`",
+        "Channels that everybody may listen to, without a token: names, or with `*` at their end all that begin so. `[\"*\"]` opens all of them.",
+    ),
+    (
+        "gateway.access.channels",
+        "`[]`",
+        "Channels that one with a token may, in which claims have their places: `user:{sub}`, `orgs:{claims.org}:*`.",
+    ),
+    (
+        "gateway.access.channels_claim",
+        "",
+        "The claim that lists further channels, each a name, or with `*` at its end all that begin so.",
+    ),
+    (
+        "gateway.access.secret_file",
+        "",
+        "A file with the secret of tokens signed by HS256, 32 bytes at least; space around it is cut.",
+    ),
+    (
+        "gateway.access.public_key_file",
+        "",
+        "A PEM file with public keys of tokens: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA.",
+    ),
+    ("gateway.access.jwks_file", "", "A JWKS file with keys of tokens, read again while the server runs."),
+    ("gateway.access.jwks_url", "", "The address of a JWKS, `https://…`, likewise."),
+    ("gateway.access.issuer", "", "What a token's `iss` must be; without it, it is not looked at."),
+    (
+        "gateway.access.audience",
+        "",
+        "What a token's `aud` must be or hold; without it, a token that has one is refused.",
+    ),
+    (
+        "gateway.access.leeway",
+        "`5s`",
+        "How far the clock of who makes tokens may differ from this one: at most 300s.",
+    ),
+    (
+        "gateway.access.cookie",
+        "",
+        "The cookie that may hold a token; it counts only for pages of this host and of `origins`.",
+    ),
+    (
+        "gateway.access.origins",
+        "`[]`",
+        "Origins whose pages may read from here (CORS), such as `https://shop.example`; `[\"*\"]` for all.",
+    ),
     ("admin.listen", "`127.0.0.1:8081`", "Address and port for operators. Port 0 takes a free one."),
     (
         "admin.token",
@@ -190,6 +238,37 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// Between two signs of life on a quiet connection.
     pub heartbeat: Duration,
+    /// Who may listen to what.
+    pub access: Access,
+}
+
+/// Who may listen to what. The patterns are texts here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Access {
+    /// Channels for everybody.
+    pub anonymous: Vec<String>,
+    /// Channels by claims.
+    pub channels: Vec<String>,
+    /// The claim that lists channels.
+    pub channels_claim: Option<String>,
+    /// The secret of tokens.
+    pub secret: Option<Secret>,
+    /// A file of public keys.
+    pub public_key_file: Option<PathBuf>,
+    /// A file with a key set.
+    pub jwks_file: Option<PathBuf>,
+    /// The address of a key set.
+    pub jwks_url: Option<String>,
+    /// Who makes tokens.
+    pub issuer: Option<String>,
+    /// For whom.
+    pub audience: Option<String>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The cookie that may hold a token.
+    pub cookie: Option<String>,
+    /// Origins whose pages may read.
+    pub origins: Vec<String>,
 }
 
 /// The admin listener.
@@ -458,7 +537,7 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
     }
     // A variable is text; where a key wants another type, the text is that type's TOML.
     let value = match (name, value.parse::<i64>(), value.parse::<bool>()) {
-        ("tables" | "channels" | "topics" | "cache", ..) => {
+        ("tables" | "channels" | "topics" | "cache" | "anonymous" | "origins", ..) => {
             toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
         }
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),

@@ -34,6 +34,26 @@ struct Gateway {
     listen: Option<SocketAddr>,
     #[serde(default, deserialize_with = "units::duration")]
     heartbeat: Option<Duration>,
+    #[serde(default)]
+    access: Access,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Access {
+    anonymous: Vec<String>,
+    channels: Vec<String>,
+    channels_claim: Option<String>,
+    secret_file: Option<PathBuf>,
+    public_key_file: Option<PathBuf>,
+    jwks_file: Option<PathBuf>,
+    jwks_url: Option<String>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    #[serde(deserialize_with = "units::duration")]
+    leeway: Option<Duration>,
+    cookie: Option<String>,
+    origins: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -119,6 +139,7 @@ impl Config {
             gateway: super::Gateway {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 heartbeat,
+                access: self.gateway.access.check(folder)?,
             },
             admin: self.admin.check(folder)?,
             log: super::Log {
@@ -131,6 +152,33 @@ impl Config {
             },
             sources: sources.collect::<Result<_, _>>()?,
             plugins: plugins.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Access {
+    fn check(self, folder: &Path) -> Result<super::Access, super::ConfigError> {
+        let secret = self.secret_file.map(|file| {
+            let read = std::fs::read_to_string(folder.join(&file));
+            let read = read.map_err(|error| {
+                value("gateway.access.secret_file", format!("{}: {error}", file.display()))
+            })?;
+            Ok(super::Secret(read.trim().to_owned()))
+        });
+        let leeway = self.leeway.unwrap_or(limits::TOKEN_LEEWAY);
+        Ok(super::Access {
+            anonymous: self.anonymous,
+            channels: self.channels,
+            channels_claim: self.channels_claim,
+            secret: secret.transpose()?,
+            public_key_file: self.public_key_file.map(|file| folder.join(file)),
+            jwks_file: self.jwks_file.map(|file| folder.join(file)),
+            jwks_url: self.jwks_url,
+            issuer: self.issuer,
+            audience: self.audience,
+            leeway,
+            cookie: self.cookie,
+            origins: self.origins,
         })
     }
 }

@@ -174,9 +174,41 @@ fn a_variable_can_be_a_list_or_a_truth_value() {
 }
 
 #[test]
+fn nobody_may_listen_unless_it_is_said_and_the_secret_is_read_and_not_printed() {
+    let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
+    let access = Access { leeway: limits::TOKEN_LEEWAY, ..Access::default() };
+    assert_eq!(config.gateway.access, access);
+
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "  whisper\n").expect("it can be written");
+    let text = format!(
+        "gateway.access.anonymous = [\"*\"]\ngateway.access.leeway = \"1m\"\ngateway.access.secret_file = \"{}\"",
+        file.display()
+    );
+    let access = parse_with(&text, &[]).expect("it is right").gateway.access;
+    assert_eq!(
+        (access.anonymous.as_slice(), access.leeway),
+        (&["*".to_owned()][..], Duration::from_secs(60))
+    );
+    assert_eq!(access.secret.as_ref().map(|Secret(text)| text.as_str()), Some("whisper"));
+    assert!(!format!("{access:?}").contains("whisper"));
+
+    let variables = [("TWOHOP_GATEWAY_ACCESS_ANONYMOUS", "a, b:*"), ("TWOHOP_GATEWAY_ACCESS_AUDIENCE", "us")];
+    let access = parse_with(FIVE_LINES, &variables).expect("it is right").gateway.access;
+    assert_eq!((access.anonymous, access.audience), (vec!["a".into(), "b:*".into()], Some("us".into())));
+    assert_eq!(
+        message("[gateway.access]\nanonymus = []", &[]),
+        "etc/twohop.toml: unknown key `gateway.access.anonymus`; did you mean `gateway.access.anonymous`?"
+    );
+    let missing = message("[gateway.access]\nsecret_file = \"/nowhere\"", &[]);
+    assert!(missing.starts_with("gateway.access.secret_file: /nowhere: "), "{missing}");
+}
+
+#[test]
 fn a_url_is_not_printed() {
     let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
-    assert!(!format!("{config:?}").contains("secret"));
+    assert!(!format!("{config:?}").contains("app:secret"));
 }
 
 #[test]

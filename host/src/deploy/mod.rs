@@ -14,6 +14,7 @@
 mod candidates;
 mod error;
 mod file;
+mod gate;
 mod mirror;
 mod report;
 mod request;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use error::{Blame, DeployError};
+pub use gate::{GateError, Gates};
 pub use mirror::Mirror;
 pub use report::ShadowReport;
 pub use request::Request;

@@ -151,6 +151,8 @@ enum Name {
 
 /// What a client is told when it has missed messages: the gateway's own, and no policy's.
 pub(crate) const RESET_EVENT: &str = "reset";
+/// The event by which the gateway says that a client may listen no longer.
+pub(crate) const REFUSED_EVENT: &str = "refused";
 
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {

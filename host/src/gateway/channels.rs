@@ -1,27 +1,28 @@
 //! `GET /v1/channels?prefix=&after=&limit=`: the channels that have kept messages.
 //!
-//! In: a prefix, the last name of the page before, a limit. Out: `{"channels":[…],"next":…}` in order of names, where
+//! In: a prefix, all of which the client must be allowed to listen to, the last name of the page before, a limit. Out: `{"channels":[…],"next":…}` in order of names, where
 //! `next` is the `after` of the next page, or null if this is the last.
 
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::codes::{Code, Refusal};
-use crate::bus::Bus;
+use super::routes::{Asker, State};
+use crate::access::{Deed, Wanted};
 use crate::event::Channel;
 use crate::limits::{CHANNEL_BYTES_MAX, CHANNELS_PAGE_COUNT_MAX};
 
 const LIMIT_DEFAULT: usize = 100;
 
 /// Answers the request.
-pub(super) async fn list(bus: &dyn Bus, query: &[(String, String)]) -> Response {
-    match page(bus, query).await {
+pub(super) async fn list(state: &State, asker: &Asker, query: &[(String, String)]) -> Response {
+    match page(state, asker, query).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     }
 }
 
-async fn page(bus: &dyn Bus, query: &[(String, String)]) -> Result<Response, Refusal> {
+async fn page(state: &State, asker: &Asker, query: &[(String, String)]) -> Result<Response, Refusal> {
     let parameter =
         |name: &str| query.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     let (prefix, after) = (parameter("prefix"), parameter("after"));
@@ -38,8 +39,10 @@ async fn page(bus: &dyn Bus, query: &[(String, String)]) -> Result<Response, Ref
             },
         )?,
     };
+    let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
+    state.access.admit(visitor, &[Wanted::prefix(prefix)]).await?;
     // One more tells whether there is another page.
-    let mut channels = bus.channels(prefix, after, limit + 1).await.map_err(|error| {
+    let mut channels = state.bus.channels(prefix, after, limit + 1).await.map_err(|error| {
         tracing::warn!(error = &error as &dyn std::error::Error, "cannot list channels");
         Refusal::new(Code::HistoryUnavailable, "the history cannot be read at the moment")
     })?;

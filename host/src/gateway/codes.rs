@@ -10,6 +10,8 @@
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
+use crate::access;
+
 /// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -20,8 +22,18 @@ pub(super) enum Code {
     ChannelInvalid,
     ChannelsTooMany,
     ResumeIdInvalid,
+    Unauthenticated,
+    TokenInvalid,
+    TokenExpired,
+    TicketInvalid,
+    ChannelForbidden,
+    OriginForbidden,
+    CredentialInvalid,
+    GateInvalid,
     Overloaded,
     HistoryUnavailable,
+    KeysUnavailable,
+    TicketsTooMany,
     ShuttingDown,
 }
 
@@ -44,8 +56,18 @@ impl Code {
             Self::ChannelInvalid => 4004,
             Self::ChannelsTooMany => 4005,
             Self::ResumeIdInvalid => 4006,
+            Self::Unauthenticated => 4020,
+            Self::TokenInvalid => 4021,
+            Self::TokenExpired => 4022,
+            Self::TicketInvalid => 4023,
+            Self::ChannelForbidden => 4024,
+            Self::OriginForbidden => 4025,
+            Self::CredentialInvalid => 4026,
+            Self::GateInvalid => 4027,
             Self::Overloaded => 4100,
             Self::HistoryUnavailable => 4101,
+            Self::KeysUnavailable => 4120,
+            Self::TicketsTooMany => 4121,
             Self::ShuttingDown => 4200,
         }
     }
@@ -60,8 +82,18 @@ impl Code {
             Self::ChannelInvalid => "channel_invalid",
             Self::ChannelsTooMany => "channels_too_many",
             Self::ResumeIdInvalid => "resume_id_invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TicketInvalid => "ticket_invalid",
+            Self::ChannelForbidden => "channel_forbidden",
+            Self::OriginForbidden => "origin_forbidden",
+            Self::CredentialInvalid => "credential_invalid",
+            Self::GateInvalid => "gate_invalid",
             Self::Overloaded => "overloaded",
             Self::HistoryUnavailable => "history_unavailable",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::TicketsTooMany => "tickets_too_many",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -79,6 +111,11 @@ impl Code {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthenticated | Self::TokenInvalid | Self::TokenExpired | Self::TicketInvalid => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::ChannelForbidden | Self::OriginForbidden => StatusCode::FORBIDDEN,
+            Self::TicketsTooMany => StatusCode::TOO_MANY_REQUESTS,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -97,19 +134,24 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// `{"error":{"code":…,"reason":…,"message":…,"reconnect":…}}` under the code's status.
-    pub(super) fn response(&self) -> Response {
+    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same on every transport.
+    pub(super) fn json(&self) -> serde_json::Value {
         let reconnect = match self.code.reconnect() {
             Reconnect::Never => "never",
             Reconnect::Later => "later",
             Reconnect::Now => "now",
         };
-        let body = serde_json::json!({"error": {
+        serde_json::json!({
             "code": self.code.number(),
             "reason": self.code.reason(),
             "message": self.message,
             "reconnect": reconnect,
-        }});
+        })
+    }
+
+    /// `{"error":…}` under the code's status.
+    pub(super) fn response(&self) -> Response {
+        let body = serde_json::json!({"error": self.json()});
         let mut response =
             warp::reply::with_status(warp::reply::json(&body), self.code.status()).into_response();
         let headers = response.headers_mut();
@@ -124,10 +166,40 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
             }
         }
+        // RFC 9110 demands both headers (sections 15.5.2 and 15.5.6); a route that takes another method says so itself.
+        let challenge = match self.code {
+            Code::Unauthenticated => Some("Bearer"),
+            Code::TokenInvalid | Code::TokenExpired | Code::TicketInvalid => {
+                Some("Bearer error=\"invalid_token\"")
+            }
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if self.code == Code::MethodNotAllowed {
-            // Every route of this listener is read-only so far (RFC 9110, section 15.5.6 demands the header).
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         response
+    }
+}
+
+impl From<access::Refusal> for Refusal {
+    fn from(refusal: access::Refusal) -> Self {
+        use access::Refusal as Why;
+        let code = match &refusal {
+            Why::Unauthenticated => Code::Unauthenticated,
+            Why::Token(access::Flaw::Expired) => Code::TokenExpired,
+            Why::Token(_) => Code::TokenInvalid,
+            Why::Ticket => Code::TicketInvalid,
+            Why::Twice | Why::TokenInUrl => Code::CredentialInvalid,
+            Why::Origin => Code::OriginForbidden,
+            Why::Forbidden(_) => Code::ChannelForbidden,
+            Why::Invalid(_) => Code::GateInvalid,
+            Why::KeysUnavailable => Code::KeysUnavailable,
+            Why::TicketsFull => Code::TicketsTooMany,
+            Why::GateBusy => Code::Overloaded,
+        };
+        Self::new(code, refusal.to_string())
     }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::event::{Channel, Epoch, Message, RESET_EVENT, Sequence};
+use crate::event::{Channel, Epoch, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
 
+use super::codes::Refusal;
 use super::resume::LossReason;
 
 /// An encoded message, ready to be shared.
@@ -80,6 +81,17 @@ pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: 
     out.freeze()
 }
 
+/// The last frame of a stream whose client may listen no longer: the same words as a refusal. Without an id, so that
+/// the client resumes from what it has.
+pub(super) fn refused(refusal: &Refusal) -> Bytes {
+    let data = refusal.json().to_string();
+    let mut out = BytesMut::with_capacity(data.len() + 32);
+    put_field(&mut out, "event", REFUSED_EVENT);
+    put_data(&mut out, data.as_bytes());
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
 fn put_id(out: &mut BytesMut, epoch: Epoch, sequence: Sequence) {
     writeln!(out, "id: {epoch}.{sequence}").expect("a growing buffer takes every write");
 }
@@ -114,6 +126,9 @@ fn put_data(out: &mut BytesMut, payload: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::codes::Code;
     use super::*;
     use crate::event::Retention;
 
@@ -169,5 +184,30 @@ mod tests {
             reset(Epoch(1), Sequence(5), &channels, LossReason::Expired),
             "event: reset\nid: 1.5\ndata: {\"channels\":[\"a\\\"\",\"b\"],\"reason\":\"expired\"}\n\n"
         );
+    }
+
+    #[test]
+    fn the_last_frame_of_a_refused_stream_is_as_documented() {
+        let refusal = Refusal::new(Code::ChannelForbidden, "no\nid: forged");
+        let data =
+            r#"{"code":4024,"message":"no\nid: forged","reason":"channel_forbidden","reconnect":"never"}"#;
+        assert_eq!(refused(&refusal), format!("event: refused\ndata: {data}\n\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_message_holds_it_is_one_frame_with_its_own_fields(
+            event in "[a\r\n\0:]{0,12}|(?s:.{0,12})", payload in "[a\r\n\0:]{0,12}|(?s:.{0,12})|(id: x\r\n?){0,3}",
+        ) {
+            let frame = encoded(&event, &payload);
+            prop_assert!(!frame.contains('\r'));
+            let (fields, end) = frame.split_at(frame.len() - 2);
+            prop_assert_eq!(end, "\n\n");
+            let count = |name: &str| fields.split('\n').filter(|line| line.starts_with(name)).count();
+            prop_assert_eq!((count("id: 9f3c.7"), count("id"), count("channel: ")), (1, 1, 1));
+            prop_assert_eq!(count("event: "), usize::from(!event.is_empty()));
+            prop_assert_eq!(count("") - 2 - usize::from(!event.is_empty()), count("data: "));
+            prop_assert!(!fields.lines().filter(|line| !line.starts_with("data: ")).any(|line| line.contains('\0')));
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! - the frame of a message is encoded once and shared by all streams that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may see what (every channel is public so far), TLS, client messages, WebSocket.
+//! Absent on purpose: who may listen to what (`access`, which every face asks), TLS, client messages, WebSocket.
 //!
 //! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`.
 
@@ -26,6 +26,7 @@ mod page;
 mod resume;
 mod routes;
 mod sse;
+mod tickets;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
+use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
 use crate::limits;
@@ -96,6 +98,7 @@ impl Gateway {
     pub async fn start(
         config: Config,
         bus: Arc<dyn Bus>,
+        access: Access,
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
@@ -109,7 +112,7 @@ impl Gateway {
                 connections_count_max: config.connections_count_max,
             },
             listener,
-            routes: routes::routes(Arc::new(routes::State { config, bus, hub: Arc::clone(&hub) })),
+            routes: routes::routes(Arc::new(routes::State { config, bus, hub: Arc::clone(&hub), access })),
             refusal: overloaded,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));

@@ -31,6 +31,8 @@ pub(super) enum LossReason {
     Ahead,
     /// It was made for another number of shards.
     Shards,
+    /// The client may listen, but not to what was before it came.
+    Withheld,
 }
 
 impl LossReason {
@@ -41,6 +43,7 @@ impl LossReason {
             Self::Expired => "expired",
             Self::Ahead => "ahead",
             Self::Shards => "shards",
+            Self::Withheld => "withheld",
         }
     }
 }

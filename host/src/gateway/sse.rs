@@ -7,7 +7,8 @@
 //! or later because the client is slow, begins the same anew from the stream's cursor. So there is one way into the
 //! live stream, and it has neither gap nor double.
 //!
-//! Invariant: every kept message of the channels at or before the cursor was written, or a `reset` was.
+//! Invariants: every kept message of the channels at or before the cursor was written, or a `reset` was. Nothing is
+//! written after the permit has ended but the refusal that says so.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -27,32 +28,50 @@ use super::frame;
 use super::hub::{Pulse, SubscribeError, Subscription};
 use super::mailbox::Taken;
 use super::resume::{self, LossReason, Reach, Resume};
-use super::routes::State;
+use super::routes::{Asker, State};
+use crate::access::{self, Deed, Permit, Rights, Wanted};
 use crate::bus::Kept;
 use crate::event::{Channel, Sequence};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX, REPLAY_READ_COUNT_MAX};
 
 /// Answers the request. `header` is `Last-Event-ID`; `cut` ends the connection, if the request has it for itself.
-pub(super) fn events(
+pub(super) async fn events(
     state: &Arc<State>,
+    asker: &Asker,
     query: &[(String, String)],
     header: Option<&str>,
     cut: Option<CancellationToken>,
 ) -> Response {
-    match open(state, query, header, cut) {
+    let opened = async {
+        let channels = channels_of(query)?;
+        let permit = permit_for(state, asker, query, &channels).await?;
+        let start = start_of(state, query, header)?.within(permit.rights());
+        open(state, channels, permit, start, cut)
+    };
+    match opened.await {
         Ok(stream) => response(stream),
         Err(refusal) => refusal.response(),
     }
 }
 
+async fn permit_for(
+    state: &State,
+    asker: &Asker,
+    query: &[(String, String)],
+    channels: &[Channel],
+) -> Result<Permit, Refusal> {
+    let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
+    let wanted: Vec<_> = channels.iter().map(|channel| Wanted::channel(channel.as_str())).collect();
+    Ok(state.access.admit(visitor, &wanted).await?)
+}
+
 fn open(
     state: &Arc<State>,
-    query: &[(String, String)],
-    header: Option<&str>,
+    channels: Box<[Channel]>,
+    permit: Permit,
+    start: Start,
     cut: Option<CancellationToken>,
 ) -> Result<EventStream, Refusal> {
-    let channels = channels_of(query)?;
-    let start = start_of(state, query, header)?;
     let subscription = state.hub.subscribe(channels, cut).map_err(|error| match error {
         SubscribeError::Full => Refusal::new(Code::Overloaded, "the server has as many streams as it may"),
         SubscribeError::Closed => Refusal::new(Code::ShuttingDown, "the server is stopping"),
@@ -68,12 +87,18 @@ fn open(
         phase: Phase::Greeting(start),
         page: Vec::new().into_iter(),
         heartbeat,
+        ending: ending(permit),
     };
     let frames = futures_util::stream::unfold(writer, |mut writer| async move {
         let bytes = writer.next().await?;
         Some((bytes, writer))
     });
     Ok(EventStream { frames: Mutex::new(Box::pin(frames)), rest: Bytes::new(), pulse })
+}
+
+/// The wait for the end of a permit, where it can have one: a stream that anybody may have holds nothing for it.
+fn ending(mut permit: Permit) -> Option<Ending> {
+    (!permit.is_for_ever()).then(|| Box::pin(async move { permit.ended().await }) as Ending)
 }
 
 fn response(stream: EventStream) -> Response {
@@ -123,11 +148,22 @@ fn start_of(state: &State, query: &[(String, String)], header: Option<&str>) -> 
 }
 
 /// Where a stream begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
     Live,
     After(Sequence),
     Reset(LossReason),
+}
+
+impl Start {
+    /// Who may not read what was before gets none of it, and is told that there may have been something.
+    fn within(self, rights: &[Rights]) -> Self {
+        match self {
+            Self::Live => Self::Live,
+            _ if rights.iter().all(|rights| rights.history) => self,
+            _ => Self::Reset(LossReason::Withheld),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +177,9 @@ enum Phase {
     Ended,
 }
 
+/// Ends with the reason for which the stream must.
+type Ending = Pin<Box<dyn Future<Output = access::Refusal> + Send>>;
+
 /// Writes one stream.
 struct Writer {
     state: Arc<State>,
@@ -149,11 +188,25 @@ struct Writer {
     phase: Phase,
     page: std::vec::IntoIter<Arc<Kept>>,
     heartbeat: Interval,
+    ending: Option<Ending>,
 }
 
 impl Writer {
     /// The next bytes; none when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
+        let Some(mut ending) = self.ending.take() else { return self.bytes().await };
+        tokio::select! {
+            // First: a stream that is always busy must end as well.
+            biased;
+            refusal = &mut ending => Some(self.refuse(refusal)),
+            bytes = self.bytes() => {
+                self.ending = Some(ending);
+                bytes
+            }
+        }
+    }
+
+    async fn bytes(&mut self) -> Option<Bytes> {
         loop {
             let bytes = match self.phase {
                 // greeting → joining or live
@@ -168,6 +221,12 @@ impl Writer {
                 return bytes;
             }
         }
+    }
+
+    /// Any → ended, with a word about why. There is nothing to wait for any more.
+    fn refuse(&mut self, refusal: access::Refusal) -> Bytes {
+        self.phase = Phase::Ended;
+        frame::refused(&Refusal::from(refusal))
     }
 
     fn greet(&mut self, start: Start) -> Bytes {
@@ -302,5 +361,24 @@ impl Stream for EventStream {
         this.pulse.offered();
         let length = this.rest.len().min(CONNECTION_BUFFER_BYTES_MAX);
         Poll::Ready(Some(Ok(this.rest.split_to(length))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_with_one_channel_whose_history_is_withheld_begins_with_a_reset() {
+        let [all, no_history] =
+            [true, false].map(|history| Rights { history, presence: false, publish: false });
+        for (start, rights, expected) in [
+            (Start::After(Sequence(7)), &[all, all][..], Start::After(Sequence(7))),
+            (Start::After(Sequence(7)), &[all, no_history], Start::Reset(LossReason::Withheld)),
+            (Start::Reset(LossReason::Epoch), &[no_history], Start::Reset(LossReason::Withheld)),
+            (Start::Live, &[no_history], Start::Live),
+        ] {
+            assert_eq!(start.within(rights), expected);
+        }
     }
 }

@@ -12,7 +12,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,10 @@ pub(crate) use streams::stream;
 /// Rides on a request: ends its connection, which it has for itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Cut(pub(crate) CancellationToken);
+
+/// Rides on a request: where its connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Why nobody can connect.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@
 //!   order to stop. HTTP's own graceful end waits for open streams for ever; who has streams ends them first.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::Cut;
+use super::{Cut, Peer};
 use crate::limits::{
     CONNECTION_BUFFER_BYTES_MAX, CONNECTION_STALL_TIME_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN,
     STREAMS_PER_CONNECTION_MAX,
@@ -112,7 +113,7 @@ impl Server {
                 () = stop.cancelled() => break,
                 Some(ended) = tasks.join_next() => report(name, ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, _)) => {
+                    Ok((socket, peer)) => {
                         let (place, admission) = match Arc::clone(&places).try_acquire_owned() {
                             Ok(place) => (place, Admission::Served),
                             Err(_) => match Arc::clone(&refusals).try_acquire_owned() {
@@ -120,7 +121,7 @@ impl Server {
                                 Err(_) => continue,
                             },
                         };
-                        tasks.spawn(connection(Arc::clone(&shared), socket, place, admission));
+                        tasks.spawn(connection(Arc::clone(&shared), socket, peer.ip(), place, admission));
                     }
                     // The client was gone before we came.
                     Err(error) if is_of_one_connection(error.kind()) => {}
@@ -182,6 +183,7 @@ fn refusing_builder(config: &Config) -> auto::Builder<TokioExecutor> {
 async fn connection(
     shared: Arc<Shared>,
     socket: TcpStream,
+    address: IpAddr,
     _place: OwnedSemaphorePermit,
     admission: Admission,
 ) {
@@ -197,6 +199,7 @@ async fn connection(
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(Peer(address));
         if request.version() < Version::HTTP_2 {
             // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
             request.extensions_mut().insert(Cut(cut.clone()));

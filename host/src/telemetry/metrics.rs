@@ -53,6 +53,16 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
     ("twohop_pipeline_paused", Kind::Gauge, "1 while a fault has paused the pipeline, else 0."),
     ("twohop_history_head", Kind::Gauge, "The sequence of the newest kept message."),
     ("twohop_streams", Kind::Gauge, "Event streams of clients that are open."),
+    (
+        "twohop_access_refusals_total",
+        Kind::Counter,
+        "Requests and streams that were refused because of who may listen; the label `reason` says why.",
+    ),
+    (
+        "twohop_gate_calls_total",
+        Kind::Counter,
+        "Times that the gate was asked what somebody may listen to, for all channels of a stream at once.",
+    ),
     ("twohop_plugin_generation", Kind::Gauge, "The active generation of the plugin."),
     ("twohop_plugin_quarantined", Kind::Gauge, "1 if the plugin failed too often and is not called, else 0."),
     (
@@ -89,6 +99,10 @@ pub struct Metrics {
     pub changes: AtomicU64,
     /// How long they took.
     pub delays: Delays,
+    /// Refusals because of who may listen, by reason.
+    pub access_refusals: Reasons,
+    /// Times that the gate was asked.
+    pub gate_calls: AtomicU64,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
 }
 
@@ -136,6 +150,27 @@ impl Delays {
         let buckets = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
         let micros = self.micros.load(Ordering::Relaxed);
         (buckets, self.count.load(Ordering::Relaxed), Duration::from_micros(micros))
+    }
+}
+
+/// How often each of some reasons was there. Reasons are names of the program's own, so they are few.
+#[derive(Debug, Default)]
+pub struct Reasons(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Reasons {
+    /// Counts one.
+    pub fn add(&self, reason: &'static str) {
+        *self.lock().entry(reason).or_default() += 1;
+    }
+
+    /// Those that were there, by name.
+    #[must_use]
+    pub fn read(&self) -> Vec<(&'static str, u64)> {
+        self.lock().iter().map(|(reason, count)| (*reason, *count)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

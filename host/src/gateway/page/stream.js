@@ -62,10 +62,7 @@ export class Stream {
     const answer = await fetch(`/v1/events?${query}`, { headers, signal: abort.signal, cache: "no-store" });
     if (!answer.ok) {
       const { error } = await answer.json();
-      if (error.reconnect === "never" && abort === this.#abort) {
-        abort.refused = true;
-        this.onState("refused", error.message);
-      }
+      this.#refuse(abort, error);
       return;
     }
     this.#failures = 0;
@@ -80,6 +77,15 @@ export class Stream {
   }
 
   #take(abort, message) {
-    if (abort === this.#abort) this.onMessage(message);
+    if (abort !== this.#abort) return;
+    if (message.event === "refused") this.#refuse(abort, JSON.parse(message.data));
+    else this.onMessage(message);
+  }
+
+  // Whoever may not, or no longer, need not come back with the same question.
+  #refuse(abort, error) {
+    if (error.reconnect !== "never" || abort !== this.#abort) return;
+    abort.refused = true;
+    this.onState("refused", error.message);
   }
 }

@@ -1,5 +1,6 @@
 //! The gateway over real sockets, on a bus in memory.
 
+mod access;
 mod listener;
 mod memory_bus;
 mod streams;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Gateway};
+use crate::access::Access;
+use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
 use memory_bus::MemoryBus;
 
@@ -27,12 +30,16 @@ impl Fixture {
     }
 
     async fn with(bus: Arc<MemoryBus>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::guarded(bus, open_to_all(), change).await
+    }
+
+    async fn guarded(bus: Arc<MemoryBus>, access: Access, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
         let stop = CancellationToken::new();
-        let gateway = Gateway::start(config, bus.clone(), stop.clone()).await.expect("a free port is there");
-        Self { bus, gateway, stop }
+        let started = Gateway::start(config, bus.clone(), access, stop.clone()).await;
+        Self { bus, gateway: started.expect("a free port is there"), stop }
     }
 
     fn address(&self) -> SocketAddr {

@@ -2,7 +2,7 @@
 //!
 //! Routes, changes, masks and posts are counted from 0, as they stand in the lists.
 
-use crate::event::{ChannelError, RESET_EVENT};
+use crate::event::{ChannelError, REFUSED_EVENT, RESET_EVENT};
 use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX};
 
 /// Why a span is none.
@@ -118,9 +118,9 @@ pub enum AnswerError {
     /// The name of the event is too long or would break the framing of the wire.
     #[error("route {0}: its event has more than {EVENT_BYTES_MAX} bytes, or a control character")]
     Event(usize),
-    /// The name of the event is the gateway's own: a client would take the message for a loss.
+    /// The name of the event is the gateway's own: a client would take the message for a loss, or for its end.
     #[error(
-        "route {0}: its event is `{RESET_EVENT}`, which the gateway sends by itself: choose another name"
+        "route {0}: its event is `{RESET_EVENT}` or `{REFUSED_EVENT}`, which the gateway sends by itself: choose another name"
     )]
     EventReserved(usize),
     /// The payload is too large.

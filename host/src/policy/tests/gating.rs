@@ -6,18 +6,13 @@ use crate::limits::{GATE_BYTES_MAX, REASON_BYTES_MAX};
 
 const ALICE: Connection<'_> = Connection { subject: Some("alice"), claims: "{}", address: "::1" };
 
-fn gate() -> Gate {
-    let wasm = Guest::of(&["gate"], &[]).component();
-    Gate::new(load_as(activation("gate", &wasm), &wasm).expect("it is a plugin")).expect("it has a gate")
-}
-
 fn request(channel: &str) -> Request<'_> {
     Request { channel, scope: Scope::Channel, event: "", follows: false, facts: &[("plan", "free")] }
 }
 
 #[test]
 fn a_connection_may_do_what_the_gate_grants() {
-    let gate = gate();
+    let gate = a_gate();
     let grant = Grant { history: true, presence: false, publish: false, until: Some(Micros(7)) };
     assert_eq!(gate.admit(ALICE, request("allowed")), Ok(grant));
     assert_eq!(gate.admit(ALICE, request("other")), Err(Refusal::Unauthenticated));
@@ -30,7 +25,7 @@ fn a_connection_may_do_what_the_gate_grants() {
 
 #[test]
 fn a_gate_that_fails_denies_and_goes_on() {
-    let gate = gate();
+    let gate = a_gate();
     let denied = Refusal::Forbidden("the gate failed".into());
     assert_eq!(gate.admit(ALICE, request("T")).as_ref(), Err(&denied));
     assert_eq!(gate.admit(ALICE, request("invalid")).as_ref(), Err(&denied), "it must say why");
@@ -41,7 +36,7 @@ fn a_gate_that_fails_denies_and_goes_on() {
 
 #[test]
 fn texts_are_bounded_on_both_ways() {
-    let gate = gate();
+    let gate = a_gate();
     let long = "f".repeat(GATE_BYTES_MAX / 2);
     let Err(Refusal::Forbidden(why)) = gate.admit(ALICE, request(&long)) else { panic!("it is forbidden") };
     assert_eq!(why.len(), REASON_BYTES_MAX);
@@ -52,7 +47,7 @@ fn texts_are_bounded_on_both_ways() {
 
 #[test]
 fn many_threads_share_a_gate() {
-    let gate = gate();
+    let gate = a_gate();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

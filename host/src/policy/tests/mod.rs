@@ -33,6 +33,13 @@ pub(crate) fn router_of(table: &str, column: &str) -> Vec<u8> {
     Guest::subscribed(table, &[], &[column]).component()
 }
 
+/// A gate that lets everybody to `allowed`, until a time that is past; forbids what begins with `f`; traps at `T`; and
+/// else asks who it is.
+pub(crate) fn a_gate() -> Gate {
+    let wasm = Guest::of(&["gate"], &[]).component();
+    Gate::new(load_as(activation("gate", &wasm), &wasm).expect("it is a plugin")).expect("it has a gate")
+}
+
 /// A loader that has compiled these components, and cannot compile others.
 pub(crate) fn loader_of(folder: &Path, components: &[&[u8]]) -> Loader {
     let cache = Cache::open(folder).expect("it can be made");

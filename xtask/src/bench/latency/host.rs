@@ -87,7 +87,7 @@ async fn read(mut client: SseClient, ledger: &Ledger) -> Result<()> {
 fn configuration(url: &str, data: &str, plugin: &str) -> String {
     let [url, data, plugin] = [url, data, plugin].map(|text| toml::Value::from(text).to_string());
     format!(
-        "data = {data}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[source.bench]\nurl = {url}\n\
+        "data = {data}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\naccess.anonymous = [\"*\"]\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[source.bench]\nurl = {url}\n\
          tables = [\"public.{TABLE}\"]\n\n[plugin.{PLUGIN}]\nfile = {plugin}\nsettings = {{ tables = \"{TABLE}\" }}\n"
     )
 }

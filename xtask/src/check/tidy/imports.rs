@@ -63,7 +63,9 @@ const TABLE: &[(&str, May)] = &[
     ("effects", May::Import(&["bus", "timeline", "policy"])),
     // What both listeners speak.
     ("http", May::Import(&[])),
-    ("gateway", May::Import(&["http", "bus", "timeline"])),
+    // Who may listen: by claims, and beyond them by a judge.
+    ("access", May::Import(&["policy"])),
+    ("gateway", May::Import(&["access", "http", "bus", "timeline"])),
     ("letters", May::Import(&["log", "bus"])),
     // The pipeline introduces them.
     ("pipeline", May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus"])),

@@ -38,12 +38,21 @@ const TABLE: &[Owned] = &[
     Owned { library: &["rusqlite"], owners: &[Room("state"), AnyRooms("local"), AnyRooms("embedded")] },
     Owned { library: &["redis"], owners: &[AnyRooms("redis")] },
     Owned { library: &["warp"], owners: &[Room("http"), Room("gateway"), Room("admin")] },
-    Owned { library: &["hyper"], owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")] },
-    Owned { library: &["hyper_util"], owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")] },
+    Owned {
+        library: &["hyper"],
+        owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli"), Room("access")],
+    },
+    Owned {
+        library: &["hyper_util"],
+        owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli"), Room("access")],
+    },
     Owned {
         library: &["http_body_util"],
-        owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")],
+        owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli"), Room("access")],
     },
+    // Signatures of tokens, and the way to their keys.
+    Owned { library: &["ring"], owners: &[Room("access")] },
+    Owned { library: &["hyper_rustls"], owners: &[Room("access")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },

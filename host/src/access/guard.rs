@@ -1,0 +1,136 @@
+//! The gate: a plugin that is asked about what claims do not grant.
+//!
+//! In: a plugin's gate, as who deploys puts it here; who asks for what. Out: what the plugin grants, or its refusal.
+//!
+//! Invariants:
+//! - without a gate, or with one that cannot be had, nobody gets more than the configuration says;
+//! - one question at a time, on a thread that may block; who waits longer than `GATE_TIME_MAX` is refused for now;
+//! - each gate that is put has a number of its own, so that whoever was admitted by another one asks again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::identity::Visitor;
+use super::refusal::Refusal;
+use super::{Follows, Rights, Wanted};
+use crate::limits::{GATE_CALLS_AT_ONCE_MAX, GATE_TIME_MAX};
+use crate::policy::{self, Gate};
+
+/// Who stands at the gate.
+#[derive(Debug, Clone)]
+enum Post {
+    /// Nobody: what is not granted is refused.
+    Nobody,
+    /// One that cannot be asked: likewise, and it is said so.
+    Unfit,
+    Gate(Arc<Gate>),
+}
+
+/// See the head of this file.
+pub(super) struct Guard {
+    post: Mutex<(u64, Post)>,
+    turns: Arc<Semaphore>,
+    follows: Follows,
+}
+
+/// What a gate said.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// By which gate.
+    pub(super) number: u64,
+    /// For each thing that was asked for.
+    pub(super) rights: Vec<Rights>,
+    /// When it must be asked again.
+    pub(super) until: Option<SystemTime>,
+}
+
+impl Guard {
+    pub(super) fn new(follows: Follows) -> Self {
+        let turns = Arc::new(Semaphore::new(GATE_CALLS_AT_ONCE_MAX));
+        Self { post: Mutex::new((0, Post::Nobody)), turns, follows }
+    }
+
+    /// Puts a gate, or nobody, in the place of what was there; an error is a gate that cannot be had.
+    pub(super) fn put<E>(&self, gate: Result<Option<Gate>, E>) {
+        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
+        *post = match gate {
+            Ok(Some(gate)) => (post.0 + 1, Post::Gate(Arc::new(gate))),
+            Ok(None) => (post.0 + 1, Post::Nobody),
+            Err(_) => (post.0 + 1, Post::Unfit),
+        };
+    }
+
+    /// The number of what stands there now.
+    pub(super) fn number(&self) -> u64 {
+        self.post.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Asks for all of these; the first refusal is the answer.
+    pub(super) async fn ask(&self, visitor: &Visitor, wanted: &[Wanted]) -> Result<Admitted, Refusal> {
+        let (number, post) = self.post.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let gate = match post {
+            Post::Gate(gate) => gate,
+            Post::Unfit => return Err(Refusal::Forbidden("the gate cannot be asked, so it denies".into())),
+            Post::Nobody if !visitor.identity.is_known() => return Err(Refusal::Unauthenticated),
+            Post::Nobody => {
+                return Err(Refusal::Forbidden("the token does not cover all that is asked for".into()));
+            }
+        };
+        let (visitor, wanted, follows) = (visitor.clone(), wanted.to_vec(), Arc::clone(&self.follows));
+        let (turns, deadline) = (Arc::clone(&self.turns), Instant::now() + GATE_TIME_MAX);
+        let asked = async move {
+            // The turn goes with the call: one that is given up holds it until it has ended.
+            let turn = turns.acquire_owned().await.map_err(|_| Refusal::GateBusy)?;
+            let call = move || {
+                let _turn = turn;
+                ask_for_all(&gate, &visitor, &wanted, &*follows, deadline)
+            };
+            tokio::task::spawn_blocking(call).await.unwrap_or(Err(Refusal::GateBusy))
+        };
+        let answer = tokio::time::timeout_at(deadline, asked).await.unwrap_or(Err(Refusal::GateBusy));
+        answer.map(|(rights, until)| Admitted { number, rights, until })
+    }
+}
+
+fn ask_for_all(
+    gate: &Gate,
+    visitor: &Visitor,
+    wanted: &[Wanted],
+    follows: &(dyn Fn(&str, &str) -> bool + Send + Sync),
+    deadline: Instant,
+) -> Result<(Vec<Rights>, Option<SystemTime>), Refusal> {
+    let address = visitor.address.to_string();
+    let subject = visitor.identity.subject();
+    let connection = policy::Connection { subject, claims: visitor.identity.claims(), address: &address };
+    let mut rights = Vec::with_capacity(wanted.len());
+    let mut until: Option<SystemTime> = None;
+    for Wanted { name, scope } in wanted {
+        if Instant::now() >= deadline {
+            return Err(Refusal::GateBusy);
+        }
+        let follows = subject.is_some_and(|subject| follows(subject, name));
+        let request = policy::Request { channel: name, scope: *scope, event: "", follows, facts: &[] };
+        let grant = gate.admit(connection, request)?;
+        rights.push(Rights { history: grant.history, presence: grant.presence, publish: grant.publish });
+        if let Some(end) = grant.until {
+            // A time before 1970 is past, like 1970.
+            let since = Duration::from_micros(u64::try_from(end.0).unwrap_or(0));
+            let end = UNIX_EPOCH + since;
+            until = Some(until.map_or(end, |until| until.min(end)));
+        }
+    }
+    Ok((rights, until))
+}
+
+impl From<policy::Refusal> for Refusal {
+    fn from(refusal: policy::Refusal) -> Self {
+        match refusal {
+            policy::Refusal::Unauthenticated => Self::Unauthenticated,
+            policy::Refusal::Forbidden(why) => Self::Forbidden(why),
+            policy::Refusal::Invalid(why) => Self::Invalid(why),
+        }
+    }
+}

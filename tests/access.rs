@@ -1,0 +1,174 @@
+//! Who may listen, with a real server: nobody without a token, those with one to what it says, by a ticket once, until
+//! it expires; and beyond that whom the gate lets in, which changes while the server runs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde_json::{Value, json};
+use twohop_tests::{Setup, Stand};
+use xtask::place;
+use xtask::sse::{Event, SseClient};
+
+const WITHIN: Duration = Duration::from_secs(20);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const SECRET: &str = "the suite's own secret, of thirty-two bytes at least";
+
+fn token(subject: &str, seconds: u64) -> Result<String> {
+    let end = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + seconds;
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"sub": subject, "team": ["red"], "exp": end, "aud": "suite"});
+    let signed = format!("{}.{}", part(json!({"alg": "HS256"})), part(claims));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// A stand whose `notes` only those with a token reach, each by their own channel or by the gate.
+fn stand(folder: &std::path::Path) -> Result<Stand> {
+    let secret = folder.join("secret");
+    std::fs::write(&secret, SECRET)?;
+    let access = format!(
+        "[gateway.access]\nchannels = [\"notes:{{sub}}\"]\naudience = \"suite\"\nsecret_file = \"{}\"",
+        secret.display()
+    );
+    Stand::start(&Setup { access: &access, ..Setup::default() })
+}
+
+/// Asks the public listener; the status, and the answer as JSON if it is one that ends.
+fn ask(stand: &Stand, method: &str, path: &str, token: Option<&str>) -> Result<(u16, Value)> {
+    let mut socket = TcpStream::connect(stand.address())?;
+    socket.set_read_timeout(Some(WITHIN))?;
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    write!(socket, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{authorization}\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| answer.clone())?;
+    let status = head.get(9..12).context("an answer has a status")?.parse()?;
+    Ok((status, serde_json::from_str(body).with_context(|| answer.clone())?))
+}
+
+/// The code with which a stream is refused.
+fn refused(stand: &Stand, query: &str, token: Option<&str>) -> Result<(u16, u64)> {
+    let (status, body) = ask(stand, "GET", &format!("/v1/events?{query}"), token)?;
+    Ok((status, body["error"]["code"].as_u64().with_context(|| body.to_string())?))
+}
+
+async fn with_ticket(stand: &Stand, channel: &str, token: &str) -> Result<(SseClient, String)> {
+    let (status, body) = ask(stand, "POST", "/v1/tickets", Some(token))?;
+    ensure!(status == 200, "{body}");
+    let ticket = body["ticket"].as_str().context("it is a text")?;
+    let query = format!("channel={channel}&ticket={ticket}");
+    let client = SseClient::connect(stand.address(), &format!("/v1/events?{query}"), None).await?;
+    Ok((client, query))
+}
+
+async fn next(client: &mut SseClient) -> Result<Event> {
+    let next = tokio::time::timeout(WITHIN, client.next()).await.context("nothing comes")?;
+    next?.context("the stream has ended")
+}
+
+/// What a metric is now, summed over its labels.
+fn metric(stand: &Stand, name: &str) -> Result<u64> {
+    let mut socket = TcpStream::connect(stand.admin())?;
+    let token = stand.token()?;
+    write!(
+        socket,
+        "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text)?;
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok());
+    Ok(values.sum())
+}
+
+fn insert(stand: &Stand, id: u32) -> Result<()> {
+    stand.postgres.psql(&format!("INSERT INTO notes VALUES ({id}, {id}, 1, 'x')")).map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_what_it_says_a_ticket_does_so_once_and_both_end() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let stand = stand(folder.path())?;
+    stand
+        .wait_for_log(0, "who may listen: without a token nothing; with a token notes:{sub};", WITHIN)
+        .await?;
+    let ann = token("7", 600)?;
+    assert_eq!(refused(&stand, "channel=notes:7", None)?, (401, 4020));
+    assert_eq!(refused(&stand, "channel=notes:7", Some("a.b.c"))?, (401, 4021));
+    assert_eq!(refused(&stand, "channel=notes:8", Some(&ann))?, (403, 4024));
+    assert_eq!(refused(&stand, "channel=notes:7&channel=notes", Some(&ann))?, (403, 4024));
+    assert_eq!(refused(&stand, &format!("channel=notes:7&access_token={ann}"), None)?, (400, 4026));
+
+    let (mut client, query) = with_ticket(&stand, "notes:7", &ann).await?;
+    insert(&stand, 7)?;
+    assert_eq!(next(&mut client).await?.event, "insert");
+    assert_eq!(refused(&stand, &query, None)?, (401, 4023));
+    drop(client);
+
+    let (mut client, _) = with_ticket(&stand, "notes:7", &token("7", 2)?).await?;
+    let end = next(&mut client).await?;
+    assert_eq!(end.event, "refused");
+    assert_eq!(serde_json::from_str::<Value>(&end.data)?["code"], 4022);
+    assert!(tokio::time::timeout(WITHIN, client.next()).await??.is_none());
+
+    assert_eq!(metric(&stand, "twohop_access_refusals_total{")?, 7);
+    let log = stand.host.stderr();
+    assert!(!log.contains(&ann) && !log.contains(SECRET), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gate_is_asked_beyond_the_claims_and_asked_again_when_it_is_swapped() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let stand = stand(folder.path())?;
+    let ann = token("7", 600)?;
+    let wasm = place::plugin("claims-gate")?.display().to_string();
+    assert_eq!(refused(&stand, "channel=notes", Some(&ann))?, (403, 4024));
+    stand.said(&["plugin", "activate", "claims-gate", &wasm, "--setting", "subscribe=notes"])?;
+    // The gate stands there moments after the activation has answered.
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let opened = async {
+        loop {
+            looks.tick().await;
+            if let Ok((client, _)) = with_ticket(&stand, "notes", &ann).await {
+                return client;
+            }
+        }
+    };
+    let mut client = tokio::time::timeout(WITHIN, opened).await.context("the gate lets nobody in")?;
+    insert(&stand, 1)?;
+    assert_eq!(next(&mut client).await?.event, "insert");
+
+    // A gate that also lets her: the stream goes on, and the gate was asked again.
+    let asked = metric(&stand, "twohop_gate_calls_total")?;
+    stand.said(&["plugin", "activate", "claims-gate", &wasm, "--setting", "subscribe=notes, other"])?;
+    let again = async {
+        while metric(&stand, "twohop_gate_calls_total")? == asked {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(WITHIN, again).await.context("the gate is not asked again")??;
+    insert(&stand, 2)?;
+    assert_eq!(next(&mut client).await?.event, "insert");
+
+    // One that does not.
+    stand.said(&["plugin", "activate", "claims-gate", &wasm, "--setting", "subscribe=team:{team}"])?;
+    let end = next(&mut client).await?;
+    assert_eq!(end.event, "refused");
+    assert_eq!(serde_json::from_str::<Value>(&end.data)?["code"], 4024);
+    assert_eq!(refused(&stand, "channel=notes", Some(&ann))?, (403, 4024));
+    let (_open, _) = with_ticket(&stand, "team:red", &ann).await?;
+
+    // None at all: what only a gate granted ends.
+    let mut open = with_ticket(&stand, "team:red", &ann).await?.0;
+    stand.said(&["plugin", "deactivate", "claims-gate"])?;
+    assert_eq!(next(&mut open).await?.event, "refused");
+    let (_own, _) = with_ticket(&stand, "notes:7", &ann).await?;
+    Ok(())
+}
