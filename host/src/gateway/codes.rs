@@ -5,10 +5,13 @@
 //! Numbers are the same on every transport, within the range that WebSocket leaves to applications: 40xx, do not
 //! come back with the same request; 41xx, come back later; 42xx, come back at once. A number never changes meaning.
 //!
-//! To add a code: a variant, a line in each function, a line in `docs/sse.md`.
+//! To add a code: a variant, a line in each function, a line in `docs/protocol.md`.
 
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
+
+use super::hub::SubscribeError;
+use super::resume::ResumeError;
 
 /// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +23,14 @@ pub(super) enum Code {
     ChannelInvalid,
     ChannelsTooMany,
     ResumeIdInvalid,
+    UpgradeRequired,
+    CommandInvalid,
+    AlreadySubscribed,
+    NotSubscribed,
+    NotYet,
     Overloaded,
     HistoryUnavailable,
+    Silent,
     ShuttingDown,
 }
 
@@ -44,8 +53,14 @@ impl Code {
             Self::ChannelInvalid => 4004,
             Self::ChannelsTooMany => 4005,
             Self::ResumeIdInvalid => 4006,
+            Self::UpgradeRequired => 4007,
+            Self::CommandInvalid => 4008,
+            Self::AlreadySubscribed => 4009,
+            Self::NotSubscribed => 4010,
+            Self::NotYet => 4011,
             Self::Overloaded => 4100,
             Self::HistoryUnavailable => 4101,
+            Self::Silent => 4102,
             Self::ShuttingDown => 4200,
         }
     }
@@ -60,8 +75,14 @@ impl Code {
             Self::ChannelInvalid => "channel_invalid",
             Self::ChannelsTooMany => "channels_too_many",
             Self::ResumeIdInvalid => "resume_id_invalid",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::CommandInvalid => "command_invalid",
+            Self::AlreadySubscribed => "already_subscribed",
+            Self::NotSubscribed => "not_subscribed",
+            Self::NotYet => "not_yet",
             Self::Overloaded => "overloaded",
             Self::HistoryUnavailable => "history_unavailable",
+            Self::Silent => "silent",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -79,6 +100,7 @@ impl Code {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -97,19 +119,29 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// `{"error":{"code":…,"reason":…,"message":…,"reconnect":…}}` under the code's status.
-    pub(super) fn response(&self) -> Response {
+    /// What is no resume id.
+    pub(super) fn resume_id(error: ResumeError) -> Self {
+        Self::new(Code::ResumeIdInvalid, error.to_string())
+    }
+
+    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face.
+    pub(super) fn json(&self) -> serde_json::Value {
         let reconnect = match self.code.reconnect() {
             Reconnect::Never => "never",
             Reconnect::Later => "later",
             Reconnect::Now => "now",
         };
-        let body = serde_json::json!({"error": {
+        serde_json::json!({
             "code": self.code.number(),
             "reason": self.code.reason(),
             "message": self.message,
             "reconnect": reconnect,
-        }});
+        })
+    }
+
+    /// `{"error":{…}}` under the code's status.
+    pub(super) fn response(&self) -> Response {
+        let body = serde_json::json!({"error": self.json()});
         let mut response =
             warp::reply::with_status(warp::reply::json(&body), self.code.status()).into_response();
         let headers = response.headers_mut();
@@ -124,10 +156,25 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
             }
         }
+        if self.code == Code::UpgradeRequired {
+            // Demanded by RFC 9110, section 15.5.22, and by RFC 6455, section 4.4.
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if self.code == Code::MethodNotAllowed {
             // Every route of this listener is read-only so far (RFC 9110, section 15.5.6 demands the header).
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         response
+    }
+}
+
+impl From<SubscribeError> for Refusal {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Full => Self::new(Code::Overloaded, "the server has as many streams as it may"),
+            SubscribeError::Closed => Self::new(Code::ShuttingDown, "the server is stopping"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! In: kept messages by sequence, live-only ones as they come. Out: shared frames.
 //!
 //! Invariants:
-//! - a frame is encoded once, however many streams get it, and not at all if nobody does;
+//! - a frame is encoded once for each format, however many clients get it, and not at all if nobody does;
 //! - everything at or before the hub's position has been put: who begins to follow learns the position under the
 //!   same lock, reads the history up to it, and has neither gap nor double;
 //! - a subscription that is dropped leaves nothing behind.
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::frame::{self, Frame};
+use super::frame::{Format, Frames};
 use super::mailbox::{Mailbox, Taken};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
@@ -55,6 +55,17 @@ struct Registry {
     next: u64,
     subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
     channels: HashMap<Channel, BTreeMap<SubscriberId, Arc<Mailbox>>>,
+}
+
+impl Registry {
+    fn leave(&mut self, id: SubscriberId, channel: &Channel) {
+        if let Some(followers) = self.channels.get_mut(channel) {
+            followers.remove(&id);
+            if followers.is_empty() {
+                self.channels.remove(channel);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Hub {
@@ -168,8 +179,8 @@ impl Hub {
         let mut registry = self.registry();
         let count = match registry.channels.get(message.channel.as_str()) {
             Some(followers) => {
-                let frame: Frame = frame::message(self.bus.epoch(), sequence, message);
-                followers.values().for_each(|mailbox| mailbox.put(&frame));
+                let mut frames = Frames::new(self.bus.epoch(), sequence, message);
+                followers.values().for_each(|mailbox| mailbox.put(frames.get(mailbox.format())));
                 followers.len()
             }
             None => 0,
@@ -232,14 +243,14 @@ impl Hub {
         self.registry().channels.len()
     }
 
-    /// Subscribes to channels, which must differ from each other. The subscription is behind until it follows.
-    /// `cut` ends the connection under the stream, if no other stream shares it.
+    /// A place for a client that understands a format, with no channel yet. `cut` ends the connection under it, if
+    /// nobody else shares it.
     ///
     /// # Errors
     /// If there is no room, or the gateway stops.
-    pub(super) fn subscribe(
+    pub(super) fn join(
         self: &Arc<Self>,
-        mut channels: Box<[Channel]>,
+        format: Format,
         cut: Option<CancellationToken>,
     ) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
@@ -251,17 +262,10 @@ impl Hub {
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(self.queue_count_max, cut));
+        let mailbox = Arc::new(Mailbox::new(format, self.queue_count_max, cut));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
-        for channel in &mut channels {
-            // A name that is there already is shared: ten thousand streams of one channel hold one text.
-            if let Some((known, _)) = registry.channels.get_key_value(channel) {
-                *channel = known.clone();
-            }
-            registry.channels.entry(channel.clone()).or_default().insert(id, Arc::clone(&mailbox));
-        }
         drop(registry);
-        Ok(Subscription { hub: Arc::clone(self), id, channels, mailbox })
+        Ok(Subscription { hub: Arc::clone(self), id, channels: Vec::new(), mailbox })
     }
 }
 
@@ -274,7 +278,7 @@ fn millis(duration: Duration) -> u64 {
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     id: SubscriberId,
-    channels: Box<[Channel]>,
+    channels: Vec<Channel>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -289,11 +293,45 @@ impl Subscription {
         self.id.0
     }
 
+    /// Adds channels, none of which may be there already. Whoever follows gets everything of them after the position
+    /// that this returns; with the first channels it begins to follow.
+    pub(super) fn add(&mut self, channels: impl IntoIterator<Item = Channel>) -> Sequence {
+        let mut registry = self.hub.registry();
+        if self.channels.is_empty() {
+            self.mailbox.follow();
+        }
+        for mut channel in channels {
+            // A name that is there already is shared: ten thousand streams of one channel hold one text.
+            if let Some((known, _)) = registry.channels.get_key_value(&channel) {
+                channel = known.clone();
+            }
+            let followers = registry.channels.entry(channel.clone()).or_default();
+            followers.insert(self.id, Arc::clone(&self.mailbox));
+            self.channels.push(channel);
+        }
+        registry.position
+    }
+
+    /// Takes channels away, with what waits of them: nothing of them comes any more.
+    pub(super) fn remove(&mut self, channels: &[Channel]) {
+        let mut registry = self.hub.registry();
+        for channel in channels {
+            self.channels.retain(|own| own != channel);
+            registry.leave(self.id, channel);
+            self.mailbox.remove(channel);
+        }
+    }
+
     /// Begins to follow, with an empty mailbox: gets everything after the position that this returns.
     pub(super) fn follow(&self) -> Sequence {
         let registry = self.hub.registry();
         self.mailbox.follow();
         registry.position
+    }
+
+    /// What its client understands.
+    pub(super) fn format(&self) -> Format {
+        self.mailbox.format()
     }
 
     /// The hub's position, if everything up to it was taken.
@@ -323,12 +361,7 @@ impl Drop for Subscription {
         let mut registry = self.hub.registry();
         registry.subscribers.remove(&self.id);
         for channel in &self.channels {
-            if let Some(followers) = registry.channels.get_mut(channel) {
-                followers.remove(&self.id);
-                if followers.is_empty() {
-                    registry.channels.remove(channel);
-                }
-            }
+            registry.leave(self.id, channel);
         }
     }
 }

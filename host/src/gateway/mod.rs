@@ -1,30 +1,39 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
-//! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, the list of
-//! channels, the page.
+//! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, WebSockets, answers
+//! to long-polls, pages of history, the list of channels, the page.
 //!
 //! ```text
-//! bus ─► hub ─► mailbox ─► sse ─► http ─► client        one hub, one mailbox a stream
-//!   └──────── replay ───────┘
+//! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
+//!   └──────── replay ───────┘    ├► socket ──►
+//!                                └► poll ────►
 //! ```
 //! Invariants:
 //! - a client that comes back with its last id gets every kept message of its channels after it, in order, once, or
 //!   a `reset`; so does a client that is slow but not stuck;
-//! - the frame of a message is encoded once and shared by all streams that follow live;
+//! - so it is on every face: there is one way of joining history and live, the feed's, and a face only encodes;
+//! - the frame of a message is encoded once for each format and shared by all that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may see what (every channel is public so far), TLS, client messages, WebSocket.
+//! Absent on purpose: who may see what (every channel is public so far; `admission` is asked), TLS, client messages.
 //!
-//! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`.
+//! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`. To add a
+//! format: see `frame`.
 
+mod admission;
 mod channels;
 mod codes;
+mod feed;
 mod frame;
+mod history;
 mod hub;
 mod mailbox;
 mod page;
+mod poll;
+mod query;
 mod resume;
 mod routes;
+mod socket;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -52,6 +61,8 @@ pub struct Config {
     pub reconnect_delay: Duration,
     /// How long a client may take nothing while something waits for it.
     pub stall_time_max: Duration,
+    /// How long a WebSocket's client may say nothing, not even in answer to a ping; longer than the heartbeat.
+    pub silence_time_max: Duration,
     /// From accepting a connection, or from the last answer, to the end of a request's head.
     pub request_head_time_max: Duration,
     /// From the order to stop until connections are cut.
@@ -71,6 +82,7 @@ impl Config {
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             reconnect_delay: limits::RECONNECT_DELAY,
             stall_time_max: limits::CONNECTION_STALL_TIME_MAX,
+            silence_time_max: limits::SOCKET_SILENCE_TIME_MAX,
             request_head_time_max: limits::REQUEST_HEAD_TIME_MAX,
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,

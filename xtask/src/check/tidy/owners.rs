@@ -44,6 +44,7 @@ const TABLE: &[Owned] = &[
         library: &["http_body_util"],
         owners: &[Room("http"), Room("gateway"), Room("admin"), Room("cli")],
     },
+    Owned { library: &["tokio_tungstenite"], owners: &[Room("gateway")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },

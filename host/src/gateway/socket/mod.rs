@@ -1,0 +1,306 @@
+//! `GET /v1/ws`: many channels over one WebSocket, chosen and left while it lives. `docs/protocol.md` is the protocol.
+//!
+//! In: a handshake, then commands. Out: what the feed tells, and an answer for each command, in JSON.
+//!
+//! ```text
+//! client ─► link ─► command ─► feed ◄─ hub        one feed a socket
+//!    ▲                           │
+//!    └──────── link ◄────────────┘
+//! ```
+//! Invariants:
+//! - a command is done whole or not at all, and its answer stands before all that follows from it;
+//! - a socket whose client says nothing for long, not even that it lives, is ended; so is one that takes nothing;
+//! - what a client can make us hold is one command, one page of history, and its mailbox.
+//!
+//! Absent on purpose: compression: it would cost an idle connection more than all else.
+
+mod command;
+mod link;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response_with_body};
+use tokio_util::sync::CancellationToken;
+use warp::http::HeaderMap;
+use warp::reply::{Reply, Response};
+
+use self::command::{Command, Reference};
+pub(super) use self::link::{Link, Said};
+use super::admission::admit;
+use super::codes::{Code, Refusal};
+use super::feed::{Feed, Start, Told};
+use super::frame::{Format, json as frame};
+use super::hub::Pulse;
+use super::query::too_many_channels;
+use super::routes::State;
+use crate::event::Channel;
+use crate::http::{Cut, Takeover};
+use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
+
+/// What an upgrade needs of a request.
+pub(super) struct Handshake {
+    pub(super) headers: HeaderMap,
+    pub(super) upgrade: Option<OnUpgrade>,
+    pub(super) takeover: Option<Takeover>,
+    pub(super) cut: Option<Cut>,
+}
+
+/// Answers the handshake, and leaves the rest to the connection.
+pub(super) fn open(state: &Arc<State>, handshake: Handshake) -> Response {
+    let Some(Cut(cut)) = handshake.cut.clone() else {
+        return Refusal::new(Code::UpgradeRequired, "WebSocket is spoken over HTTP/1.1 here").response();
+    };
+    let feed = match state.hub.join(Format::Json, Some(cut.clone())) {
+        Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
+        Err(error) => return Refusal::from(error).response(),
+    };
+    let state = Arc::clone(state);
+    upgrade(handshake, move |io| async move {
+        let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let pulse = feed.pulse();
+        let socket =
+            Socket { state, link: Link::new(io).await, feed, pulse, cut, heartbeat, heard: Instant::now() };
+        socket.run().await;
+    })
+}
+
+/// Answers a handshake; `talk` gets the connection afterwards.
+pub(super) fn upgrade<Talk>(
+    handshake: Handshake,
+    talk: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> Talk + Send + 'static,
+) -> Response
+where
+    Talk: Future<Output = ()> + Send + 'static,
+{
+    let Handshake { headers, upgrade, takeover, .. } = handshake;
+    let mut request = Request::new(());
+    *request.headers_mut() = headers;
+    let answer = create_response_with_body(&request, || ());
+    let (answer, upgrade, takeover) = match (answer, upgrade, takeover) {
+        (Ok(answer), Some(upgrade), Some(takeover)) => (answer, upgrade, takeover),
+        (Err(error), ..) => {
+            let message = format!("this is no handshake of WebSocket: {error}");
+            return Refusal::new(Code::UpgradeRequired, message).response();
+        }
+        _ => return Refusal::new(Code::UpgradeRequired, "this connection cannot be upgraded").response(),
+    };
+    takeover.put(async move {
+        match upgrade.await {
+            Ok(upgraded) => talk(TokioIo::new(upgraded)).await,
+            Err(error) => tracing::debug!(%error, "a client left before its WebSocket began"),
+        }
+    });
+    let (parts, ()) = answer.into_parts();
+    let mut response = warp::reply().into_response();
+    *response.status_mut() = parts.status;
+    response.headers_mut().extend(parts.headers);
+    response
+}
+
+/// One client.
+struct Socket<Io> {
+    state: Arc<State>,
+    link: Link<Io>,
+    feed: Feed,
+    pulse: Pulse,
+    cut: CancellationToken,
+    heartbeat: Interval,
+    heard: Instant,
+}
+
+/// Why a socket ends.
+enum End {
+    /// The client is gone, or takes nothing.
+    Gone,
+    /// With this word.
+    Said(u16, &'static str),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
+    async fn run(mut self) {
+        if let End::Said(code, reason) = self.talk().await {
+            let Self { link, feed, .. } = self;
+            // Its place is free while it says good-bye.
+            drop(feed);
+            link.close(code, reason).await;
+        }
+    }
+
+    async fn talk(&mut self) -> End {
+        let heartbeat_ms = self.state.config.heartbeat_interval.as_millis();
+        if let Err(end) = self.say(&json!({"type": "hello", "heartbeat_ms": heartbeat_ms})).await {
+            return end;
+        }
+        loop {
+            let done = tokio::select! {
+                () = self.cut.cancelled() => Err(End::Gone),
+                said = self.link.receive() => self.hear(said).await,
+                told = self.feed.next() => self.tell(told).await,
+                _ = self.heartbeat.tick() => self.show_life().await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, said: Said) -> Result<(), End> {
+        self.heard = Instant::now();
+        match said {
+            Said::Text(text) => {
+                let (reference, command) = Command::parse(&text);
+                match command.and_then(|command| self.obey(command)) {
+                    Ok(answer) => self.answer(reference, answer).await,
+                    Err(refusal) => self.refuse(reference, &refusal).await,
+                }
+            }
+            Said::Binary(_) => {
+                let message = "a command is one JSON object in a text frame";
+                self.refuse(None, &Refusal::new(Code::CommandInvalid, message)).await
+            }
+            Said::Sign => Ok(()),
+            Said::End => Err(End::Gone),
+            Said::Broken(code, reason) => Err(End::Said(code, reason)),
+        }
+    }
+
+    /// Does what was asked, or nothing of it.
+    fn obey(&mut self, command: Command) -> Result<Value, Refusal> {
+        match command {
+            Command::Subscribe(wanted) => self.subscribe(wanted),
+            Command::Unsubscribe(channels) => {
+                if let Some(channel) = channels.iter().find(|channel| !self.feed.channels().contains(channel))
+                {
+                    let message = format!("there is no subscription to {channel}");
+                    return Err(Refusal::new(Code::NotSubscribed, message));
+                }
+                self.feed.unsubscribe(&channels);
+                let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+                Ok(json!({"type": "unsubscribed", "channels": names}))
+            }
+            Command::Ping => Ok(self.with_place(json!({"type": "pong"}))),
+        }
+    }
+
+    fn subscribe(&mut self, wanted: Vec<(Channel, Option<String>)>) -> Result<Value, Refusal> {
+        if self.feed.channels().len() + wanted.len() > CHANNELS_PER_CONNECTION_MAX {
+            return Err(too_many_channels());
+        }
+        let mut seen: HashSet<&Channel> = self.feed.channels().iter().collect();
+        let mut starts = Vec::with_capacity(wanted.len());
+        for (channel, after) in &wanted {
+            if !seen.insert(channel) {
+                let message = format!("there is a subscription to {channel} already");
+                return Err(Refusal::new(Code::AlreadySubscribed, message));
+            }
+            let start = Start::of(&*self.state.bus, after.as_deref()).map_err(Refusal::resume_id)?;
+            starts.push((channel.clone(), start));
+        }
+        let channels: Vec<Channel> = wanted.iter().map(|(channel, _)| channel.clone()).collect();
+        admit(&channels)?;
+        let position = self.feed.subscribe(starts.clone());
+        let epoch = self.feed.epoch();
+        let places = starts.iter().map(|(channel, start)| {
+            let begins = match start {
+                Start::After(sequence) => *sequence,
+                Start::Live | Start::Lost(_) => position,
+            };
+            json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)})
+        });
+        Ok(json!({"type": "subscribed", "channels": places.collect::<Vec<_>>()}))
+    }
+
+    async fn tell(&mut self, told: Told) -> Result<(), End> {
+        match told {
+            Told::Message { bytes, .. } => self.send(bytes).await,
+            Told::Reset { channels, from, reason } => {
+                self.send(frame::reset(self.feed.epoch(), from, &channels, reason)).await
+            }
+            Told::Unavailable => {
+                let message =
+                    "the history cannot be read at the moment: come back with the ids that you have";
+                self.dismiss(Code::HistoryUnavailable, message, Value::Null).await
+            }
+            Told::Closed => {
+                let delay = self.state.reconnect_delay(self.feed.number()).as_millis();
+                self.dismiss(Code::ShuttingDown, "the server is stopping", json!(delay)).await
+            }
+        }
+    }
+
+    async fn show_life(&mut self) -> Result<(), End> {
+        if self.heard.elapsed() > self.state.config.silence_time_max {
+            let message = "no sign of life came, not even an answer to a ping";
+            return self.dismiss(Code::Silent, message, Value::Null).await;
+        }
+        let alive = self.with_place(json!({"type": "alive"}));
+        self.say(&alive).await?;
+        Ok(self.link.ping().await?)
+    }
+
+    /// The last word, and then the end with the same code.
+    async fn dismiss(&mut self, code: Code, message: &str, delay_ms: Value) -> Result<(), End> {
+        let mut error = Refusal::new(code, message).json();
+        error["type"] = "error".into();
+        if !delay_ms.is_null() {
+            error["delay_ms"] = delay_ms;
+        }
+        self.say(&error).await?;
+        Err(End::Said(code.number(), code.reason()))
+    }
+
+    async fn refuse(&mut self, reference: Reference, refusal: &Refusal) -> Result<(), End> {
+        let mut error = refusal.json();
+        error["type"] = "error".into();
+        self.answer(reference, error).await
+    }
+
+    async fn answer(&mut self, reference: Reference, mut answer: Value) -> Result<(), End> {
+        if let Some(reference) = reference {
+            answer["ref"] = reference.into();
+        }
+        self.say(&answer).await
+    }
+
+    /// With the id that holds for all channels, if there is one.
+    fn with_place(&mut self, mut value: Value) -> Value {
+        if let Some(sequence) = self.feed.place() {
+            value["id"] = frame::id(self.feed.epoch(), sequence).into();
+        }
+        value
+    }
+
+    async fn say(&mut self, value: &Value) -> Result<(), End> {
+        self.send(frame::frame(value)).await
+    }
+
+    /// In slices, so that a connection that takes some of a large frame shows that it does.
+    async fn send(&mut self, frame: Bytes) -> Result<(), End> {
+        for part in frame.chunks(CONNECTION_BUFFER_BYTES_MAX) {
+            self.pulse.offered();
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => return Err(End::Gone),
+                written = self.link.write(part) => written?,
+            }
+        }
+        self.pulse.waiting();
+        Ok(())
+    }
+}
