@@ -81,10 +81,15 @@ impl Command {
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
-    serde_json::from_str(text).map_err(|error| {
-        let message = format!("this is no command: {error}; a command is {{\"type\":…,\"ref\":…,…}}");
+    let refusal = |problem: &dyn std::fmt::Display| {
+        let message = format!("this is no command: {problem}; a command is {{\"type\":…,\"ref\":…,…}}");
         Refusal::new(Code::CommandInvalid, message)
-    })
+    };
+    // The parser would also take a list for an object.
+    if !text.trim_start().starts_with('{') {
+        return Err(refusal(&"it is no JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| refusal(&error))
 }
 
 fn some<Item>(body: Body<Item>) -> Result<Vec<Item>, Refusal> {

@@ -2,6 +2,9 @@
 
 mod listener;
 mod memory_bus;
+mod pulls;
+mod socket_client;
+mod sockets;
 mod streams;
 
 use std::net::SocketAddr;
