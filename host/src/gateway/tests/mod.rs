@@ -1,5 +1,6 @@
 //! The gateway over real sockets, on a bus in memory.
 
+mod checker;
 mod listener;
 mod memory_bus;
 mod pulls;
