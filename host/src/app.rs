@@ -155,7 +155,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let Stores { log, bus, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
-    let gateway = Gateway::start(gateway_config(&config), bus.clone(), stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config(&config, metrics.clone()), bus.clone(), stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -166,7 +166,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         partition: PARTITION,
         readiness: readiness.clone(),
         metrics,
-        streams_count: Box::new(gateway.streams_counter()),
     };
     let token = admin_token(&config)?;
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
@@ -251,9 +250,10 @@ async fn listener(
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn gateway_config(config: &Config) -> gateway::Config {
+fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        metrics,
         ..gateway::Config::new(config.gateway.listen)
     }
 }

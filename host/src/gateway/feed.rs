@@ -21,6 +21,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -200,6 +201,7 @@ impl Feed {
                 return told;
             }
             if let Some(told) = self.live().await {
+                self.count(&told);
                 return told;
             }
         }
@@ -209,10 +211,20 @@ impl Feed {
     pub(super) async fn missed(&mut self) -> Option<Told> {
         while !self.joins.is_empty() {
             if let Some(told) = self.join().await {
+                self.count(&told);
                 return Some(told);
             }
         }
         None
+    }
+
+    fn count(&self, told: &Told) {
+        let counters = self.subscription.counters();
+        match told {
+            Told::Message { .. } => counters.messages.fetch_add(1, Ordering::Relaxed),
+            Told::Reset { .. } => counters.resets.fetch_add(1, Ordering::Relaxed),
+            Told::Unavailable | Told::Closed => return,
+        };
     }
 
     async fn live(&mut self) -> Option<Told> {

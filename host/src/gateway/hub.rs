@@ -11,6 +11,7 @@
 //! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
+use crate::telemetry::{Face, FaceMetrics, Metrics};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct SubscriberId(u64);
@@ -45,6 +47,7 @@ pub(super) struct Hub {
     subscribers_count_max: usize,
     queue_count_max: usize,
     stall_time_max: Duration,
+    metrics: Arc<Metrics>,
     registry: Mutex<Registry>,
 }
 
@@ -92,6 +95,7 @@ impl Hub {
             subscribers_count_max: config.connections_count_max,
             queue_count_max: config.queue_count_max,
             stall_time_max: config.stall_time_max,
+            metrics: Arc::clone(&config.metrics),
             registry: Mutex::new(Registry { position, ..Registry::default() }),
         };
         (Arc::new(hub), Follower { head, live })
@@ -180,7 +184,7 @@ impl Hub {
         let count = match registry.channels.get(message.channel.as_str()) {
             Some(followers) => {
                 let mut frames = Frames::new(self.bus.epoch(), sequence, message);
-                followers.values().for_each(|mailbox| mailbox.put(frames.get(mailbox.format())));
+                followers.values().for_each(|mailbox| mailbox.put(frames.get(Format::of(mailbox.face()))));
                 followers.len()
             }
             None => 0,
@@ -216,6 +220,7 @@ impl Hub {
             let count = there - registry.subscribers.len();
             drop(registry);
             if count > 0 {
+                self.metrics.gateway.stalled.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(count, "cut connections that took nothing; their clients may resume");
             }
         }
@@ -243,14 +248,14 @@ impl Hub {
         self.registry().channels.len()
     }
 
-    /// A place for a client that understands a format, with no channel yet. `cut` ends the connection under it, if
+    /// A place for a client of a face, with no channel yet. `cut` ends the connection under it, if
     /// nobody else shares it.
     ///
     /// # Errors
     /// If there is no room, or the gateway stops.
     pub(super) fn join(
         self: &Arc<Self>,
-        format: Format,
+        face: Face,
         cut: Option<CancellationToken>,
     ) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
@@ -262,9 +267,10 @@ impl Hub {
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(format, self.queue_count_max, cut));
+        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, cut));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
+        self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);
         Ok(Subscription { hub: Arc::clone(self), id, channels: Vec::new(), mailbox })
     }
 }
@@ -331,7 +337,12 @@ impl Subscription {
 
     /// What its client understands.
     pub(super) fn format(&self) -> Format {
-        self.mailbox.format()
+        Format::of(self.mailbox.face())
+    }
+
+    /// What counts for its face.
+    pub(super) fn counters(&self) -> &FaceMetrics {
+        self.hub.metrics.gateway.face(self.mailbox.face())
     }
 
     /// The hub's position, if everything up to it was taken.
@@ -358,6 +369,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.counters().open.fetch_sub(1, Ordering::Relaxed);
         let mut registry = self.hub.registry();
         registry.subscribers.remove(&self.id);
         for channel in &self.channels {

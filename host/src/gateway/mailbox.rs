@@ -17,9 +17,10 @@ use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{Format, Frame};
+use super::frame::Frame;
 use crate::event::Channel;
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
+use crate::telemetry::Face;
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -52,8 +53,8 @@ struct State {
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    /// What its client understands.
-    format: Format,
+    /// How its client gets its messages.
+    face: Face,
     queue_count_max: usize,
     state: Mutex<State>,
     waker: AtomicWaker,
@@ -66,9 +67,9 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(format: Format, queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
+    pub(super) fn new(face: Face, queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
         Self {
-            format,
+            face,
             queue_count_max,
             state: Mutex::new(State { status: Status::Behind, queue: VecDeque::new(), bytes: 0 }),
             waker: AtomicWaker::new(),
@@ -77,9 +78,9 @@ impl Mailbox {
         }
     }
 
-    /// What its client understands.
-    pub(super) fn format(&self) -> Format {
-        self.format
+    /// How its client gets its messages.
+    pub(super) fn face(&self) -> Face {
+        self.face
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     fn mailbox(queue_count_max: usize) -> Mailbox {
-        Mailbox::new(Format::EventStream, queue_count_max, None)
+        Mailbox::new(Face::EventStream, queue_count_max, None)
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {

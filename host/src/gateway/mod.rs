@@ -49,6 +49,7 @@ use warp::reply::Response;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
 use crate::limits;
+use crate::telemetry::Metrics;
 
 /// How the gateway behaves. [`Config::new`] has the defaults of `limits.rs`.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct Config {
     pub connections_count_max: usize,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Config {
@@ -87,6 +90,7 @@ impl Config {
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            metrics: Arc::default(),
         }
     }
 }
@@ -95,6 +99,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    #[cfg(test)]
     hub: Arc<hub::Hub>,
     server: JoinHandle<()>,
 }
@@ -125,7 +130,12 @@ impl Gateway {
             refusal: overloaded,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));
-        Ok(Self { address, hub, server })
+        Ok(Self {
+            address,
+            #[cfg(test)]
+            hub,
+            server,
+        })
     }
 
     /// Where it listens, with the port that it got.
@@ -134,16 +144,10 @@ impl Gateway {
         self.address
     }
 
-    /// The event streams that are open.
-    #[must_use]
-    pub fn streams_count(&self) -> usize {
+    /// The clients that are there, on all faces.
+    #[cfg(test)]
+    fn streams_count(&self) -> usize {
         self.hub.subscribers_count()
-    }
-
-    /// What counts the event streams that are open, for as long as it is kept.
-    pub fn streams_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let hub = Arc::clone(&self.hub);
-        move || hub.subscribers_count()
     }
 
     /// Waits until it has stopped: every stream ended, every task gone.

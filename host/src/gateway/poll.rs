@@ -18,13 +18,14 @@ use warp::reply::Response;
 use super::admission::admit;
 use super::codes::{Code, Refusal};
 use super::feed::{Feed, Start, Told};
-use super::frame::{Format, json as frame};
+use super::frame::json as frame;
 use super::history::{json_response, unavailable, with_messages};
 use super::query::Query;
 use super::resume::LossReason;
 use super::routes::State;
 use crate::event::{Channel, Epoch, Sequence};
 use crate::limits::{POLL_BYTES_MAX, POLL_COUNT_MAX, POLL_WAIT, POLL_WAIT_MAX};
+use crate::telemetry::Face;
 
 /// Answers the request.
 pub(super) async fn poll(state: &Arc<State>, query: &Query) -> Response {
@@ -40,7 +41,7 @@ async fn answer(state: &Arc<State>, query: &Query) -> Result<Response, Refusal> 
     let wait = query.number("wait", seconds(POLL_WAIT), 0, seconds(POLL_WAIT_MAX))?;
     let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
     admit(&channels)?;
-    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Format::Json, None)?);
+    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, None)?);
     let position = feed.subscribe(channels.into_iter().map(|channel| (channel, start)).collect());
     let (begin, deadline) = match start {
         Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),

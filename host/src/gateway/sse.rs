@@ -19,12 +19,13 @@ use warp::reply::{Reply, Response};
 use super::admission::admit;
 use super::codes::Refusal;
 use super::feed::{Feed, Start, Told};
-use super::frame::{Format, sse as frame};
+use super::frame::sse as frame;
 use super::hub::Pulse;
 use super::query::Query;
 use super::routes::State;
 use crate::event::{Channel, Sequence};
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
+use crate::telemetry::Face;
 
 /// Answers the request. `header` is `Last-Event-ID`; `cut` ends the connection, if the request has it for itself.
 pub(super) fn events(
@@ -51,7 +52,7 @@ fn open(
     let id = header.or_else(|| query.get("last_event_id")).or_else(|| query.get("lastEventId"));
     let start = Start::of(&*state.bus, id).map_err(Refusal::resume_id)?;
     admit(&channels)?;
-    let subscription = state.hub.join(Format::EventStream, cut)?;
+    let subscription = state.hub.join(Face::EventStream, cut)?;
     let feed = Feed::new(Arc::clone(&state.bus), subscription);
     let pulse = feed.pulse();
     let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::{Channel, Epoch, Message, Sequence};
+use crate::telemetry::Face;
 
 /// What a client understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,16 @@ pub(super) enum Format {
     EventStream,
     /// JSON, in the frame that WebSocket wants.
     Json,
+}
+
+impl Format {
+    /// What is spoken on a face.
+    pub(super) fn of(face: Face) -> Self {
+        match face {
+            Face::EventStream => Self::EventStream,
+            Face::WebSocket | Face::LongPoll => Self::Json,
+        }
+    }
 }
 
 /// An encoded message, ready to be shared.

@@ -20,6 +20,7 @@ mod link;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -37,13 +38,14 @@ pub(super) use self::link::{Link, Said};
 use super::admission::admit;
 use super::codes::{Code, Refusal};
 use super::feed::{Feed, Start, Told};
-use super::frame::{Format, json as frame};
+use super::frame::json as frame;
 use super::hub::Pulse;
 use super::query::too_many_channels;
 use super::routes::State;
 use crate::event::Channel;
 use crate::http::{Cut, Takeover};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
+use crate::telemetry::Face;
 
 /// What an upgrade needs of a request.
 pub(super) struct Handshake {
@@ -58,7 +60,7 @@ pub(super) fn open(state: &Arc<State>, handshake: Handshake) -> Response {
     let Some(Cut(cut)) = handshake.cut.clone() else {
         return Refusal::new(Code::UpgradeRequired, "WebSocket is spoken over HTTP/1.1 here").response();
     };
-    let feed = match state.hub.join(Format::Json, Some(cut.clone())) {
+    let feed = match state.hub.join(Face::WebSocket, Some(cut.clone())) {
         Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
         Err(error) => return Refusal::from(error).response(),
     };
@@ -246,6 +248,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
 
     async fn show_life(&mut self) -> Result<(), End> {
         if self.heard.elapsed() > self.state.config.silence_time_max {
+            self.state.config.metrics.gateway.silent.fetch_add(1, Ordering::Relaxed);
             let message = "no sign of life came, not even an answer to a ping";
             return self.dismiss(Code::Silent, message, Value::Null).await;
         }

@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, Gateway};
 use crate::http::tests::PATIENCE;
+use crate::telemetry::Metrics;
 use memory_bus::MemoryBus;
 
 /// A gateway on a free port, and what a test needs to drive it.
 struct Fixture {
     bus: Arc<MemoryBus>,
     gateway: Gateway,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
@@ -34,9 +36,10 @@ impl Fixture {
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
+        let metrics = Arc::clone(&config.metrics);
         let stop = CancellationToken::new();
         let gateway = Gateway::start(config, bus.clone(), stop.clone()).await.expect("a free port is there");
-        Self { bus, gateway, stop }
+        Self { bus, gateway, metrics, stop }
     }
 
     fn address(&self) -> SocketAddr {

@@ -1,5 +1,6 @@
 //! What clients of `/v1/ws` see.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::socket_client::{HANDSHAKE, Manners, Socket};
 use crate::event::{Form, Retention, Sequence};
 use crate::http::tests::{Client, PATIENCE};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, REPLAY_READ_COUNT_MAX, SOCKET_MESSAGE_BYTES_MAX};
+use crate::telemetry::Face;
 
 #[tokio::test]
 async fn a_conversation_is_as_documented() {
@@ -184,6 +186,7 @@ async fn who_gives_no_sign_of_life_is_ended_and_who_answers_pings_stays() {
         () = alive => panic!("who answers pings stays"),
     }
     fixture.streams(1).await;
+    assert_eq!(fixture.metrics.gateway.silent.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -213,6 +216,7 @@ async fn a_socket_that_takes_nothing_is_cut_alone_and_can_resume() {
         fixture.bus.publish("a", &payload);
     }
     fixture.streams(1).await;
+    assert_eq!(fixture.metrics.gateway.stalled.load(Ordering::Relaxed), 1);
     fixture.bus.publish("b", "still here");
     assert_eq!(other.texts(1).await, ["still here"]);
     let mut count = 0;
@@ -284,6 +288,32 @@ async fn a_history_that_cannot_be_read_ends_the_socket_for_now() {
     let mut socket = Socket::open(fixture.address()).await;
     socket.subscribe(&[("a", "9f3c.0")]).await;
     assert_eq!(socket.texts(1).await, ["1"]);
+}
+
+#[tokio::test]
+async fn what_clients_get_is_counted_by_face() {
+    let fixture = Fixture::start().await;
+    for payload in ["1", "2", "3"] {
+        fixture.bus.publish("a", payload);
+    }
+    let mut events = Client::resume(fixture.address(), "/v1/events?channel=a", "9f3c.0").await;
+    assert_eq!(events.data(3).await, ["1", "2", "3"]);
+    let mut socket = Socket::open(fixture.address()).await;
+    socket.subscribe(&[("a", "9f3c.2"), ("b", "77.1")]).await;
+    assert_eq!(socket.texts(1).await, ["3"]);
+    assert_eq!(socket.event().await["type"], "reset");
+    let poll = Client::get(fixture.address(), "/v1/poll?channel=a&after=9f3c.1", &[]).await;
+    assert_eq!(poll.json().await["messages"][1]["text"], "3");
+    let counted = Face::ALL.map(|face| {
+        let counters = fixture.metrics.gateway.face(face);
+        [&counters.open, &counters.messages, &counters.resets].map(|counter| counter.load(Ordering::Relaxed))
+    });
+    assert_eq!(counted, [[1, 3, 0], [1, 1, 1], [0, 2, 0]]);
+    drop((events, socket));
+    fixture.streams(0).await;
+    assert!(
+        Face::ALL.iter().all(|face| fixture.metrics.gateway.face(*face).open.load(Ordering::Relaxed) == 0)
+    );
 }
 
 #[tokio::test]
