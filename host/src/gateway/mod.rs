@@ -23,6 +23,7 @@
 mod admission;
 mod channels;
 mod codes;
+mod echo;
 mod feed;
 mod frame;
 mod history;
@@ -46,6 +47,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
+#[doc(hidden)]
+pub use self::echo::echo as websocket_echo;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
 use crate::limits;

@@ -15,9 +15,12 @@ use crate::event::{Channel, Epoch, Form, Message, Sequence};
 
 /// The longest header of a frame that is not masked.
 const HEADER_BYTES_MAX: usize = 10;
-/// The last fragment of a message, and its kind.
+/// The last fragment of a message.
 const FINAL: u8 = 0x80;
-const TEXT: u8 = 0x1;
+/// A frame of text.
+pub(in crate::gateway) const TEXT: u8 = 0x1;
+/// A frame of bytes.
+pub(in crate::gateway) const BINARY: u8 = 0x2;
 
 /// A message that is new to the client; `sequence` is its place if it is kept.
 pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
@@ -46,7 +49,14 @@ pub(in crate::gateway) fn id(epoch: Epoch, sequence: Sequence) -> String {
 pub(in crate::gateway) fn frame(value: &serde_json::Value) -> Bytes {
     let mut out = begin(128);
     put_json(&mut out, value);
-    end(out, FINAL | TEXT)
+    end(out, TEXT)
+}
+
+/// A whole message of a kind in a frame.
+pub(in crate::gateway) fn in_frame(kind: u8, payload: &[u8]) -> Bytes {
+    let mut out = begin(payload.len());
+    out.put_slice(payload);
+    end(out, kind)
 }
 
 /// The object in a frame.
@@ -83,7 +93,7 @@ fn put_message(kind: &str, epoch: Epoch, sequence: Option<Sequence>, message: &M
         }
     }
     out.put_u8(b'}');
-    end(out, FINAL | TEXT)
+    end(out, TEXT)
 }
 
 fn put_json<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
@@ -98,7 +108,7 @@ fn begin(capacity: usize) -> BytesMut {
 }
 
 /// Writes the header before the payload.
-fn end(mut out: BytesMut, first: u8) -> Bytes {
+fn end(mut out: BytesMut, kind: u8) -> Bytes {
     let length = out.len() - HEADER_BYTES_MAX;
     let (marker, bytes) = match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length), _) if length < 126 => (length, &[][..]),
@@ -107,7 +117,7 @@ fn end(mut out: BytesMut, first: u8) -> Bytes {
     };
     let start = HEADER_BYTES_MAX - bytes.len();
     out[start..HEADER_BYTES_MAX].copy_from_slice(bytes);
-    out[start - 2] = first;
+    out[start - 2] = FINAL | kind;
     out[start - 1] = marker;
     out.advance(start - 2);
     out.freeze()

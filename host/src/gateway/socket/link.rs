@@ -24,7 +24,7 @@ use crate::limits::{SOCKET_BUFFER_BYTES, SOCKET_CLOSE_TIME_MAX, SOCKET_MESSAGE_B
 #[derive(Debug)]
 pub(in crate::gateway) enum Said {
     Text(Utf8Bytes),
-    Binary(#[cfg_attr(not(test), expect(dead_code, reason = "no command is in bytes; an echo is"))] Bytes),
+    Binary(Bytes),
     /// A sign of life.
     Sign,
     /// It has ended the conversation, or broke it off.
