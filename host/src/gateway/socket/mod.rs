@@ -254,7 +254,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         }
         let alive = self.with_place(json!({"type": "alive"}));
         self.say(&alive).await?;
-        Ok(self.link.ping().await?)
+        self.ping().await
     }
 
     /// The last word, and then the end with the same code.
@@ -302,6 +302,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 () = self.cut.cancelled() => return Err(End::Gone),
                 written = self.link.write(part) => written?,
             }
+        }
+        self.pulse.waiting();
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        self.pulse.offered();
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => return Err(End::Gone),
+            written = self.link.ping() => written?,
         }
         self.pulse.waiting();
         Ok(())
