@@ -8,6 +8,9 @@ mod main_job;
 /// `kill -9` of the host and of PostgreSQL, restarts under load: nothing lost, nothing twice.
 mod crash;
 
+/// WebSocket, long-poll and history over `kill -9`, and the suite of RFC 6455.
+mod websocket;
+
 /// Other generations of plugins while the host dies.
 mod swap;
 

@@ -163,7 +163,8 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
-    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access, stop.clone()).await?;
+    let told = gateway_config(&config, metrics.clone());
+    let gateway = Gateway::start(told, bus.clone(), access, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -174,7 +175,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         partition: PARTITION,
         readiness: readiness.clone(),
         metrics,
-        streams_count: Box::new(gateway.streams_counter()),
     };
     let token = admin_token(&config)?;
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
@@ -258,9 +258,10 @@ async fn listener(
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn gateway_config(config: &Config) -> gateway::Config {
+fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        metrics,
         ..gateway::Config::new(config.gateway.listen)
     }
 }

@@ -299,6 +299,26 @@ pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
 pub const REFUSALS_COUNT_MAX: usize = 256;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// One command of a client over WebSocket; room for some hundred channels with their ids.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// What is read of a WebSocket at once; every idle one holds so much.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 10;
+/// How long a WebSocket's client may say nothing, not even in answer to a ping, before it is taken for gone.
+pub const SOCKET_SILENCE_TIME_MAX: Duration = Duration::from_secs(50);
+/// From our word that a WebSocket ends until its connection is closed whatever the client does.
+pub const SOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a long-poll waits, if it does not say.
+pub const POLL_WAIT: Duration = Duration::from_secs(25);
+/// The longest that a long-poll may wait: proxies like to cut at a minute.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(55);
+/// Messages of one answer to a long-poll.
+pub const POLL_COUNT_MAX: usize = 256;
+/// Bytes of the messages of such an answer, the last of them not counted.
+pub const POLL_BYTES_MAX: usize = 1 << 20;
+/// Messages of one page of a channel's history.
+pub const HISTORY_PAGE_COUNT_MAX: usize = 1_000;
+/// Bytes of the messages of such a page, the last of them not counted.
+pub const HISTORY_PAGE_BYTES_MAX: usize = 1 << 20;
 /// Deliveries that the hub makes before it lets others run.
 pub const HUB_TURN_COUNT_MAX: usize = 1_024;
 /// Between two signs of life on a quiet connection.

@@ -5,7 +5,7 @@
 //! Invariants:
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
 //!   messages;
-//! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from; it
+//! - routes of one change with equal channel, event, payload and form are one message, whichever plugins they came from; it
 //!   is kept if one of them says so.
 //!
 //! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use crate::event::{Change, Channel, EventName, Message, Retention, envelope_to_json, row_to_json};
+use crate::event::{Change, Channel, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
 use crate::policy::{Directed, Payload, Route};
 
 /// Turns routes, ordered by change, into messages.
@@ -39,17 +39,20 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
             said.clear();
         }
         let Some((channel, event, payload, retention)) = channel(route) else { continue };
-        let payload = match payload {
-            Payload::Row => made_once(&mut row, change, || row_json(&changes[change])),
-            Payload::Envelope => made_once(&mut envelope, change, || envelope_json(&changes[change])),
-            Payload::Nothing => Bytes::new(),
-            Payload::Json(bytes) | Payload::Text(bytes) => bytes,
-            Payload::Bytes(bytes) => BASE64.encode(bytes).into(),
+        let (form, payload) = match payload {
+            Payload::Row => (Form::Json, made_once(&mut row, change, || row_json(&changes[change]))),
+            Payload::Envelope => {
+                (Form::Json, made_once(&mut envelope, change, || envelope_json(&changes[change])))
+            }
+            Payload::Nothing => (Form::Text, Bytes::new()),
+            Payload::Json(bytes) => (Form::Json, bytes),
+            Payload::Text(bytes) => (Form::Text, bytes),
+            Payload::Bytes(bytes) => (Form::Base64, BASE64.encode(bytes).into()),
         };
-        let says = Said { channel: channel.clone(), event: event.clone(), payload: payload.clone() };
+        let says = Said { channel: channel.clone(), event: event.clone(), form, payload: payload.clone() };
         let place = *said.entry(says).or_insert(messages.len());
         if place == messages.len() {
-            messages.push(Message { channel, event, payload, retention });
+            messages.push(Message { channel, event, payload, form, retention });
         } else if retention == Retention::Kept {
             messages[place].retention = Retention::Kept;
         }
@@ -62,6 +65,7 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
 struct Said {
     channel: Channel,
     event: EventName,
+    form: Form,
     payload: Bytes,
 }
 

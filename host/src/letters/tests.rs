@@ -14,8 +14,8 @@ use super::*;
 use crate::bus::contract::Local;
 use crate::bus::{Batch, Bus, DeadLetter, LetterState, Replayed};
 use crate::event::{
-    Change, Channel, Column, Message, Micros, Operation, Origin, Partition, Position, Retention, RowBuilder,
-    Rows, Sequence, Table, Value,
+    Change, Channel, Column, Form, Message, Micros, Operation, Origin, Partition, Position, Retention,
+    RowBuilder, Rows, Sequence, Table, Value,
 };
 
 const P: Partition = Partition(0);
@@ -156,6 +156,7 @@ fn message(router: &str, number: u64) -> Message {
         channel: Channel::new(router).unwrap(),
         event: "e".into(),
         payload: number.to_string().into(),
+        form: Form::Text,
         retention: Retention::Kept,
     }
 }

@@ -7,7 +7,9 @@ mod metrics;
 
 use std::io::IsTerminal;
 
-pub use metrics::{DELAY_BOUNDS, Delays, Kind, Metrics, NAMES, PluginMetrics, Reasons};
+pub use metrics::{
+    DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, Kind, Metrics, NAMES, PluginMetrics, Reasons,
+};
 use tracing_subscriber::EnvFilter;
 
 /// The two clients of PostgreSQL log what the source says better, and at times a row.

@@ -1,8 +1,12 @@
 //! The gateway over real sockets, on a bus in memory.
 
 mod access;
+mod checker;
 mod listener;
 mod memory_bus;
+mod pulls;
+mod socket_client;
+mod sockets;
 mod streams;
 
 use std::net::SocketAddr;
@@ -15,12 +19,14 @@ use super::{Config, Gateway};
 use crate::access::Access;
 use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
+use crate::telemetry::Metrics;
 use memory_bus::MemoryBus;
 
 /// A gateway on a free port, and what a test needs to drive it.
 struct Fixture {
     bus: Arc<MemoryBus>,
     gateway: Gateway,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
@@ -37,9 +43,10 @@ impl Fixture {
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
+        let metrics = Arc::clone(&config.metrics);
         let stop = CancellationToken::new();
         let started = Gateway::start(config, bus.clone(), access, stop.clone()).await;
-        Self { bus, gateway: started.expect("a free port is there"), stop }
+        Self { bus, gateway: started.expect("a free port is there"), metrics, stop }
     }
 
     fn address(&self) -> SocketAddr {

@@ -53,6 +53,7 @@ const TABLE: &[Owned] = &[
     // Signatures of tokens, and the way to their keys.
     Owned { library: &["ring"], owners: &[Room("access")] },
     Owned { library: &["hyper_rustls"], owners: &[Room("access")] },
+    Owned { library: &["tokio_tungstenite"], owners: &[Room("gateway")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },
