@@ -8,6 +8,12 @@ mod main_job;
 /// `kill -9` of the host and of PostgreSQL, restarts under load: nothing lost, nothing twice.
 mod crash;
 
+/// Transactions in progress, on their way before they commit; slots that are quiet, gone, or not what they were.
+mod streaming;
+
+/// Encrypted connections, and who is let in by what.
+mod encryption;
+
 /// Other generations of plugins while the host dies.
 mod swap;
 
