@@ -11,6 +11,12 @@ mod crash;
 /// WebSocket, long-poll and history over `kill -9`, and the suite of RFC 6455.
 mod websocket;
 
+/// Transactions in progress, on their way before they commit; slots that are quiet, gone, or not what they were.
+mod streaming;
+
+/// Encrypted connections, and who is let in by what.
+mod encryption;
+
 /// Other generations of plugins while the host dies.
 mod swap;
 

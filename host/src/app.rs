@@ -471,6 +471,7 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
             Snapshot::None => SnapshotMode::None,
         },
         folder: folder.clone(),
+        spill_bytes_max: source.spill_bytes_max,
     };
     config.sources.iter().map(told).collect()
 }

@@ -25,20 +25,36 @@ pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
-/// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
-pub const SOURCE_BUFFER_COUNT_MAX: usize = 16;
+/// One read of the replication connection.
+pub const SOURCE_READ_BYTES: usize = 64 << 10;
+/// A message of the server before the stream; a timeline's history is the longest.
+pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Transactions in progress of one source, on disk, by default; past it, the server keeps each to its commit.
+pub const SOURCE_SPILL_BYTES_MAX: u64 = 16 << 30;
+/// What is gathered of one before it is written; past it, reading waits for the disk.
+pub const SOURCE_SPILL_BLOCK_BYTES: usize = 256 << 10;
+/// One read of what was written, unless a change is larger.
+pub const SOURCE_SPILL_READ_BYTES: usize = 256 << 10;
+/// Transactions in progress at once, each a file.
+pub const SOURCE_SPILL_TRANSACTIONS_MAX: usize = 4_096;
+/// Subtransactions of all of them; each takes some 40 bytes of memory.
+pub const SOURCE_SPILL_PARTS_MAX: usize = 262_144;
 /// Tables and types that the server may announce on one connection; past it, the source connects anew.
 pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
 /// From the first packet until the server lets us in.
 pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long the server waits for a sign of life of ours; after half of it, it asks for one.
-pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
+/// How long a connection may be quiet before the kernel asks whether its peer is there.
+pub const SOURCE_QUIET_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the server may be silent before the connection counts as broken; it is asked to speak meanwhile.
 pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two signs of life that are asked of a server which makes a slot.
 pub const SOURCE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two signs of life to the server: a quarter of the shortest `wal_sender_timeout` that is survived.
+pub const SOURCE_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two confirmations to the server, if there is something new to confirm.
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two places that are written down before they are confirmed; each costs a flush.
+pub const SOURCE_RECORD_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a start waits for a slot that a connection just lost may still hold.
 pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The server's log that a slot may keep before people are warned, in bytes.
