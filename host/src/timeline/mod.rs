@@ -12,6 +12,8 @@
 //! - writes are there as a whole with the batch that they follow from, once, or not at all;
 //! - a page goes on where its cursor stands: no entry comes twice, and none is skipped, while new ones arrive.
 //!
+//! There is one store, `embedded`; with a second one its methods become a trait, with a contract that both pass.
+//!
 //! Absent on purpose: what a payload means, connections, who may read what (`gateway`).
 
 pub mod embedded;
@@ -20,6 +22,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
+
+pub use embedded::{Activity, Asked, Connected, Timelines};
 
 use crate::event::{Micros, Plan};
 
