@@ -15,8 +15,8 @@ use super::letters;
 use crate::bus::{Batch, Kept};
 use crate::event::{Channel, FeedWrite, Message, Offset, Partition, Retention, Sequence};
 use crate::limits::HISTORY_SWEEP_COUNT_MAX;
-use crate::state::{Along, Then};
 use crate::state::sql::{Connection, Error, OptionalExtension, Result, Row, params};
+use crate::state::{Along, Then};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]

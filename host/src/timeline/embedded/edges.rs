@@ -86,9 +86,8 @@ pub(super) fn set(connection: &Connection, side: Side, of: UserId) -> Result<Roa
 }
 
 fn read(bytes: &[u8]) -> Result<RoaringBitmap> {
-    RoaringBitmap::deserialize_from(bytes).map_err(|error| {
-        Error::FromSqlConversionFailure(0, crate::state::sql::Type::Blob, Box::new(error))
-    })
+    RoaringBitmap::deserialize_from(bytes)
+        .map_err(|error| Error::FromSqlConversionFailure(0, crate::state::sql::Type::Blob, Box::new(error)))
 }
 
 fn bytes(users: &RoaringBitmap) -> Vec<u8> {

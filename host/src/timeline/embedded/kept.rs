@@ -62,10 +62,6 @@ impl<T> Kept<T> {
         self.items[at as usize].as_mut().map(|item| &mut item.value)
     }
 
-    pub(super) fn value(&self, At(at): At) -> Option<&T> {
-        self.items[at as usize].as_ref().map(|item| &item.value)
-    }
-
     /// Changes a value; the change says by how many bytes the value has grown.
     pub(super) fn change(&mut self, At(at): At, change: impl FnOnce(&mut T) -> usize) {
         if let Some(item) = &mut self.items[at as usize] {
@@ -171,6 +167,6 @@ mod tests {
         assert_eq!((kept.get(UserId(4)), kept.bytes()), (Some(&6), 2 * (ENTRY_BYTES + 10) + 1));
         assert_eq!(kept.remove(UserId(4)), Some(6));
         assert_eq!(kept.remove(UserId(1)), Some(1));
-        assert_eq!((kept.len(), kept.bytes(), kept.items.len()), (0, 0, 3));
+        assert_eq!((kept.len(), kept.bytes(), kept.items.len()), (0, 0, 4));
     }
 }

@@ -296,7 +296,13 @@ impl Timelines {
         Ok(())
     }
 
-    /// What is in memory now.
+    /// Posts that are being pushed, or wait for it.
+    #[must_use]
+    pub fn flights_count(&self) -> usize {
+        self.memory().flights_count()
+    }
+
+    /// What is in memory now. It counts entries one timeline after the other, so it is not for every moment.
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.memory().activity()

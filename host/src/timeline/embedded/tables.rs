@@ -224,9 +224,7 @@ impl Writer<'_> {
 
     fn edit(&self, place: Place, post: &FeedPost) -> Result<()> {
         self.connection
-            .prepare_cached(
-                "UPDATE posts SET payload = ?2, edits_count = edits_count + 1 WHERE number = ?1",
-            )?
+            .prepare_cached("UPDATE posts SET payload = ?2, edits_count = edits_count + 1 WHERE number = ?1")?
             .execute(params![place.number.cast_signed(), &*post.payload])?;
         Ok(())
     }

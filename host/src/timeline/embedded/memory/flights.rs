@@ -63,8 +63,10 @@ impl Flights {
 
     /// Whose turn it is.
     pub(super) fn next(&mut self) -> Option<Lane> {
-        if self.lanes.len() < TIMELINE_LANES_COUNT_MAX {
-            self.lanes.extend(self.later.pop_front());
+        while self.lanes.len() < TIMELINE_LANES_COUNT_MAX
+            && let Some(lane) = self.later.pop_front()
+        {
+            self.lanes.push_back(lane);
         }
         self.lanes.pop_front()
     }

@@ -157,7 +157,7 @@ impl Memory {
     fn forget_marks(&mut self) {
         if self.marks.len() > self.config.sizes.marks {
             self.marks.retain(|_, mark| !mark.flying.is_empty());
-            self.stale_before = Version(self.version.0 + 1);
+            self.stale_before = self.version;
         }
     }
 
@@ -222,10 +222,8 @@ impl Memory {
             return None;
         }
         self.builds_count += 1;
-        let outbox = Outbox {
-            shelf: Shelf::empty(self.config.sizes.slots),
-            building: Some(self.builds_count),
-        };
+        let outbox =
+            Outbox { shelf: Shelf::empty(self.config.sizes.slots), building: Some(self.builds_count) };
         let bytes = outbox.bytes();
         self.outboxes.insert(author, outbox, bytes);
         self.make_room();
@@ -310,7 +308,8 @@ impl Memory {
 
     fn take_off(&mut self, lane: &mut Lane) {
         let Some(flight) = lane.next() else { return };
-        let audience = self.audiences.get(flight.slot.author()).filter(|audience| audience.building.is_none());
+        let audience =
+            self.audiences.get(flight.slot.author()).filter(|audience| audience.building.is_none());
         match audience.map(|audience| &audience.followers & &self.active) {
             Some(targets) if targets.len() <= self.config.push_followers_max => lane.begin(flight, targets),
             _ => self.land(flight, Delivery::Pull),
@@ -340,6 +339,10 @@ impl Memory {
         if mark.flying.is_empty() && mark.pulled == Version::default() {
             self.marks.remove(&author);
         }
+    }
+
+    pub(super) fn flights_count(&self) -> usize {
+        self.flights.count()
     }
 
     /// Figures for people.

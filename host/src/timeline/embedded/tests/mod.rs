@@ -139,7 +139,8 @@ async fn e_a_timeline_is_built_though_what_it_would_show_was_taken_back() {
 async fn f_a_retraction_beats_the_post_that_arrives_after_it() {
     let home = Home::new().await;
     home.apply([follow("bob", "alice"), retract("alice", "1")]).await;
-    home.apply([post("alice", "1", 1, PULL), inbox("bob", "alice", "1", 1), post("alice", "2", 2, PULL)]).await;
+    home.apply([post("alice", "1", 1, PULL), inbox("bob", "alice", "1", 1), post("alice", "2", 2, PULL)])
+        .await;
     assert_eq!(home.read("bob", 9).await, ["2"]);
 }
 
@@ -165,7 +166,8 @@ async fn a_push_gives_others_their_turn_and_above_the_threshold_the_host_pulls()
     let home = Home::with(config).await;
     let followers = ["a", "b", "c", "d"];
     home.apply(followers.map(|user| follow(user, "star"))).await;
-    home.apply([follow("a", "first"), follow("b", "first"), follow("c", "first"), follow("a", "second")]).await;
+    home.apply([follow("a", "first"), follow("b", "first"), follow("c", "first"), follow("a", "second")])
+        .await;
     for user in followers {
         home.read(user, 9).await;
     }
@@ -194,7 +196,11 @@ async fn facts_tell_followers_connections_rate_and_the_last_plan() {
     let carol = home.timelines.connect("carol").await.unwrap();
     let hour = 3_600_000_000;
     home.apply([post("alice", "1", 0, PULL), post("alice", "2", hour / 2, PUSH)]).await;
-    let ask = |item: &'static str, committed_at| Asked { author: "alice", item, committed_at: Micros(committed_at) };
+    let ask = |item: &'static str, committed_at| Asked {
+        author: "alice",
+        item,
+        committed_at: Micros(committed_at),
+    };
     let asked = [ask("3", hour - 1), ask("3", hour), ask("1", hour)];
     let facts = home.timelines.facts(&asked).await.unwrap();
     let two = Facts { followers: 3, online: 2, active: 1, rate: 2, previous: Some(PUSH) };
@@ -210,7 +216,7 @@ async fn what_a_failed_commit_wrote_is_nowhere() {
     home.read("bob", 9).await;
     let along = home.timelines.along();
     let work = move |connection: &Connection| -> sql::Result<()> {
-        along.write(connection, &[post("alice", "1", 1, PUSH), unfollow("bob", "alice")])?;
+        let _then = along.write(connection, &[post("alice", "1", 1, PUSH), unfollow("bob", "alice")])?;
         Err(sql::Error::InvalidQuery)
     };
     home.timelines.0.state.commit(work).await.unwrap_err();

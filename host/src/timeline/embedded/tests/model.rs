@@ -91,8 +91,11 @@ fn config() -> impl Strategy<Value = Config> {
     let sizes = (1..7usize, 1..3usize, 0..3usize, 0..3usize, 0..3usize).prop_map(
         |(slots, chunk, lacking, marks, outboxes)| Sizes { slots, chunk, lacking, marks, outboxes },
     );
-    (bytes_max, push_followers_max, sizes)
-        .prop_map(|(bytes_max, push_followers_max, sizes)| Config { bytes_max, push_followers_max, sizes })
+    (bytes_max, push_followers_max, sizes).prop_map(|(bytes_max, push_followers_max, sizes)| Config {
+        bytes_max,
+        push_followers_max,
+        sizes,
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -273,25 +276,19 @@ impl Run {
             }
             Step::Restart => self.open().await,
             Step::BeginHome(user) => {
-                if let Some(id) = self.user(user).await
-                    && let Some((build, max)) = self.timelines().memory().begin_home(id, USERS[user])
-                {
-                    self.begun.push(Begun::Home(id, build, max, None));
-                }
+                let Some(id) = self.user(user).await else { return };
+                let begun = self.timelines().memory().begin_home(id, USERS[user]);
+                self.begun.extend(begun.map(|(build, max)| Begun::Home(id, build, max, None)));
             }
             Step::BeginOutbox(author) => {
-                if let Some(id) = self.user(author).await
-                    && let Some((build, max)) = self.timelines().memory().begin_outbox(id)
-                {
-                    self.begun.push(Begun::Outbox(id, build, max, None));
-                }
+                let Some(id) = self.user(author).await else { return };
+                let begun = self.timelines().memory().begin_outbox(id);
+                self.begun.extend(begun.map(|(build, max)| Begun::Outbox(id, build, max, None)));
             }
             Step::BeginAudience(author) => {
-                if let Some(id) = self.user(author).await
-                    && let Some(build) = self.timelines().memory().begin_audience(id)
-                {
-                    self.begun.push(Begun::Audience(id, build, None));
-                }
+                let Some(id) = self.user(author).await else { return };
+                let begun = self.timelines().memory().begin_audience(id);
+                self.begun.extend(begun.map(|build| Begun::Audience(id, build, None)));
             }
             Step::Continue(at) if at < self.begun.len() => self.go_on(at).await,
             Step::Abandon(at) if at < self.begun.len() => {
@@ -338,16 +335,15 @@ impl Run {
 
     async fn facts(&self, author: usize, item: usize) {
         let committed_at = self.model.writes * 7 * MINUTE + 1;
-        let asked =
-            [Asked { author: USERS[author], item: ITEMS[item], committed_at: Micros(committed_at) }];
+        let asked = [Asked { author: USERS[author], item: ITEMS[item], committed_at: Micros(committed_at) }];
         let facts = self.timelines().facts(&asked).await.unwrap()[0];
-        let is_new = self.model.posts.get(&(author, item)).is_none_or(|post| post.state == tables::INBOX_ONLY);
+        let is_new =
+            self.model.posts.get(&(author, item)).is_none_or(|post| post.state == tables::INBOX_ONLY);
         assert_eq!(facts.is_some(), is_new);
         let Some(facts) = facts else { return };
         // While somebody else looks the followers up, they are counted on the disk alone.
-        let followers: Vec<usize> = (0..USERS.len())
-            .filter(|follower| self.model.follows.contains(&(*follower, author)))
-            .collect();
+        let followers: Vec<usize> =
+            (0..USERS.len()).filter(|follower| self.model.follows.contains(&(*follower, author))).collect();
         let online = followers
             .iter()
             .filter(|follower| self.connected.iter().any(|(user, _)| user == *follower))
