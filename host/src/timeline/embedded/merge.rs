@@ -5,6 +5,8 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 
+use bytes::Bytes;
+
 use super::edges::{self, Side};
 use super::shelf::{Reasons, Slot};
 use super::tables::RETRACTED;
@@ -131,8 +133,16 @@ pub(super) fn page(
     let mut merge = Merge::new(connection, user, followed.iter().map(UserId), before)?;
     let mut entries = Vec::new();
     while entries.len() < count_max {
-        let Some(slot) = merge.next()? else { break };
-        entries.extend(entry(connection, slot.place().number)?);
+        let mut numbers = Vec::new();
+        while numbers.len() < count_max - entries.len()
+            && let Some(slot) = merge.next()?
+        {
+            numbers.push(slot.place().number);
+        }
+        if numbers.is_empty() {
+            break;
+        }
+        entries.extend(posts(connection, &numbers)?);
     }
     Ok(entries)
 }
@@ -148,22 +158,23 @@ pub(super) fn newest(mut merge: Merge<'_>, count_max: usize) -> Result<(Vec<Slot
     Ok((slots, floor))
 }
 
-/// A post with all that a page says of it, unless it was taken back.
-pub(super) fn entry(connection: &Connection, number: u64) -> Result<Option<Entry>> {
-    let entry = connection
-        .prepare_cached(
-            "SELECT users.name, posts.item, posts.time, posts.edits_count, posts.payload
-             FROM posts JOIN users ON users.id = posts.author WHERE posts.number = ?1 AND posts.state <> ?2",
-        )?
-        .query_row(params![number.cast_signed(), RETRACTED], |row| {
+/// Posts with all that a page says of them, without those that were taken back.
+pub(super) fn posts(connection: &Connection, numbers: &[u64]) -> Result<Vec<Entry>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT users.name, posts.item, posts.time, posts.edits_count, posts.payload
+         FROM posts JOIN users ON users.id = posts.author WHERE posts.number = ?1 AND posts.state <> ?2",
+    )?;
+    let mut post = |number: u64| {
+        let entry = |row: &Row<'_>| {
             Ok(Entry {
                 author: row.get_ref(0)?.as_str()?.into(),
                 item: row.get_ref(1)?.as_str()?.into(),
                 place: Place { time: Micros(row.get(2)?), number },
                 edits_count: row.get::<_, i64>(3)?.cast_unsigned(),
-                payload: bytes::Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
+                payload: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
             })
-        })
-        .optional()?;
-    Ok(entry)
+        };
+        statement.query_row(params![number.cast_signed(), RETRACTED], entry).optional()
+    };
+    numbers.iter().filter_map(|number| post(*number).transpose()).collect()
 }

@@ -325,11 +325,7 @@ impl Timelines {
         if numbers.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = move |connection: &Connection| {
-            let entry = |number: &u64| merge::entry(connection, *number).transpose();
-            numbers.iter().filter_map(entry).collect::<sql::Result<Vec<_>>>()
-        };
-        Ok(self.0.state.read(entries).await?)
+        Ok(self.0.state.read(move |connection: &Connection| merge::posts(connection, &numbers)).await?)
     }
 
     async fn build_home(&self, user: UserId, name: &str) -> Result<(), TimelineError> {

@@ -23,8 +23,8 @@ async fn read_all(timelines: &Timelines, user: &str) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_misses_nothing_that_was_acknowledged_before() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
-    config.sizes = Sizes { slots: 100, chunk: 1, lacking: 2, marks: 3, outboxes: 2 };
+    let sizes = Sizes { slots: 100, chunk: 1, lacking: 2, marks: 3, outboxes: 2 };
+    let config = Config { sizes, ..Config::default() };
     let timelines = Timelines::open(State::open(folder.path()).unwrap(), config).await.unwrap();
     let author = |at: i64| format!("author {}", at % AUTHORS_COUNT);
     let users = ["a", "b", "c"];

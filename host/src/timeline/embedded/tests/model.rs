@@ -188,7 +188,7 @@ impl Model {
         let shown = self.posts.iter().filter(is_shown).map(|(_, post)| post.entry.clone());
         let below = |entry: &Entry| before.is_none_or(|before| entry.place < before.0);
         let mut entries: Vec<Entry> = shown.filter(below).collect();
-        entries.sort_by(|first, other| other.place.cmp(&first.place));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.place));
         entries.truncate(count_max);
         entries
     }
