@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-const USERS: [&str; 5] = ["a", "b", "c", "d", "e"];
-const ITEMS: [&str; 7] = ["1", "2", "3", "4", "5", "6", "7"];
+const USERS: [&str; 4] = ["a", "b", "c", "d"];
+const ITEMS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
 const MINUTE: i64 = 60_000_000;
 
 #[derive(Debug, Clone)]
@@ -204,6 +204,7 @@ enum Begun {
 struct Run {
     folder: TempDir,
     config: Config,
+    asks: bool,
     timelines: Option<Timelines>,
     model: Model,
     begun: Vec<Begun>,
@@ -212,11 +213,12 @@ struct Run {
 }
 
 impl Run {
-    async fn new(config: Config) -> Self {
+    async fn new(config: Config, asks: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut run = Self {
             folder,
             config,
+            asks,
             timelines: None,
             model: Model::default(),
             begun: vec![],
@@ -253,6 +255,14 @@ impl Run {
     async fn step(&mut self, step: Step) {
         match step {
             Step::Write(writes) => {
+                if self.asks {
+                    // As a pipeline does: a push needs the followers.
+                    for write in &writes {
+                        if let Write::Post { author, item, .. } = write {
+                            self.facts(*author, *item).await;
+                        }
+                    }
+                }
                 let writes: Vec<FeedWrite> = writes.iter().map(|write| self.model.write(write)).collect();
                 self.timelines().apply(writes).await.unwrap();
             }
@@ -385,10 +395,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn every_page_is_the_models(config in config(), steps in prop::collection::vec(step(), 1..60)) {
+    fn every_page_is_the_models(
+        config in config(),
+        asks in prop::bool::weighted(0.8),
+        edges in prop::collection::vec((0..USERS.len(), 0..USERS.len()), 0..12),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.block_on(async {
-            let mut run = Run::new(config).await;
+            let mut run = Run::new(config, asks).await;
+            // Without this most sequences have nobody who is active and follows somebody when something is posted.
+            run.step(Step::Write(edges.iter().map(|edge| Write::Follow(edge.0, edge.1)).collect())).await;
+            for user in 0..USERS.len() {
+                run.read(user, None, 3).await;
+            }
             for step in steps {
                 run.step(step).await;
             }
