@@ -185,7 +185,7 @@ fn a_plugin_that_is_not_web_assembly_is_refused() -> Result<()> {
 #[test]
 fn a_core_module_is_refused_with_the_way_to_make_a_component() -> Result<()> {
     let module = b"\0asm\x01\0\0\0";
-    with_plugin(Some(module), &["row-router", "component", "build-plugins"])
+    with_plugin(Some(module), &["row-router", "component", "twohop plugin build"])
 }
 
 #[test]

@@ -235,6 +235,40 @@ pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 128;
 /// The child process that compiles a plugin: its time.
 pub const LARGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
 
+// Timelines.
+
+/// Entries of a timeline, or of one author's posts, that are kept in memory; a page that goes further down reads the
+/// disk.
+pub const TIMELINE_SLOTS_COUNT_MAX: usize = 800;
+/// Active timelines in memory, by default: some 30,000 full ones for each 512 MiB.
+pub const TIMELINE_BYTES_MAX: usize = 256 << 20;
+/// Authors' posts in memory, for who merges them when a timeline is read.
+pub const TIMELINE_OUTBOX_BYTES_MAX: usize = 64 << 20;
+/// Sets of followers in memory; the largest alone, of 100 million, has up to 50 MiB.
+pub const TIMELINE_AUDIENCE_BYTES_MAX: usize = 256 << 20;
+/// Active followers of an author up to which posts are pushed, by default; with more the host pulls.
+pub const TIMELINE_PUSH_FOLLOWERS_MAX: u64 = 1_000_000;
+/// Timelines into which a post is pushed before another post has its turn.
+pub const TIMELINE_CHUNK_COUNT_MAX: usize = 1_000;
+/// Posts that wait to be pushed; further ones are pulled.
+pub const TIMELINE_FLIGHTS_COUNT_MAX: usize = 4_096;
+/// Authors whose posts are being pushed at once, in turn: each holds a set of followers.
+pub const TIMELINE_LANES_COUNT_MAX: usize = 64;
+/// Authors whom a user began to follow since the timeline became active, and whose posts are merged when it is read;
+/// with more it is built anew.
+pub const TIMELINE_LACKING_COUNT_MAX: usize = 32;
+/// Authors of whom is remembered that posts were pulled; past it all timelines are built anew when they are read next.
+pub const TIMELINE_MARKS_COUNT_MAX: usize = 1_000_000;
+/// Authors whose posts one reading may have to fetch from the disk; with more the timeline is built anew, which costs
+/// about the same once and nothing later.
+pub const TIMELINE_OUTBOXES_COUNT_MAX: usize = 16;
+/// Posts of one author that a merge on the disk reads at once.
+pub const TIMELINE_MERGE_READ_COUNT_MAX: usize = 128;
+/// An author's posts of an hour that are counted.
+pub const TIMELINE_RATE_COUNT_MAX: u32 = 10_000;
+/// Entries of a page.
+pub const TIMELINE_PAGE_COUNT_MAX: usize = 500;
+
 // Bus.
 
 /// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.

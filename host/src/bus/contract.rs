@@ -74,7 +74,7 @@ fn message(channel_name: &str, payload: &str) -> Message {
 /// A batch of one change for each message.
 pub(crate) fn batch(partition: Partition, from: u64, messages: Vec<Message>) -> Batch {
     let offsets = Offset(from)..Offset(from + messages.len() as u64);
-    Batch { partition, offsets, messages, dead_letters: vec![], replayed: vec![] }
+    Batch { partition, offsets, messages, feed: [].into(), dead_letters: vec![], replayed: vec![] }
 }
 
 /// A batch of so many messages of one channel, with the offset as payload.

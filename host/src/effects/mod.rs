@@ -1,6 +1,7 @@
 //! Effects: what a policy asked for, turned into what the stores take.
 //!
-//! In: the changes of a batch and the routes that the policy gave them. Out: messages, in the order of the changes.
+//! In: the changes of a batch and the routes that the policy gave them. Out: messages, and writes to feeds, each in the
+//! order of the changes.
 //!
 //! Invariants:
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
@@ -12,12 +13,16 @@
 //!
 //! To add an effect: an arm in [`messages`], or a sibling of it for a store of its own.
 
+mod feed;
+
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+
+pub use feed::take_feed;
 
 use crate::event::{Change, Channel, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
 use crate::policy::{Directed, Payload, Route};
@@ -78,7 +83,8 @@ impl Hash for Said {
     }
 }
 
-/// What is for a channel. There is no store for anything else, so nobody is granted it: such a route never comes here.
+/// What is for a channel. Feeds were taken out before; where nobody keeps any, what is for them does nothing, as what is
+/// for the cache and for topics, which have no store yet.
 fn channel(route: Route) -> Option<(Channel, EventName, Payload, Retention)> {
     match route {
         Route::Channel { channel, event, payload, retention } => Some((channel, event, payload, retention)),
@@ -121,7 +127,7 @@ mod tests {
     use super::*;
     use crate::event::{Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
-    fn change(id: i64, rows: Rows) -> Change {
+    pub(super) fn change(id: i64, rows: Rows) -> Change {
         let table = Arc::new(Table {
             source: "shop".into(),
             schema: "public".into(),
@@ -143,7 +149,7 @@ mod tests {
         builder.finish(origin, rows)
     }
 
-    fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
+    pub(super) fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
         let channel = Channel::new(channel).expect("the name is right");
         let route = Route::Channel { channel, event: "e".into(), payload, retention: Retention::Kept };
         Directed { change, plugin, route }

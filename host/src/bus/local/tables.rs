@@ -13,9 +13,10 @@ use super::Config;
 use super::directory::Directory;
 use super::letters;
 use crate::bus::{Batch, Kept};
-use crate::event::{Channel, Form, Message, Offset, Partition, Retention, Sequence};
+use crate::event::{Channel, FeedWrite, Form, Message, Offset, Partition, Retention, Sequence};
 use crate::limits::HISTORY_SWEEP_COUNT_MAX;
 use crate::state::sql::{Connection, Error, OptionalExtension, Result, Row, params};
+use crate::state::{Along, Then};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ pub(super) struct Applied {
     pub(super) kept: Vec<Arc<Kept>>,
     pub(super) live: Vec<Arc<Message>>,
     pub(super) floor: Sequence,
+    /// What follows for feeds.
+    pub(super) then: Option<Then>,
 }
 
 pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
@@ -114,8 +117,14 @@ fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
 }
 
 /// Applies a batch, and removes about as many old messages as it brings new ones where there are too many.
-pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: Millis) -> Result<Outcome> {
-    let Batch { partition, offsets, messages, dead_letters, replayed } = batch;
+pub(super) fn apply(
+    connection: &Connection,
+    batch: Batch,
+    feeds: Option<&Along<[FeedWrite]>>,
+    config: Config,
+    now: Millis,
+) -> Result<Outcome> {
+    let Batch { partition, offsets, messages, feed, dead_letters, replayed } = batch;
     let committed = committed(connection, partition)?;
     if offsets.end <= committed {
         return Ok(Outcome::Behind);
@@ -127,6 +136,7 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
     if !not_due.is_empty() {
         return Ok(Outcome::NotDue(not_due));
     }
+    let then = feeds.map(|feeds| feeds.write(connection, &feed)).transpose()?;
     let mut sequence = head(connection)?;
     let mut kept = Vec::with_capacity(messages.len());
     let mut live = Vec::new();
@@ -153,7 +163,7 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
         .prepare_cached("INSERT INTO offsets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = ?2")?
         .execute(params![partition.0, signed(offsets.end.0)])?;
     let floor = make_room(connection, kept.len() as u64, sequence, config, now)?;
-    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor }))
+    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor, then }))
 }
 
 /// Retention as a batch pays for it: nothing until a whole step is due, then at least twice what the batch brought,

@@ -60,6 +60,7 @@ impl Server {
         let neighbours = pipeline::Neighbours {
             log: log.clone(),
             bus: bus.clone(),
+            timelines: None,
             registry: registry.clone(),
             loader: loader.clone(),
             beside: beside.clone(),

@@ -84,7 +84,7 @@ pub(in crate::gateway) fn reset(
 
 /// The last frame of a stream whose client may listen no longer: the same words as a refusal. Without an id, so that
 /// the client resumes from what it has.
-pub(super) fn refused(refusal: &Refusal) -> Bytes {
+pub(in crate::gateway) fn refused(refusal: &Refusal) -> Bytes {
     let data = refusal.json().to_string();
     let mut out = BytesMut::with_capacity(data.len() + 32);
     put_field(&mut out, "event", REFUSED_EVENT);
@@ -129,7 +129,7 @@ fn put_data(out: &mut BytesMut, payload: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::codes::Code;
+    use super::super::super::codes::Code;
     use super::*;
     use crate::event::Retention;
 

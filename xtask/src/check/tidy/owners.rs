@@ -39,6 +39,8 @@ const TABLE: &[Owned] = &[
     Owned { library: &["wasmtime"], owners: &[Room("policy")] },
     // The embedded stores keep their tables in the one database that `state` opens.
     Owned { library: &["rusqlite"], owners: &[Room("state"), AnyRooms("local"), AnyRooms("embedded")] },
+    Owned { library: &["roaring"], owners: &[Room("timeline")] },
+    Owned { library: &["parking_lot"], owners: &[Room("timeline")] },
     Owned { library: &["redis"], owners: &[AnyRooms("redis")] },
     Owned { library: &["warp"], owners: &[Room("http"), Room("gateway"), Room("admin")] },
     Owned {

@@ -1,5 +1,6 @@
 //! The contract of a bus, run on the local one, and what only a local one can suffer.
 
+mod feeds;
 mod letters;
 
 use std::path::Path;
