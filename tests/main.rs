@@ -26,6 +26,9 @@ mod admin;
 /// Hostile plugins beside a good one: the server answers, the good one's effects are exact.
 mod hostile;
 
+/// Posts and follows become timelines.
+mod feeds;
+
 /// Who may listen: tokens, tickets, the gate, and the end of each.
 mod access;
 

@@ -162,13 +162,13 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let stores = open_stores(&config).await?;
     let Policies { pipeline, mirror, deployer } =
         make_policies(&stores, loader, metrics.clone(), file).await?;
-    let Stores { log, bus, .. } = stores;
+    let Stores { log, bus, timelines, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
-    let told = gateway_config(&config, metrics.clone());
-    let gateway = Gateway::start(told, bus.clone(), access, stop.clone()).await?;
+    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
+    let gateway = Gateway::start(gateway_config(&config, metrics.clone()), neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,

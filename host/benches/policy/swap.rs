@@ -95,6 +95,7 @@ async fn run(home: &Path, loader: Arc<Loader>, wasm: Vec<u8>) -> anyhow::Result<
     let log: Arc<dyn ChangeLog> = Arc::new(Segments::open(segments::Config::new(home.join("log")))?);
     let (beside, judged) = Beside::new();
     let neighbours = pipeline::Neighbours {
+        timelines: None,
         log: log.clone(),
         bus: bus.clone(),
         registry: registry.clone(),

@@ -131,11 +131,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`[\"*\"]`",
         "Channels that it may publish to: names, or with `*` at their end all that begin so.",
     ),
-    (
-        "plugin.*.grants.audience",
-        "`false`",
-        "Whether it may post to followers. This host has no timelines yet.",
-    ),
+    ("plugin.*.grants.audience", "`false`", "Whether it may post to followers, and say who follows whom."),
     ("plugin.*.grants.topics", "`[]`", "Topics of other services, likewise. This host has none yet."),
     ("plugin.*.grants.cache", "`[]`", "Cache keys that it may delete, likewise. This host has no cache yet."),
 ];

@@ -12,10 +12,10 @@ use super::admission::admit;
 use super::codes::{Code, Refusal};
 use super::feed::Start;
 use super::frame::{self, Format, json};
-use super::query::{Query, channel_named};
+use super::query::{Query, channel_named, decoded};
 use super::resume::LossReason;
 use super::routes::{Asker, State};
-use crate::access;
+use crate::access::{self, Permit};
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Sequence};
 use crate::limits::{HISTORY_PAGE_BYTES_MAX, HISTORY_PAGE_COUNT_MAX};
@@ -32,18 +32,12 @@ pub(super) async fn messages(state: &State, asker: &Asker, channel: &str, query:
 
 async fn page(state: &State, asker: &Asker, channel: &str, query: &Query) -> Result<Response, Refusal> {
     let bus = &*state.bus;
-    let Ok(name) = percent_encoding::percent_decode_str(channel).decode_utf8() else {
-        return Err(Refusal::new(Code::ChannelInvalid, "a channel's name is percent-encoded UTF-8"));
-    };
-    let channel = channel_named(&name)?;
+    let channel = channel_named(&decoded(channel)?)?;
     let limit = query.number("limit", LIMIT_DEFAULT, 1, HISTORY_PAGE_COUNT_MAX)?;
     let after = query.get("after");
     let start = Start::of(bus, after).map_err(Refusal::resume_id)?;
     let permit = admit(state, asker, query, std::slice::from_ref(&channel)).await?;
-    if !permit.rights().iter().all(|rights| rights.history) {
-        let why = format!("you may listen to {channel}, and not read what was before");
-        return Err(state.access.refuse(access::Refusal::Forbidden(why)).into());
-    }
+    may_read_history(state, &permit, &channel)?;
     let (mut begin, mut lost) = match start {
         Start::Live => (bus.floor(), None),
         Start::After(sequence) => (sequence, None),
@@ -104,6 +98,15 @@ fn answer(
         rest["reset"] = serde_json::json!({"channels": [channel.as_str()], "reason": reason.name()});
     }
     json_response(with_messages(&messages, bytes, &rest))
+}
+
+/// Whether the permit, which is for this channel, is also for what was before.
+pub(super) fn may_read_history(state: &State, permit: &Permit, channel: &Channel) -> Result<(), Refusal> {
+    if permit.rights().iter().all(|rights| rights.history) {
+        return Ok(());
+    }
+    let why = format!("you may listen to {channel}, and not read what was before");
+    Err(state.access.refuse(access::Refusal::Forbidden(why)).into())
 }
 
 pub(super) fn unavailable() -> Refusal {

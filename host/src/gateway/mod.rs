@@ -37,6 +37,7 @@ mod routes;
 mod socket;
 mod sse;
 mod tickets;
+mod timelines;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,7 @@ use crate::bus::Bus;
 use crate::http::{self, ListenError};
 use crate::limits;
 use crate::telemetry::Metrics;
+use crate::timeline::Timelines;
 
 /// How the gateway behaves. [`Config::new`] has the defaults of `limits.rs`.
 #[derive(Debug, Clone)]
@@ -100,6 +102,17 @@ impl Config {
     }
 }
 
+/// Whom it asks.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Where the messages are.
+    pub bus: Arc<dyn Bus>,
+    /// Where the timelines are, if they are kept.
+    pub timelines: Option<Timelines>,
+    /// Who may listen.
+    pub access: Access,
+}
+
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Gateway {
@@ -117,10 +130,10 @@ impl Gateway {
     /// If the address cannot be listened on; nothing runs then, and another try may succeed.
     pub async fn start(
         config: Config,
-        bus: Arc<dyn Bus>,
-        access: Access,
+        neighbours: Neighbours,
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
+        let Neighbours { bus, timelines, access } = neighbours;
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus));
         let server = http::Server {
@@ -132,7 +145,13 @@ impl Gateway {
                 connections_count_max: config.connections_count_max,
             },
             listener,
-            routes: routes::routes(Arc::new(routes::State { config, bus, hub: Arc::clone(&hub), access })),
+            routes: routes::routes(Arc::new(routes::State {
+                config,
+                bus,
+                timelines,
+                hub: Arc::clone(&hub),
+                access,
+            })),
             refusal: overloaded,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));

@@ -2,6 +2,7 @@
 //!
 //! In: names and values. Out: checked channels, limits, times; or a refusal that says what would be right.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::codes::{Code, Refusal};
@@ -53,6 +54,12 @@ impl Query {
         }
         Ok(channels)
     }
+}
+
+/// A name as it stands in a path.
+pub(super) fn decoded(name: &str) -> Result<Cow<'_, str>, Refusal> {
+    let refusal = |_| Refusal::new(Code::ChannelInvalid, "a name in a path is percent-encoded UTF-8");
+    percent_encoding::percent_decode_str(name).decode_utf8().map_err(refusal)
 }
 
 /// A channel by its name.

@@ -21,15 +21,17 @@ use warp::{Filter, path};
 use super::codes::{Code, Refusal};
 use super::query::Query;
 use super::socket::{self, Handshake};
-use super::{Config, channels, history, hub, page, poll, sse, tickets};
+use super::{Config, channels, history, hub, page, poll, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
 use crate::http::{Cut, Peer, Takeover};
+use crate::timeline::Timelines;
 
 /// What the routes share.
 pub(super) struct State {
     pub(super) config: Config,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) timelines: Option<Timelines>,
     pub(super) hub: Arc<hub::Hub>,
     pub(super) access: Access,
 }
@@ -84,52 +86,7 @@ fn asker() -> impl Filter<Extract = (Asker,), Error = Infallible> + Clone {
 
 /// All routes.
 pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
-    let with_state = warp::any().map(move || Arc::clone(&state));
-    let events = path!("v1" / "events")
-        .and(warp::get())
-        .and(with_state.clone())
-        .and(asker())
-        .and(query())
-        .and(warp::header::optional::<String>("last-event-id"))
-        .and(warp::ext::optional::<Cut>())
-        .then(|state: Arc<State>, asker: Asker, query: Query, header: Option<String>, cut: Option<Cut>| async move {
-            sse::events(&state, &asker, &query, header.as_deref(), cut.map(|Cut(token)| token)).await
-        });
-    let socket = path!("v1" / "ws")
-        .and(warp::get())
-        .and(with_state.clone())
-        .and(asker())
-        .and(query())
-        .and(handshake())
-        .then(|state: Arc<State>, asker: Asker, query: Query, handshake: Handshake| async move {
-            socket::open(&state, &asker, &query, handshake).await
-        });
-    let poll =
-        path!("v1" / "poll").and(warp::get()).and(with_state.clone()).and(asker()).and(query()).then(
-            |state: Arc<State>, asker: Asker, query: Query| async move {
-                poll::poll(&state, &asker, &query).await
-            },
-        );
-    let channels =
-        path!("v1" / "channels").and(warp::get()).and(with_state.clone()).and(asker()).and(query()).then(
-            |state: Arc<State>, asker: Asker, query: Query| async move {
-                channels::list(&state, &asker, &query).await
-            },
-        );
-    let messages = path!("v1" / "channels" / String / "messages")
-        .and(warp::get())
-        .and(with_state.clone())
-        .and(asker())
-        .and(query())
-        .then(|channel: String, state: Arc<State>, asker: Asker, query: Query| async move {
-            history::messages(&state, &asker, &channel, &query).await
-        });
-    let tickets =
-        path!("v1" / "tickets").and(warp::method()).and(with_state.clone()).and(asker()).and(query()).then(
-            |method: Method, state: Arc<State>, asker: Asker, query: Query| async move {
-                tickets::issue(&state, &asker, &method, &query).await
-            },
-        );
+    let with_state = with(&state);
     let preflight = path!("v1" / ..)
         .and(is_options())
         .and(with_state.clone())
@@ -143,9 +100,7 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .unify()
         .and(get_or_head())
         .map(|response: Response| response);
-    let streams = events.or(socket).unify().or(poll).unify();
-    let lists = channels.or(messages).unify().or(tickets).unify();
-    let faces = preflight.or(streams).unify().or(lists).unify();
+    let faces = preflight.or(streams(&state)).unify().or(answers(&state)).unify();
     let all = faces.or(health).unify().or(page).unify().recover(refuse).unify();
     let marked = with_state.and(warp::header::headers_cloned()).and(all);
     marked
@@ -154,6 +109,68 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
             response
         })
         .boxed()
+}
+
+/// What goes on.
+fn streams(state: &Arc<State>) -> BoxedFilter<(Response,)> {
+    let events = path!("v1" / "events")
+        .and(warp::get())
+        .and(asked(state))
+        .and(warp::header::optional::<String>("last-event-id"))
+        .and(warp::ext::optional::<Cut>())
+        .then(|state: Arc<State>, asker: Asker, query: Query, header: Option<String>, cut: Option<Cut>| async move {
+            sse::events(&state, &asker, &query, header.as_deref(), cut.map(|Cut(token)| token)).await
+        });
+    let socket = path!("v1" / "ws").and(warp::get()).and(asked(state)).and(handshake()).then(
+        |state: Arc<State>, asker: Asker, query: Query, handshake: Handshake| async move {
+            socket::open(&state, &asker, &query, handshake).await
+        },
+    );
+    events.or(socket).unify().boxed()
+}
+
+/// What is answered once.
+fn answers(state: &Arc<State>) -> BoxedFilter<(Response,)> {
+    let poll =
+        path!("v1" / "poll").and(warp::get()).and(asked(state)).then(
+            |state: Arc<State>, asker: Asker, query: Query| async move {
+                poll::poll(&state, &asker, &query).await
+            },
+        );
+    let channels = path!("v1" / "channels").and(warp::get()).and(asked(state)).then(
+        |state: Arc<State>, asker: Asker, query: Query| async move {
+            channels::list(&state, &asker, &query).await
+        },
+    );
+    let messages = path!("v1" / "channels" / String / "messages").and(warp::get()).and(asked(state)).then(
+        |channel: String, state: Arc<State>, asker: Asker, query: Query| async move {
+            history::messages(&state, &asker, &channel, &query).await
+        },
+    );
+    let timelines = path!("v1" / "timelines" / String).and(warp::get()).and(asked(state)).then(
+        |user: String, state: Arc<State>, asker: Asker, query: Query| async move {
+            timelines::read(&state, &asker, &user, &query).await
+        },
+    );
+    let tickets = path!("v1" / "tickets").and(warp::method()).and(asked(state)).then(
+        |method: Method, state: Arc<State>, asker: Asker, query: Query| async move {
+            tickets::issue(&state, &asker, &method, &query).await
+        },
+    );
+    let read = poll.or(channels).unify().or(messages).unify().or(timelines).unify();
+    read.or(tickets).unify().boxed()
+}
+
+fn with(state: &Arc<State>) -> impl Filter<Extract = (Arc<State>,), Error = Infallible> + Clone + use<> {
+    let state = Arc::clone(state);
+    warp::any().map(move || Arc::clone(&state))
+}
+
+/// What every face asks with.
+fn asked(
+    state: &Arc<State>,
+) -> impl Filter<Extract = (Arc<State>, Asker, Query), Error = Rejection> + Clone + use<> {
+    with(state).and(asker()).and(query())
 }
 
 /// Not `warp::options`: by its refusal an address that is not there would seem to lack a method only.

@@ -23,6 +23,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(crate) use embedded::tests::in_folder;
 pub use embedded::{Activity, Asked, Connected, Timelines};
 
 use crate::event::{Micros, Plan};

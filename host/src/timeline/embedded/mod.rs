@@ -17,7 +17,7 @@ mod merge;
 mod shelf;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

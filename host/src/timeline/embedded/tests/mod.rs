@@ -42,6 +42,12 @@ fn unfollow(follower: &str, followee: &str) -> FeedWrite {
     FeedWrite::Unfollow { follower: follower.into(), followee: followee.into() }
 }
 
+/// Timelines in a folder, for the tests of whoever reads them.
+pub(crate) async fn in_folder(folder: &std::path::Path) -> Timelines {
+    let state = State::open(folder).expect("the folder is writable");
+    Timelines::open(state, Config::default()).await.expect("the tables are made")
+}
+
 /// Timelines without a pusher: a test says when a chunk is pushed.
 struct Home {
     timelines: Timelines,
