@@ -94,6 +94,8 @@ impl Gathered {
                     self.bytes += text.len();
                     self.messages.push(text);
                 }
+                // An answer with a reset begins with it: what was gathered goes first, and the next request is told.
+                Told::Reset { .. } if !self.messages.is_empty() => return Ok(()),
                 Told::Reset { channels, from, reason } => {
                     self.id = from;
                     self.reset = Some((channels, reason));
