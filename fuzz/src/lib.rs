@@ -30,6 +30,10 @@ pub struct Error;
 pub enum Trap {
     /// As the engine names it.
     Interrupt,
+    /// As the engine names it.
+    OutOfFuel,
+    /// Any of the others.
+    StackOverflow,
 }
 
 impl Error {

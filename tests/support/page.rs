@@ -216,9 +216,12 @@ fn edited(file: &str, diff: &str) -> Result<String> {
         lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect::<String>()
     };
     let (before, after) = (lines('+'), lines('-'));
-    let count = file.matches(&before).count();
-    ensure!(count == 1, "what is to be edited is there {count} times:\n{before}");
-    Ok(file.replacen(&before, &after, 1))
+    let is_line = |at: &usize| file[..*at].is_empty() || file[..*at].ends_with('\n');
+    let found: Vec<_> = file.match_indices(&before).map(|(at, _)| at).filter(is_line).collect();
+    let [at] = found[..] else {
+        bail!("what is to be edited is there {} times:\n{before}", found.len());
+    };
+    Ok(format!("{}{after}{}", &file[..at], &file[at + before.len()..]))
 }
 
 #[cfg(test)]
