@@ -38,27 +38,14 @@ fn stand(folder: &std::path::Path) -> Result<Stand> {
     Stand::start(&Setup { access: &access, ..Setup::default() })
 }
 
-/// Asks the public listener; the status, and the answer as JSON if it is one that ends.
-fn ask(stand: &Stand, method: &str, path: &str, token: Option<&str>) -> Result<(u16, Value)> {
-    let mut socket = TcpStream::connect(stand.address())?;
-    socket.set_read_timeout(Some(WITHIN))?;
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    write!(socket, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{authorization}\r\n")?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| answer.clone())?;
-    let status = head.get(9..12).context("an answer has a status")?.parse()?;
-    Ok((status, serde_json::from_str(body).with_context(|| answer.clone())?))
-}
-
 /// The code with which a stream is refused.
 fn refused(stand: &Stand, query: &str, token: Option<&str>) -> Result<(u16, u64)> {
-    let (status, body) = ask(stand, "GET", &format!("/v1/events?{query}"), token)?;
+    let (status, body) = stand.ask_as_client("GET", &format!("/v1/events?{query}"), token)?;
     Ok((status, body["error"]["code"].as_u64().with_context(|| body.to_string())?))
 }
 
 async fn with_ticket(stand: &Stand, channel: &str, token: &str) -> Result<(SseClient, String)> {
-    let (status, body) = ask(stand, "POST", "/v1/tickets", Some(token))?;
+    let (status, body) = stand.ask_as_client("POST", "/v1/tickets", Some(token))?;
     ensure!(status == 200, "{body}");
     let ticket = body["ticket"].as_str().context("it is a text")?;
     let query = format!("channel={channel}&ticket={ticket}");

@@ -12,6 +12,7 @@ use serde_json::Value;
 use twohop_tests::{Follower, Row, Setup, Stand, Writer};
 use xtask::services::host::Options;
 use xtask::services::host::refusal_within;
+use xtask::services::postgres;
 use xtask::sse::{Event, SseClient};
 
 const PAGE: u64 = 4096;
@@ -191,6 +192,41 @@ async fn a_full_disk_stops_the_reading_says_so_and_heals_without_a_restart() -> 
     let received: Vec<_> = events.iter().map(number).collect();
     assert_eq!(received, committed.iter().map(|row| row.number).collect::<Vec<_>>());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_does_not_give_us_up_while_a_full_disk_keeps_us_from_reading() -> Result<()> {
+    let disk = SmallDisk::new()?;
+    let data = disk.path().join("data");
+    let settings = vec![("wal_sender_timeout".to_owned(), "2s".to_owned())];
+    let postgres = postgres::Options { settings, ..postgres::Options::default() };
+    let stand = Stand::start(&Setup { data: Some(&data), postgres, ..Setup::default() })?;
+    let mut follower = Follower::connect(stand.address(), &["notes"]).await?;
+    let insert = |numbers: &str| {
+        let rows = format!("SELECT n, 1, 1, repeat('x', 500) FROM generate_series({numbers}) n");
+        stand.postgres.psql(&format!("INSERT INTO notes {rows}"))
+    };
+    insert("1, 1")?;
+    follower.wait_until("the first row", WITHIN, |events| !events.is_empty()).await?;
+    let sender = || stand.postgres.psql("SELECT pid FROM pg_stat_replication");
+    let before = sender()?;
+    let ballast = disk.fill()?;
+    // More than what the source, the sockets and the server's buffers hold.
+    insert("2, 60000")?;
+    stand.wait_for_log(0, "full", WITHIN).await?;
+    let begun = stand.postgres.psql("SELECT clock_timestamp()")?;
+    let over = format!("SELECT clock_timestamp() - '{}' > interval '7 s'", begun.trim());
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    while stand.postgres.psql(&over)?.trim() != "t" {
+        looks.tick().await;
+    }
+    assert_eq!(sender()?, before, "it is the same connection");
+    assert!(!stand.postgres.log_text().contains("terminating walsender"), "{}", stand.postgres.log_text());
+    fs::remove_file(ballast)?;
+    follower
+        .wait_until("rows after the disk has space", WITHIN, |events| events.len() > 1_000)
+        .await
+        .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,15 @@ mod main_job;
 /// `kill -9` of the host and of PostgreSQL, restarts under load: nothing lost, nothing twice.
 mod crash;
 
+/// WebSocket, long-poll and history over `kill -9`, and the suite of RFC 6455.
+mod websocket;
+
+/// Transactions in progress, on their way before they commit; slots that are quiet, gone, or not what they were.
+mod streaming;
+
+/// Encrypted connections, and who is let in by what.
+mod encryption;
+
 /// Other generations of plugins while the host dies.
 mod swap;
 
@@ -16,6 +25,9 @@ mod admin;
 
 /// Hostile plugins beside a good one: the server answers, the good one's effects are exact.
 mod hostile;
+
+/// Posts and follows become timelines.
+mod feeds;
 
 /// Who may listen: tokens, tickets, the gate, and the end of each.
 mod access;

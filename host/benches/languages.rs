@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::resource::{UsageWho, getrusage};
-use support::Rounds;
+use support::{Rounds, resident_mib};
 use twohop::policy::{Engine, Loader, Policy, Profile, read_component};
 
 const LANGUAGES: [(&str, &str, Profile); 3] = [
@@ -124,14 +124,4 @@ fn children_time() -> anyhow::Result<Duration> {
         Duration::from_micros(time.tv_sec().unsigned_abs() * 1_000_000 + time.tv_usec().unsigned_abs())
     };
     Ok(duration(usage.user_time()) + duration(usage.system_time()))
-}
-
-/// Of this process, without what it maps from files, which others share.
-fn resident_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = |key: &str| -> Option<f64> {
-        status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
-    };
-    let both = kib("RssAnon:").zip(kib("RssShmem:")).map(|(anonymous, shared)| anonymous + shared);
-    Ok(both.context("/proc/self/status has no RssAnon and RssShmem")? / 1_024.0)
 }

@@ -37,6 +37,7 @@ use crate::shutdown::Signals;
 use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
+use crate::timeline::{TimelineError, Timelines, embedded};
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,9 @@ pub enum AppError {
     /// The history is.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The store of timelines is.
+    #[error(transparent)]
+    Timelines(#[from] TimelineError),
     /// The change log is.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -158,12 +162,13 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let stores = open_stores(&config).await?;
     let Policies { pipeline, mirror, deployer } =
         make_policies(&stores, loader, metrics.clone(), file).await?;
-    let Stores { log, bus, .. } = stores;
+    let Stores { log, bus, timelines, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
-    let gateway = Gateway::start(gateway_config(&config), bus.clone(), access, stop.clone()).await?;
+    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
+    let gateway = Gateway::start(gateway_config(&config, metrics.clone()), neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -174,7 +179,6 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         partition: PARTITION,
         readiness: readiness.clone(),
         metrics,
-        streams_count: Box::new(gateway.streams_counter()),
     };
     let token = admin_token(&config)?;
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
@@ -258,9 +262,10 @@ async fn listener(
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn gateway_config(config: &Config) -> gateway::Config {
+fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        metrics,
         ..gateway::Config::new(config.gateway.listen)
     }
 }
@@ -369,6 +374,7 @@ fn read_plugins(config: &Config) -> Result<Vec<FilePlugin>, AppError> {
 struct Stores {
     log: Arc<dyn ChangeLog>,
     bus: Arc<LocalBus>,
+    timelines: Timelines,
     registry: Registry,
 }
 
@@ -385,7 +391,7 @@ async fn make_policies(
     metrics: Arc<Metrics>,
     file: Vec<FilePlugin>,
 ) -> Result<Policies, AppError> {
-    let Stores { log, bus, registry } = stores.clone();
+    let Stores { log, bus, timelines, registry } = stores.clone();
     let partition = PARTITION;
     let (policy, set) = deploy::start(&registry, &loader, partition, bus.committed(partition), file).await?;
     if policy.plugins().is_empty() {
@@ -395,6 +401,7 @@ async fn make_policies(
     let neighbours = pipeline::Neighbours {
         log: log.clone(),
         bus,
+        timelines: Some(timelines),
         registry: registry.clone(),
         loader: loader.clone(),
         beside: beside.clone(),
@@ -411,14 +418,15 @@ async fn open_stores(config: &Config) -> Result<Stores, AppError> {
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
     let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
     let registry = Registry::open(state.clone(), &config.data).await?;
-    let bus = LocalBus::open(state, history).await?;
+    let timelines = Timelines::open(state.clone(), embedded::Config::default()).await?;
+    let bus = LocalBus::open(state, history).await?.with_feeds(timelines.along());
     let segments = segments::Config {
         bytes_max: config.log.bytes_max,
         age_max: config.log.age_max,
         ..segments::Config::new(config.data.join("log"))
     };
     let log = tokio::task::spawn_blocking(move || Segments::open(segments)).await??;
-    Ok(Stores { log: Arc::new(log), bus: Arc::new(bus), registry })
+    Ok(Stores { log: Arc::new(log), bus: Arc::new(bus), timelines, registry })
 }
 
 /// Lets the history go that is past its bounds, until stopped. What fails, fails for now only: the next round does
@@ -470,6 +478,7 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
             Snapshot::None => SnapshotMode::None,
         },
         folder: folder.clone(),
+        spill_bytes_max: source.spill_bytes_max,
     };
     config.sources.iter().map(told).collect()
 }

@@ -6,7 +6,7 @@
 //!              policy (WebAssembly) ─┘   └─ deploy ─► registry
 //! ```
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
-//! `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
+//! `timeline`, `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
 //! nobody. `access` says who may listen, and asks the judge. `pipeline` introduces them, `deploy` tells it which
 //! plugins judge, `admin` is how people tell `deploy`, `app` composes. `cargo xtask tidy` holds the arrows to that.
 
@@ -15,6 +15,7 @@ pub mod source;
 pub mod log;
 pub mod policy;
 pub mod effects;
+pub mod timeline;
 pub mod bus;
 pub mod letters;
 pub mod access;

@@ -25,20 +25,36 @@ pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
-/// Messages of the stream between the connection and the decoder; each is at most [`CHANGE_BYTES_MAX`].
-pub const SOURCE_BUFFER_COUNT_MAX: usize = 16;
+/// One read of the replication connection.
+pub const SOURCE_READ_BYTES: usize = 64 << 10;
+/// A message of the server before the stream; a timeline's history is the longest.
+pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Transactions in progress of one source, on disk, by default; past it, the server keeps each to its commit.
+pub const SOURCE_SPILL_BYTES_MAX: u64 = 16 << 30;
+/// What is gathered of one before it is written; past it, reading waits for the disk.
+pub const SOURCE_SPILL_BLOCK_BYTES: usize = 256 << 10;
+/// One read of what was written, unless a change is larger.
+pub const SOURCE_SPILL_READ_BYTES: usize = 256 << 10;
+/// Transactions in progress at once, each a file.
+pub const SOURCE_SPILL_TRANSACTIONS_MAX: usize = 4_096;
+/// Subtransactions of all of them; each takes some 40 bytes of memory.
+pub const SOURCE_SPILL_PARTS_MAX: usize = 262_144;
 /// Tables and types that the server may announce on one connection; past it, the source connects anew.
 pub const SOURCE_RELATIONS_COUNT_MAX: usize = 16_384;
 /// From the first packet until the server lets us in.
 pub const SOURCE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long the server waits for a sign of life of ours; after half of it, it asks for one.
-pub const SOURCE_SERVER_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long the server may be silent before the connection counts as broken: four times what it takes it to ask.
+/// How long a connection may be quiet before the kernel asks whether its peer is there.
+pub const SOURCE_QUIET_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the server may be silent before the connection counts as broken; it is asked to speak meanwhile.
 pub const SOURCE_SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two signs of life that are asked of a server which makes a slot.
 pub const SOURCE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two signs of life to the server: a quarter of the shortest `wal_sender_timeout` that is survived.
+pub const SOURCE_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two confirmations to the server, if there is something new to confirm.
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two places that are written down before they are confirmed; each costs a flush.
+pub const SOURCE_RECORD_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a start waits for a slot that a connection just lost may still hold.
 pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The server's log that a slot may keep before people are warned, in bytes.
@@ -219,6 +235,40 @@ pub const LARGE_PLUGIN_CORE_INSTANCES_MAX: u32 = 128;
 /// The child process that compiles a plugin: its time.
 pub const LARGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
 
+// Timelines.
+
+/// Entries of a timeline, or of one author's posts, that are kept in memory; a page that goes further down reads the
+/// disk.
+pub const TIMELINE_SLOTS_COUNT_MAX: usize = 800;
+/// Active timelines in memory, by default: some 30,000 full ones for each 512 MiB.
+pub const TIMELINE_BYTES_MAX: usize = 256 << 20;
+/// Authors' posts in memory, for who merges them when a timeline is read.
+pub const TIMELINE_OUTBOX_BYTES_MAX: usize = 64 << 20;
+/// Sets of followers in memory; the largest alone, of 100 million, has up to 50 MiB.
+pub const TIMELINE_AUDIENCE_BYTES_MAX: usize = 256 << 20;
+/// Active followers of an author up to which posts are pushed, by default; with more the host pulls.
+pub const TIMELINE_PUSH_FOLLOWERS_MAX: u64 = 1_000_000;
+/// Timelines into which a post is pushed before another post has its turn.
+pub const TIMELINE_CHUNK_COUNT_MAX: usize = 1_000;
+/// Posts that wait to be pushed; further ones are pulled.
+pub const TIMELINE_FLIGHTS_COUNT_MAX: usize = 4_096;
+/// Authors whose posts are being pushed at once, in turn: each holds a set of followers.
+pub const TIMELINE_LANES_COUNT_MAX: usize = 64;
+/// Authors whom a user began to follow since the timeline became active, and whose posts are merged when it is read;
+/// with more it is built anew.
+pub const TIMELINE_LACKING_COUNT_MAX: usize = 32;
+/// Authors of whom is remembered that posts were pulled; past it all timelines are built anew when they are read next.
+pub const TIMELINE_MARKS_COUNT_MAX: usize = 1_000_000;
+/// Authors whose posts one reading may have to fetch from the disk; with more the timeline is built anew, which costs
+/// about the same once and nothing later.
+pub const TIMELINE_OUTBOXES_COUNT_MAX: usize = 16;
+/// Posts of one author that a merge on the disk reads at once.
+pub const TIMELINE_MERGE_READ_COUNT_MAX: usize = 128;
+/// An author's posts of an hour that are counted.
+pub const TIMELINE_RATE_COUNT_MAX: u32 = 10_000;
+/// Entries of a page.
+pub const TIMELINE_PAGE_COUNT_MAX: usize = 500;
+
 // Bus.
 
 /// Kept messages, by default. Each takes four bytes of memory, each of their channels about a hundred.
@@ -299,6 +349,26 @@ pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
 pub const REFUSALS_COUNT_MAX: usize = 256;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// One command of a client over WebSocket; room for some hundred channels with their ids.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// What is read of a WebSocket at once; every idle one holds so much.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 10;
+/// How long a WebSocket's client may say nothing, not even in answer to a ping, before it is taken for gone.
+pub const SOCKET_SILENCE_TIME_MAX: Duration = Duration::from_secs(50);
+/// From our word that a WebSocket ends until its connection is closed whatever the client does.
+pub const SOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a long-poll waits, if it does not say.
+pub const POLL_WAIT: Duration = Duration::from_secs(25);
+/// The longest that a long-poll may wait: proxies like to cut at a minute.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(55);
+/// Messages of one answer to a long-poll.
+pub const POLL_COUNT_MAX: usize = 256;
+/// Bytes of the messages of such an answer, the last of them not counted.
+pub const POLL_BYTES_MAX: usize = 1 << 20;
+/// Messages of one page of a channel's history.
+pub const HISTORY_PAGE_COUNT_MAX: usize = 1_000;
+/// Bytes of the messages of such a page, the last of them not counted.
+pub const HISTORY_PAGE_BYTES_MAX: usize = 1 << 20;
 /// Deliveries that the hub makes before it lets others run.
 pub const HUB_TURN_COUNT_MAX: usize = 1_024;
 /// Between two signs of life on a quiet connection.

@@ -5,6 +5,7 @@
 mod admin;
 mod follower;
 mod page;
+mod public;
 mod stand;
 mod writer;
 

@@ -18,6 +18,8 @@ pub struct Setup<'a> {
     pub schema: &'a str,
     /// Tables to capture, which `row-router` routes as well.
     pub tables: &'a [&'a str],
+    /// Further lines of the configuration's `[source.shop]`.
+    pub source: &'a str,
     /// Further lines of the configuration's `[log]` and `[history]`.
     pub further: &'a str,
     /// Further lines of the configuration's `[gateway]`: who may listen.
@@ -33,6 +35,7 @@ impl Default for Setup<'_> {
         Self {
             schema: super::SCHEMA,
             tables: &["notes"],
+            source: "",
             further: "",
             access: "access.anonymous = [\"*\"]",
             data: None,
@@ -111,11 +114,12 @@ fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result
     let quoted: Vec<_> = setup.tables.iter().map(|table| format!("\"{table}\"")).collect();
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
-        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n\
+        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n{}\n\
          [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
         data.display(),
         setup.access,
         quoted.join(", "),
+        setup.source,
         plugin.display(),
         setup.tables.join(","),
         setup.further,

@@ -47,6 +47,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
     println!("[2/4] plugins");
     plugins::build_all(Retry::WhatMayHelp)?;
     plugins::build_other_languages()?;
+    let kosoku = setup::kosoku()?;
     println!("[3/4] the host");
     process::run(place::cargo().args(["build", "--package", "twohop"]))?;
     if chromium.is_some() {
@@ -59,6 +60,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
     let mut command = place::cargo();
     command.args(["test", "--workspace"]).env("TMPDIR", folder.path());
     command.env("CARGO_TARGET_DIR", place::target()?);
+    command.env("XTASK_KOSOKU", kosoku);
     if let Some(chromium) = chromium {
         command.env("XTASK_CHROMIUM", chromium);
     }

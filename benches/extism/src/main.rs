@@ -4,7 +4,7 @@
 //! `{"extism_ns_256": N}`: nanoseconds of this thread a change at batch 256, the median of many rounds.
 //!
 //! Counted is what a host does with it: writing the batch as JSON, the call, reading the routes. The changes are those
-//! of `host/benches/policy.rs`, three columns each, and so is the counting.
+//! of `host/benches/support`, three columns each, and so is the counting.
 
 use std::borrow::Cow;
 

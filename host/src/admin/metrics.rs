@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
-use crate::telemetry::{DELAY_BOUNDS, Delays, NAMES, PluginMetrics};
+use crate::telemetry::{DELAY_BOUNDS, Delays, Face, GatewayMetrics, NAMES, PluginMetrics};
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -63,10 +63,30 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_log_end_offset" => kept.end.0,
         "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
         "twohop_history_head" => parts.bus.head().borrow().0,
-        "twohop_streams" => (parts.streams_count)() as u64,
-        _ => return false,
+        _ => return of_gateway(&parts.metrics.gateway, name, out),
     };
     writeln!(out, "{name} {value}").expect(FITS);
+    true
+}
+
+fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
+    if name == "twohop_cuts_total" {
+        for (reason, counter) in [("stalled", &gateway.stalled), ("silent", &gateway.silent)] {
+            writeln!(out, "{name}{{reason=\"{reason}\"}} {}", counter.load(Ordering::Relaxed)).expect(FITS);
+        }
+        return true;
+    }
+    for face in Face::ALL {
+        let counters = gateway.face(face);
+        let counter = match name {
+            "twohop_streams" => &counters.open,
+            "twohop_sent_messages_total" => &counters.messages,
+            "twohop_resets_total" => &counters.resets,
+            _ => return false,
+        };
+        let (face, value) = (face.name(), counter.load(Ordering::Relaxed));
+        writeln!(out, "{name}{{face=\"{face}\"}} {value}").expect(FITS);
+    }
     true
 }
 

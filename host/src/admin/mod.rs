@@ -73,8 +73,6 @@ pub struct Parts {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// How many event streams of clients are open.
-    pub streams_count: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 /// What the routes share.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 pub(crate) use super::local::LocalBus as Local;
 pub(crate) use super::local::tests::local;
 use super::{Batch, Bus, BusError, DeadLetter, Kept, Stage};
-use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
+use crate::event::{Channel, Form, Message, Offset, Partition, Retention, Sequence};
 
 /// Where one bus lives.
 pub(crate) trait Home {
@@ -66,6 +66,7 @@ fn message(channel_name: &str, payload: &str) -> Message {
         channel: channel(channel_name),
         event: "update".into(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
+        form: Form::Text,
         retention: Retention::Kept,
     }
 }
@@ -73,7 +74,7 @@ fn message(channel_name: &str, payload: &str) -> Message {
 /// A batch of one change for each message.
 pub(crate) fn batch(partition: Partition, from: u64, messages: Vec<Message>) -> Batch {
     let offsets = Offset(from)..Offset(from + messages.len() as u64);
-    Batch { partition, offsets, messages, dead_letters: vec![], replayed: vec![] }
+    Batch { partition, offsets, messages, feed: [].into(), dead_letters: vec![], replayed: vec![] }
 }
 
 /// A batch of so many messages of one channel, with the offset as payload.

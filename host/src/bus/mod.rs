@@ -25,7 +25,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use letter::{Begun, DeadLetter, Discard, KeptLetter, LetterState, Letters, Replayed, Stage};
 
-use crate::event::{Channel, Epoch, Message, Offset, Partition, Sequence};
+use crate::event::{Channel, Epoch, FeedWrite, Message, Offset, Partition, Sequence};
 
 /// A kept message and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub struct Batch {
     pub offsets: Range<Offset>,
     /// In the order of the changes.
     pub messages: Vec<Message>,
+    /// What the batch writes to feeds, in the order of the changes. The bus does not look at it: it hands it on to who
+    /// keeps feeds, as a part of the same commit.
+    pub feed: Arc<[FeedWrite]>,
     /// What a policy could not digest.
     pub dead_letters: Vec<DeadLetter>,
     /// Which of the changes are replays of dead letters.
@@ -77,6 +80,9 @@ pub enum BusError {
         /// Where the replays stand.
         offsets: Vec<Offset>,
     },
+    /// The batch writes to feeds, and nobody keeps them here; nothing of it is applied.
+    #[error("this bus was made without a store of timelines, and cannot take what a batch writes to feeds")]
+    NoFeeds,
     /// The store refuses.
     #[error("the history's store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -88,9 +94,10 @@ pub trait Bus: Send + Sync + 'static {
     /// The life of this history.
     fn epoch(&self) -> Epoch;
 
-    /// Applies a batch: its kept messages, its dead letters and its committed offset become durable as one, and the
-    /// letters that it replays are gone; then followers see the messages. A batch that lies behind the committed offset is done already and changes
-    /// nothing. On an error nothing of it is applied. Cancelling leaves it open whether it was applied.
+    /// Applies a batch: its kept messages, what it writes to feeds, its dead letters and its committed offset become
+    /// durable as one, and the letters that it replays are gone; then readers see the feeds, and followers the messages.
+    /// A batch that lies behind the committed offset is done already and changes nothing. On an error nothing of it is
+    /// applied. Cancelling leaves it open whether it was applied.
     async fn apply(&self, batch: Batch) -> Result<(), BusError>;
 
     /// The first offset whose effects are not applied.

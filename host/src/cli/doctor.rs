@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use twohop::limits::SOURCE_SPILL_BYTES_MAX;
 use twohop::source::postgres::{Config, Examination, SnapshotMode, examine};
 use twohop::{app, config};
 
@@ -58,6 +59,7 @@ fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
         publication: None,
         snapshot: SnapshotMode::Initial,
         folder: PathBuf::new(),
+        spill_bytes_max: SOURCE_SPILL_BYTES_MAX,
     }])
 }
 

@@ -107,6 +107,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`initial`",
         "`initial` sends the rows that are there at the first start, `none` does not.",
     ),
+    (
+        "source.*.spill_bytes_max",
+        "`16GiB`",
+        "Size that transactions in progress may take in the data folder; what needs more is read at its commit.",
+    ),
     ("plugin.*.file", "", "The component. A relative path begins at the file's folder."),
     (
         "plugin.*.profile",
@@ -126,11 +131,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`[\"*\"]`",
         "Channels that it may publish to: names, or with `*` at their end all that begin so.",
     ),
-    (
-        "plugin.*.grants.audience",
-        "`false`",
-        "Whether it may post to followers. This host has no timelines yet.",
-    ),
+    ("plugin.*.grants.audience", "`false`", "Whether it may post to followers, and say who follows whom."),
     ("plugin.*.grants.topics", "`[]`", "Topics of other services, likewise. This host has none yet."),
     ("plugin.*.grants.cache", "`[]`", "Cache keys that it may delete, likewise. This host has no cache yet."),
 ];
@@ -321,6 +322,8 @@ pub struct Source {
     pub publication: Option<String>,
     /// What happens with the rows that are there at the first start.
     pub snapshot: Snapshot,
+    /// What transactions in progress may take on disk.
+    pub spill_bytes_max: u64,
 }
 
 impl std::fmt::Debug for Source {
@@ -541,7 +544,9 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
             toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
         }
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
-        ("count_max" | "bytes_max" | "order", Ok(number), _) => toml::Value::Integer(number),
+        ("count_max" | "bytes_max" | "spill_bytes_max" | "order", Ok(number), _) => {
+            toml::Value::Integer(number)
+        }
         _ => toml::Value::String(value),
     };
     // Of two keys that say the same, the variable's counts.

@@ -91,6 +91,8 @@ struct Source {
     publication: Option<String>,
     #[serde(default)]
     snapshot: Snapshot,
+    #[serde(default, deserialize_with = "units::bytes")]
+    spill_bytes_max: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +210,7 @@ impl Source {
             slot: self.slot,
             publication: self.publication,
             snapshot: self.snapshot,
+            spill_bytes_max: self.spill_bytes_max.unwrap_or(limits::SOURCE_SPILL_BYTES_MAX),
         })
     }
 }

@@ -60,7 +60,7 @@ impl Request {
     /// If the name cannot be one, or a grant is for what this host does not have.
     pub(super) fn check(&self) -> Result<(), DeployError> {
         check_name(&self.plugin)?;
-        let Grants { channels, audience, topics, cache } = &self.grants;
+        let Grants { channels, audience: _, topics, cache } = &self.grants;
         if let Some(long) = [channels, topics, cache].iter().find(|list| list.len() > PATTERNS_COUNT_MAX) {
             return Err(DeployError::Patterns(long.len()));
         }
@@ -68,13 +68,9 @@ impl Request {
         if settings_bytes > SETTINGS_BYTES_MAX {
             return Err(DeployError::Settings(settings_bytes));
         }
-        for (granted, grant, has_no) in [
-            (*audience, "audience", "timelines"),
-            (!topics.is_empty(), "topics", "topics"),
-            (!cache.is_empty(), "cache", "cache"),
-        ] {
-            if granted {
-                return Err(DeployError::Grant { grant, has_no });
+        for (granted, grant) in [(topics, "topics"), (cache, "cache")] {
+            if !granted.is_empty() {
+                return Err(DeployError::Grant { grant, has_no: grant });
             }
         }
         Ok(())
@@ -98,8 +94,10 @@ mod tests {
         let mut request = Request::new("p", Digest::of(b""));
         request.check().expect("the default is fine");
         request.grants.audience = true;
-        let message = request.check().expect_err("there are no timelines").to_string();
-        assert_eq!(message, "this host has no timelines yet: leave `audience` out of the grants");
+        request.check().expect("timelines are kept");
+        request.grants.topics = Grants::everything().topics;
+        let message = request.check().expect_err("there are no topics").to_string();
+        assert_eq!(message, "this host has no topics yet: leave `topics` out of the grants");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Effects: what a policy asked for, turned into what the stores take.
 //!
-//! In: the changes of a batch and the routes that the policy gave them. Out: messages, in the order of the changes.
+//! In: the changes of a batch and the routes that the policy gave them. Out: messages, and writes to feeds, each in the
+//! order of the changes.
 //!
 //! Invariants:
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
 //!   messages;
-//! - routes of one change with equal channel, event and payload are one message, whichever plugins they came from; it
+//! - routes of one change with equal channel, event, payload and form are one message, whichever plugins they came from; it
 //!   is kept if one of them says so.
 //!
 //! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
 //!
 //! To add an effect: an arm in [`messages`], or a sibling of it for a store of its own.
+
+mod feed;
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -19,7 +22,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use crate::event::{Change, Channel, EventName, Message, Retention, envelope_to_json, row_to_json};
+pub use feed::take_feed;
+
+use crate::event::{Change, Channel, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
 use crate::policy::{Directed, Payload, Route};
 
 /// Turns routes, ordered by change, into messages.
@@ -39,17 +44,20 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
             said.clear();
         }
         let Some((channel, event, payload, retention)) = channel(route) else { continue };
-        let payload = match payload {
-            Payload::Row => made_once(&mut row, change, || row_json(&changes[change])),
-            Payload::Envelope => made_once(&mut envelope, change, || envelope_json(&changes[change])),
-            Payload::Nothing => Bytes::new(),
-            Payload::Json(bytes) | Payload::Text(bytes) => bytes,
-            Payload::Bytes(bytes) => BASE64.encode(bytes).into(),
+        let (form, payload) = match payload {
+            Payload::Row => (Form::Json, made_once(&mut row, change, || row_json(&changes[change]))),
+            Payload::Envelope => {
+                (Form::Json, made_once(&mut envelope, change, || envelope_json(&changes[change])))
+            }
+            Payload::Nothing => (Form::Text, Bytes::new()),
+            Payload::Json(bytes) => (Form::Json, bytes),
+            Payload::Text(bytes) => (Form::Text, bytes),
+            Payload::Bytes(bytes) => (Form::Base64, BASE64.encode(bytes).into()),
         };
-        let says = Said { channel: channel.clone(), event: event.clone(), payload: payload.clone() };
+        let says = Said { channel: channel.clone(), event: event.clone(), form, payload: payload.clone() };
         let place = *said.entry(says).or_insert(messages.len());
         if place == messages.len() {
-            messages.push(Message { channel, event, payload, retention });
+            messages.push(Message { channel, event, payload, form, retention });
         } else if retention == Retention::Kept {
             messages[place].retention = Retention::Kept;
         }
@@ -62,6 +70,7 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
 struct Said {
     channel: Channel,
     event: EventName,
+    form: Form,
     payload: Bytes,
 }
 
@@ -74,7 +83,8 @@ impl Hash for Said {
     }
 }
 
-/// What is for a channel. There is no store for anything else, so nobody is granted it: such a route never comes here.
+/// What is for a channel. Feeds were taken out before; where nobody keeps any, what is for them does nothing, as what is
+/// for the cache and for topics, which have no store yet.
 fn channel(route: Route) -> Option<(Channel, EventName, Payload, Retention)> {
     match route {
         Route::Channel { channel, event, payload, retention } => Some((channel, event, payload, retention)),
@@ -117,7 +127,7 @@ mod tests {
     use super::*;
     use crate::event::{Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
-    fn change(id: i64, rows: Rows) -> Change {
+    pub(super) fn change(id: i64, rows: Rows) -> Change {
         let table = Arc::new(Table {
             source: "shop".into(),
             schema: "public".into(),
@@ -139,7 +149,7 @@ mod tests {
         builder.finish(origin, rows)
     }
 
-    fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
+    pub(super) fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
         let channel = Channel::new(channel).expect("the name is right");
         let route = Route::Channel { channel, event: "e".into(), payload, retention: Retention::Kept };
         Directed { change, plugin, route }

@@ -203,8 +203,21 @@ pub struct Message {
     pub event: EventName,
     /// UTF-8 text, as the client gets it.
     pub payload: Bytes,
+    /// What the text is.
+    pub form: Form,
     /// Whether it is kept for those who come back.
     pub retention: Retention,
+}
+
+/// What the text of a payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A JSON document, checked.
+    Json,
+    /// Any text.
+    Text,
+    /// Base64 (RFC 4648, section 4) of bytes.
+    Base64,
 }
 
 /// Whether a message outlives the moment.

@@ -5,11 +5,13 @@
 //! Numbers are the same on every transport, within the range that WebSocket leaves to applications: 40xx, do not
 //! come back with the same request; 41xx, come back later; 42xx, come back at once. A number never changes meaning.
 //!
-//! To add a code: a variant, a line in each function, a line in `docs/sse.md`.
+//! To add a code: a variant, a line in each function, a line in `docs/protocol.md`.
 
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
+use super::hub::SubscribeError;
+use super::resume::ResumeError;
 use crate::access;
 
 /// Why a client is refused.
@@ -22,6 +24,11 @@ pub(super) enum Code {
     ChannelInvalid,
     ChannelsTooMany,
     ResumeIdInvalid,
+    UpgradeRequired,
+    CommandInvalid,
+    AlreadySubscribed,
+    NotSubscribed,
+    NotYet,
     Unauthenticated,
     TokenInvalid,
     TokenExpired,
@@ -32,6 +39,7 @@ pub(super) enum Code {
     GateInvalid,
     Overloaded,
     HistoryUnavailable,
+    Silent,
     KeysUnavailable,
     TicketsTooMany,
     ShuttingDown,
@@ -56,6 +64,11 @@ impl Code {
             Self::ChannelInvalid => 4004,
             Self::ChannelsTooMany => 4005,
             Self::ResumeIdInvalid => 4006,
+            Self::UpgradeRequired => 4007,
+            Self::CommandInvalid => 4008,
+            Self::AlreadySubscribed => 4009,
+            Self::NotSubscribed => 4010,
+            Self::NotYet => 4011,
             Self::Unauthenticated => 4020,
             Self::TokenInvalid => 4021,
             Self::TokenExpired => 4022,
@@ -66,6 +79,7 @@ impl Code {
             Self::GateInvalid => 4027,
             Self::Overloaded => 4100,
             Self::HistoryUnavailable => 4101,
+            Self::Silent => 4102,
             Self::KeysUnavailable => 4120,
             Self::TicketsTooMany => 4121,
             Self::ShuttingDown => 4200,
@@ -82,6 +96,11 @@ impl Code {
             Self::ChannelInvalid => "channel_invalid",
             Self::ChannelsTooMany => "channels_too_many",
             Self::ResumeIdInvalid => "resume_id_invalid",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::CommandInvalid => "command_invalid",
+            Self::AlreadySubscribed => "already_subscribed",
+            Self::NotSubscribed => "not_subscribed",
+            Self::NotYet => "not_yet",
             Self::Unauthenticated => "unauthenticated",
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
@@ -92,6 +111,7 @@ impl Code {
             Self::GateInvalid => "gate_invalid",
             Self::Overloaded => "overloaded",
             Self::HistoryUnavailable => "history_unavailable",
+            Self::Silent => "silent",
             Self::KeysUnavailable => "keys_unavailable",
             Self::TicketsTooMany => "tickets_too_many",
             Self::ShuttingDown => "shutting_down",
@@ -116,6 +136,7 @@ impl Code {
             }
             Self::ChannelForbidden | Self::OriginForbidden => StatusCode::FORBIDDEN,
             Self::TicketsTooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -134,7 +155,12 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same on every transport.
+    /// What is no resume id.
+    pub(super) fn resume_id(error: ResumeError) -> Self {
+        Self::new(Code::ResumeIdInvalid, error.to_string())
+    }
+
+    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face.
     pub(super) fn json(&self) -> serde_json::Value {
         let reconnect = match self.code.reconnect() {
             Reconnect::Never => "never",
@@ -149,7 +175,7 @@ impl Refusal {
         })
     }
 
-    /// `{"error":…}` under the code's status.
+    /// `{"error":{…}}` under the code's status.
     pub(super) fn response(&self) -> Response {
         let body = serde_json::json!({"error": self.json()});
         let mut response =
@@ -177,6 +203,12 @@ impl Refusal {
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        if self.code == Code::UpgradeRequired {
+            // Demanded by RFC 9110, section 15.5.22, and by RFC 6455, section 4.4.
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if self.code == Code::MethodNotAllowed {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
@@ -201,5 +233,14 @@ impl From<access::Refusal> for Refusal {
             Why::GateBusy => Code::Overloaded,
         };
         Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<SubscribeError> for Refusal {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Full => Self::new(Code::Overloaded, "the server has as many streams as it may"),
+            SubscribeError::Closed => Self::new(Code::ShuttingDown, "the server is stopping"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! In: kept messages by sequence, live-only ones as they come. Out: shared frames.
 //!
 //! Invariants:
-//! - a frame is encoded once, however many streams get it, and not at all if nobody does;
+//! - a frame is encoded once for each format, however many clients get it, and not at all if nobody does;
 //! - everything at or before the hub's position has been put: who begins to follow learns the position under the
 //!   same lock, reads the history up to it, and has neither gap nor double;
 //! - a subscription that is dropped leaves nothing behind.
@@ -11,6 +11,7 @@
 //! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +20,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::frame::{self, Frame};
+use super::frame::{Format, Frames};
 use super::mailbox::{Mailbox, Taken};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
+use crate::telemetry::{Face, FaceMetrics, Metrics};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct SubscriberId(u64);
@@ -45,6 +47,7 @@ pub(super) struct Hub {
     subscribers_count_max: usize,
     queue_count_max: usize,
     stall_time_max: Duration,
+    metrics: Arc<Metrics>,
     registry: Mutex<Registry>,
 }
 
@@ -55,6 +58,17 @@ struct Registry {
     next: u64,
     subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
     channels: HashMap<Channel, BTreeMap<SubscriberId, Arc<Mailbox>>>,
+}
+
+impl Registry {
+    fn leave(&mut self, id: SubscriberId, channel: &Channel) {
+        if let Some(followers) = self.channels.get_mut(channel) {
+            followers.remove(&id);
+            if followers.is_empty() {
+                self.channels.remove(channel);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Hub {
@@ -81,6 +95,7 @@ impl Hub {
             subscribers_count_max: config.connections_count_max,
             queue_count_max: config.queue_count_max,
             stall_time_max: config.stall_time_max,
+            metrics: Arc::clone(&config.metrics),
             registry: Mutex::new(Registry { position, ..Registry::default() }),
         };
         (Arc::new(hub), Follower { head, live })
@@ -168,8 +183,8 @@ impl Hub {
         let mut registry = self.registry();
         let count = match registry.channels.get(message.channel.as_str()) {
             Some(followers) => {
-                let frame: Frame = frame::message(self.bus.epoch(), sequence, message);
-                followers.values().for_each(|mailbox| mailbox.put(&frame));
+                let mut frames = Frames::new(self.bus.epoch(), sequence, message);
+                followers.values().for_each(|mailbox| mailbox.put(frames.get(Format::of(mailbox.face()))));
                 followers.len()
             }
             None => 0,
@@ -205,6 +220,7 @@ impl Hub {
             let count = there - registry.subscribers.len();
             drop(registry);
             if count > 0 {
+                self.metrics.gateway.stalled.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(count, "cut connections that took nothing; their clients may resume");
             }
         }
@@ -232,14 +248,14 @@ impl Hub {
         self.registry().channels.len()
     }
 
-    /// Subscribes to channels, which must differ from each other. The subscription is behind until it follows.
-    /// `cut` ends the connection under the stream, if no other stream shares it.
+    /// A place for a client of a face, with no channel yet. `cut` ends the connection under it, if
+    /// nobody else shares it.
     ///
     /// # Errors
     /// If there is no room, or the gateway stops.
-    pub(super) fn subscribe(
+    pub(super) fn join(
         self: &Arc<Self>,
-        mut channels: Box<[Channel]>,
+        face: Face,
         cut: Option<CancellationToken>,
     ) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
@@ -251,17 +267,11 @@ impl Hub {
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(self.queue_count_max, cut));
+        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, cut));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
-        for channel in &mut channels {
-            // A name that is there already is shared: ten thousand streams of one channel hold one text.
-            if let Some((known, _)) = registry.channels.get_key_value(channel) {
-                *channel = known.clone();
-            }
-            registry.channels.entry(channel.clone()).or_default().insert(id, Arc::clone(&mailbox));
-        }
         drop(registry);
-        Ok(Subscription { hub: Arc::clone(self), id, channels, mailbox })
+        self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);
+        Ok(Subscription { hub: Arc::clone(self), id, channels: Vec::new(), mailbox })
     }
 }
 
@@ -274,7 +284,7 @@ fn millis(duration: Duration) -> u64 {
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     id: SubscriberId,
-    channels: Box<[Channel]>,
+    channels: Vec<Channel>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -289,11 +299,50 @@ impl Subscription {
         self.id.0
     }
 
+    /// Adds channels, none of which may be there already. Whoever follows gets everything of them after the position
+    /// that this returns; with the first channels it begins to follow.
+    pub(super) fn add(&mut self, channels: impl IntoIterator<Item = Channel>) -> Sequence {
+        let mut registry = self.hub.registry();
+        if self.channels.is_empty() {
+            self.mailbox.follow();
+        }
+        for mut channel in channels {
+            // A name that is there already is shared: ten thousand streams of one channel hold one text.
+            if let Some((known, _)) = registry.channels.get_key_value(&channel) {
+                channel = known.clone();
+            }
+            let followers = registry.channels.entry(channel.clone()).or_default();
+            followers.insert(self.id, Arc::clone(&self.mailbox));
+            self.channels.push(channel);
+        }
+        registry.position
+    }
+
+    /// Takes channels away, with what waits of them: nothing of them comes any more.
+    pub(super) fn remove(&mut self, channels: &[Channel]) {
+        let mut registry = self.hub.registry();
+        for channel in channels {
+            self.channels.retain(|own| own != channel);
+            registry.leave(self.id, channel);
+            self.mailbox.remove(channel);
+        }
+    }
+
     /// Begins to follow, with an empty mailbox: gets everything after the position that this returns.
     pub(super) fn follow(&self) -> Sequence {
         let registry = self.hub.registry();
         self.mailbox.follow();
         registry.position
+    }
+
+    /// What its client understands.
+    pub(super) fn format(&self) -> Format {
+        Format::of(self.mailbox.face())
+    }
+
+    /// What counts for its face.
+    pub(super) fn counters(&self) -> &FaceMetrics {
+        self.hub.metrics.gateway.face(self.mailbox.face())
     }
 
     /// The hub's position, if everything up to it was taken.
@@ -320,15 +369,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.counters().open.fetch_sub(1, Ordering::Relaxed);
         let mut registry = self.hub.registry();
         registry.subscribers.remove(&self.id);
         for channel in &self.channels {
-            if let Some(followers) = registry.channels.get_mut(channel) {
-                followers.remove(&self.id);
-                if followers.is_empty() {
-                    registry.channels.remove(channel);
-                }
-            }
+            registry.leave(self.id, channel);
         }
     }
 }

@@ -7,10 +7,10 @@
 //!   *behind*: it must read the history from its cursor. So a slow stream costs less memory than a fast one;
 //! - from [`Mailbox::follow`] until it is behind, no frame is missing.
 //!
-//! Absent on purpose: which frames belong here (`hub`), and the cursor (`sse`).
+//! Absent on purpose: which frames belong here (`hub`), and the cursor (`feed`).
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::Frame;
+use crate::event::Channel;
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
+use crate::telemetry::Face;
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -27,7 +29,7 @@ const IDLE_CAPACITY_MAX: usize = 8;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// The next frame.
-    Frame(Frame),
+    Frame(Arc<Frame>),
     /// Frames may be missing since the last one taken: read the history, after another [`Mailbox::follow`].
     Behind,
     /// The stream must end.
@@ -44,13 +46,15 @@ enum Status {
 #[derive(Debug)]
 struct State {
     status: Status,
-    queue: VecDeque<Frame>,
+    queue: VecDeque<Arc<Frame>>,
     bytes: usize,
 }
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Mailbox {
+    /// How its client gets its messages.
+    face: Face,
     queue_count_max: usize,
     state: Mutex<State>,
     waker: AtomicWaker,
@@ -63,14 +67,20 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
+    pub(super) fn new(face: Face, queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
         Self {
+            face,
             queue_count_max,
             state: Mutex::new(State { status: Status::Behind, queue: VecDeque::new(), bytes: 0 }),
             waker: AtomicWaker::new(),
             offered_at: AtomicU64::new(0),
             cut,
         }
+    }
+
+    /// How its client gets its messages.
+    pub(super) fn face(&self) -> Face {
+        self.face
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +97,7 @@ impl Mailbox {
     }
 
     /// Puts a frame; following → behind if there is no room for it.
-    pub(super) fn put(&self, frame: &Frame) {
+    pub(super) fn put(&self, frame: &Arc<Frame>) {
         let mut state = self.state();
         if state.status != Status::Following {
             return;
@@ -100,7 +110,7 @@ impl Mailbox {
             state.status = Status::Behind;
         } else {
             state.bytes = bytes;
-            state.queue.push_back(frame.clone());
+            state.queue.push_back(Arc::clone(frame));
         }
         drop(state);
         self.waker.wake();
@@ -115,6 +125,13 @@ impl Mailbox {
         }
         drop(state);
         self.waker.wake();
+    }
+
+    /// Takes out what waits of a channel that is no longer wanted.
+    pub(super) fn remove(&self, channel: &Channel) {
+        let mut state = self.state();
+        state.queue.retain(|frame| frame.channel != *channel);
+        state.bytes = state.queue.iter().map(|frame| frame.bytes.len()).sum();
     }
 
     /// Any → closed.
@@ -197,8 +214,17 @@ mod tests {
     use super::*;
     use crate::event::Sequence;
 
-    fn frame(sequence: u64, length: usize) -> Frame {
-        Frame { sequence: Some(Sequence(sequence)), bytes: Bytes::from(vec![b'x'; length]) }
+    fn frame(sequence: u64, length: usize) -> Arc<Frame> {
+        of("a", sequence, length)
+    }
+
+    fn of(channel: &str, sequence: u64, length: usize) -> Arc<Frame> {
+        let (channel, bytes) = (Channel::new(channel).unwrap(), Bytes::from(vec![b'x'; length]));
+        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes })
+    }
+
+    fn mailbox(queue_count_max: usize) -> Mailbox {
+        Mailbox::new(Face::EventStream, queue_count_max, None)
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
@@ -207,7 +233,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_in_order_until_there_are_none() {
-        let mailbox = Mailbox::new(4, None);
+        let mailbox = mailbox(4);
         mailbox.follow();
         mailbox.put(&frame(1, 1));
         mailbox.put(&frame(2, 1));
@@ -220,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_frame_too_many_empties_it_and_it_takes_no_more_until_it_follows_again() {
-        let mailbox = Mailbox::new(2, None);
+        let mailbox = mailbox(2);
         mailbox.follow();
         (1..=3).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
@@ -233,7 +259,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_but_one_frame_always_fits() {
-        let mailbox = Mailbox::new(100, None);
+        let mailbox = mailbox(100);
         mailbox.follow();
         mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
@@ -243,8 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_of_one_channel_goes_and_makes_room() {
+        let mailbox = mailbox(100);
+        mailbox.follow();
+        mailbox.put(&of("a", 1, CONNECTION_QUEUE_BYTES_MAX));
+        mailbox.remove(&Channel::new("a").unwrap());
+        mailbox.put(&of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2));
+        mailbox.put(&of("a", 3, 1));
+        mailbox.put(&of("b", 4, 1));
+        mailbox.remove(&Channel::new("a").unwrap());
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2))));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 4, 1))));
+        assert_eq!(take(&mailbox), Poll::Pending);
+    }
+
+    #[test]
     fn closed_is_for_good() {
-        let mailbox = Mailbox::new(2, None);
+        let mailbox = mailbox(2);
         mailbox.close();
         mailbox.follow();
         mailbox.put(&frame(1, 1));
@@ -253,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_burst_leaves_no_room_behind() {
-        let mailbox = Mailbox::new(1_000, None);
+        let mailbox = mailbox(1_000);
         mailbox.follow();
         (0..1_000).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
         while take(&mailbox).is_ready() {}
@@ -262,7 +303,7 @@ mod tests {
 
     #[test]
     fn only_a_connection_that_does_not_come_back_is_stalled() {
-        let mailbox = Mailbox::new(2, None);
+        let mailbox = mailbox(2);
         assert!(!mailbox.is_stalled(u64::MAX));
         mailbox.mark_offered(100);
         assert!(mailbox.is_stalled(101));

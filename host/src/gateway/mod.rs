@@ -1,32 +1,43 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
-//! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, the list of
-//! channels, the page.
+//! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, WebSockets, answers
+//! to long-polls, pages of history, the list of channels, the page.
 //!
 //! ```text
-//! bus ─► hub ─► mailbox ─► sse ─► http ─► client        one hub, one mailbox a stream
-//!   └──────── replay ───────┘
+//! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
+//!   └──────── replay ───────┘    ├► socket ──►
+//!                                └► poll ────►
 //! ```
 //! Invariants:
 //! - a client that comes back with its last id gets every kept message of its channels after it, in order, once, or
 //!   a `reset`; so does a client that is slow but not stuck;
-//! - the frame of a message is encoded once and shared by all streams that follow live;
+//! - so it is on every face: there is one way of joining history and live, the feed's, and a face only encodes;
+//! - the frame of a message is encoded once for each format and shared by all that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may listen to what (`access`, which every face asks), TLS, client messages, WebSocket.
+//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), TLS, client messages.
 //!
-//! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`.
+//! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`. To add a
+//! format: see `frame`.
 
+mod admission;
 mod channels;
 mod codes;
+mod echo;
+mod feed;
 mod frame;
+mod history;
 mod hub;
 mod mailbox;
 mod page;
+mod poll;
+mod query;
 mod resume;
 mod routes;
+mod socket;
 mod sse;
 mod tickets;
+mod timelines;
 #[cfg(test)]
 mod tests;
 
@@ -38,10 +49,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
+#[doc(hidden)]
+pub use self::echo::echo as websocket_echo;
 use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
 use crate::limits;
+use crate::telemetry::Metrics;
+use crate::timeline::Timelines;
 
 /// How the gateway behaves. [`Config::new`] has the defaults of `limits.rs`.
 #[derive(Debug, Clone)]
@@ -54,6 +69,8 @@ pub struct Config {
     pub reconnect_delay: Duration,
     /// How long a client may take nothing while something waits for it.
     pub stall_time_max: Duration,
+    /// How long a WebSocket's client may say nothing, not even in answer to a ping; longer than the heartbeat.
+    pub silence_time_max: Duration,
     /// From accepting a connection, or from the last answer, to the end of a request's head.
     pub request_head_time_max: Duration,
     /// From the order to stop until connections are cut.
@@ -62,6 +79,8 @@ pub struct Config {
     pub connections_count_max: usize,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Config {
@@ -73,18 +92,32 @@ impl Config {
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             reconnect_delay: limits::RECONNECT_DELAY,
             stall_time_max: limits::CONNECTION_STALL_TIME_MAX,
+            silence_time_max: limits::SOCKET_SILENCE_TIME_MAX,
             request_head_time_max: limits::REQUEST_HEAD_TIME_MAX,
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            metrics: Arc::default(),
         }
     }
+}
+
+/// Whom it asks.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Where the messages are.
+    pub bus: Arc<dyn Bus>,
+    /// Where the timelines are, if they are kept.
+    pub timelines: Option<Timelines>,
+    /// Who may listen.
+    pub access: Access,
 }
 
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    #[cfg(test)]
     hub: Arc<hub::Hub>,
     server: JoinHandle<()>,
 }
@@ -97,10 +130,10 @@ impl Gateway {
     /// If the address cannot be listened on; nothing runs then, and another try may succeed.
     pub async fn start(
         config: Config,
-        bus: Arc<dyn Bus>,
-        access: Access,
+        neighbours: Neighbours,
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
+        let Neighbours { bus, timelines, access } = neighbours;
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus));
         let server = http::Server {
@@ -112,11 +145,22 @@ impl Gateway {
                 connections_count_max: config.connections_count_max,
             },
             listener,
-            routes: routes::routes(Arc::new(routes::State { config, bus, hub: Arc::clone(&hub), access })),
+            routes: routes::routes(Arc::new(routes::State {
+                config,
+                bus,
+                timelines,
+                hub: Arc::clone(&hub),
+                access,
+            })),
             refusal: overloaded,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));
-        Ok(Self { address, hub, server })
+        Ok(Self {
+            address,
+            #[cfg(test)]
+            hub,
+            server,
+        })
     }
 
     /// Where it listens, with the port that it got.
@@ -125,16 +169,10 @@ impl Gateway {
         self.address
     }
 
-    /// The event streams that are open.
-    #[must_use]
-    pub fn streams_count(&self) -> usize {
+    /// The clients that are there, on all faces.
+    #[cfg(test)]
+    fn streams_count(&self) -> usize {
         self.hub.subscribers_count()
-    }
-
-    /// What counts the event streams that are open, for as long as it is kept.
-    pub fn streams_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let hub = Arc::clone(&self.hub);
-        move || hub.subscribers_count()
     }
 
     /// Waits until it has stopped: every stream ended, every task gone.

@@ -21,7 +21,7 @@ pub(super) enum Resume {
 }
 
 /// Why a client cannot be told everything that it missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LossReason {
     /// The id is of another life of the history.
     Epoch,

@@ -8,7 +8,9 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::upgrade::OnUpgrade;
 use warp::filters::BoxedFilter;
 use warp::host::Authority;
 use warp::http::{HeaderMap, Method, StatusCode};
@@ -17,17 +19,31 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
 use super::codes::{Code, Refusal};
-use super::{Config, channels, hub, page, sse, tickets};
+use super::query::Query;
+use super::socket::{self, Handshake};
+use super::{Config, channels, history, hub, page, poll, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
-use crate::http::{Cut, Peer};
+use crate::http::{Cut, Peer, Takeover};
+use crate::timeline::Timelines;
 
 /// What the routes share.
 pub(super) struct State {
     pub(super) config: Config,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) timelines: Option<Timelines>,
     pub(super) hub: Arc<hub::Hub>,
     pub(super) access: Access,
+}
+
+impl State {
+    /// How long the client of this number should wait before it comes back: they differ, so that those who were here
+    /// do not all come back in the same moment.
+    pub(super) fn reconnect_delay(&self, number: u64) -> Duration {
+        let share = u32::try_from(number % 16).unwrap_or(0);
+        let delay = self.config.reconnect_delay;
+        delay / 2 + delay * share / 16
+    }
 }
 
 /// What a request says of who sends it.
@@ -45,13 +61,13 @@ impl Asker {
     pub(super) async fn visitor(
         &self,
         access: &Access,
-        query: &[(String, String)],
+        query: &Query,
         deed: Deed,
     ) -> Result<Visitor, Refusal> {
-        let ticket = query.iter().find(|(key, _)| key == "ticket").map(|(_, value)| value.as_str());
         let authority = self.authority.as_ref().map(Authority::as_str);
-        let head = Head { headers: &self.headers, authority, ticket, address: self.address };
-        if query.iter().any(|(key, _)| matches!(key.as_str(), "token" | "access_token" | "jwt")) {
+        let head =
+            Head { headers: &self.headers, authority, ticket: query.get("ticket"), address: self.address };
+        if query.has_any(&["token", "access_token", "jwt"]) {
             return Err(access.refuse(access::Refusal::TokenInUrl).into());
         }
         Ok(access.identify(&head, deed).await?)
@@ -68,44 +84,11 @@ fn asker() -> impl Filter<Extract = (Asker,), Error = Infallible> + Clone {
     })
 }
 
-type Query = Vec<(String, String)>;
-
 /// All routes.
 pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
-    let with_state = warp::any().map(move || Arc::clone(&state));
-    let events = path!("v1" / "events")
-        .and(warp::get())
-        .and(with_state.clone())
-        .and(asker())
-        .and(warp::query::<Query>())
-        .and(warp::header::optional::<String>("last-event-id"))
-        .and(warp::ext::optional::<Cut>())
-        .then(|state: Arc<State>, asker: Asker, query: Query, header: Option<String>, cut: Option<Cut>| async move {
-            sse::events(&state, &asker, &query, header.as_deref(), cut.map(|Cut(token)| token)).await
-        });
-    let channels = path!("v1" / "channels")
-        .and(warp::get())
-        .and(with_state.clone())
-        .and(asker())
-        .and(warp::query::<Query>())
-        .then(|state: Arc<State>, asker: Asker, query: Query| async move {
-            channels::list(&state, &asker, &query).await
-        });
-    let tickets = path!("v1" / "tickets")
-        .and(warp::method())
-        .and(with_state.clone())
-        .and(asker())
-        .and(warp::query::<Query>())
-        .then(|method: Method, state: Arc<State>, asker: Asker, query: Query| async move {
-            tickets::issue(&state, &asker, &method, &query).await
-        });
-    // Not `warp::options`: by its refusal an address that is not there would seem to lack a method only.
-    let is_options = warp::method().and_then(|method: Method| async move {
-        if method == Method::OPTIONS { Ok(()) } else { Err(warp::reject::not_found()) }
-    });
+    let with_state = with(&state);
     let preflight = path!("v1" / ..)
-        .and(is_options)
-        .untuple_one()
+        .and(is_options())
         .and(with_state.clone())
         .and(warp::header::headers_cloned())
         .map(|state: Arc<State>, headers: HeaderMap| preflight(&state.access, &headers));
@@ -117,7 +100,7 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .unify()
         .and(get_or_head())
         .map(|response: Response| response);
-    let faces = preflight.or(events).unify().or(channels).unify().or(tickets).unify();
+    let faces = preflight.or(streams(&state)).unify().or(answers(&state)).unify();
     let all = faces.or(health).unify().or(page).unify().recover(refuse).unify();
     let marked = with_state.and(warp::header::headers_cloned()).and(all);
     marked
@@ -128,6 +111,76 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// What goes on.
+fn streams(state: &Arc<State>) -> BoxedFilter<(Response,)> {
+    let events = path!("v1" / "events")
+        .and(warp::get())
+        .and(asked(state))
+        .and(warp::header::optional::<String>("last-event-id"))
+        .and(warp::ext::optional::<Cut>())
+        .then(|state: Arc<State>, asker: Asker, query: Query, header: Option<String>, cut: Option<Cut>| async move {
+            sse::events(&state, &asker, &query, header.as_deref(), cut.map(|Cut(token)| token)).await
+        });
+    let socket = path!("v1" / "ws").and(warp::get()).and(asked(state)).and(handshake()).then(
+        |state: Arc<State>, asker: Asker, query: Query, handshake: Handshake| async move {
+            socket::open(&state, &asker, &query, handshake).await
+        },
+    );
+    events.or(socket).unify().boxed()
+}
+
+/// What is answered once.
+fn answers(state: &Arc<State>) -> BoxedFilter<(Response,)> {
+    let poll =
+        path!("v1" / "poll").and(warp::get()).and(asked(state)).then(
+            |state: Arc<State>, asker: Asker, query: Query| async move {
+                poll::poll(&state, &asker, &query).await
+            },
+        );
+    let channels = path!("v1" / "channels").and(warp::get()).and(asked(state)).then(
+        |state: Arc<State>, asker: Asker, query: Query| async move {
+            channels::list(&state, &asker, &query).await
+        },
+    );
+    let messages = path!("v1" / "channels" / String / "messages").and(warp::get()).and(asked(state)).then(
+        |channel: String, state: Arc<State>, asker: Asker, query: Query| async move {
+            history::messages(&state, &asker, &channel, &query).await
+        },
+    );
+    let timelines = path!("v1" / "timelines" / String).and(warp::get()).and(asked(state)).then(
+        |user: String, state: Arc<State>, asker: Asker, query: Query| async move {
+            timelines::read(&state, &asker, &user, &query).await
+        },
+    );
+    let tickets = path!("v1" / "tickets").and(warp::method()).and(asked(state)).then(
+        |method: Method, state: Arc<State>, asker: Asker, query: Query| async move {
+            tickets::issue(&state, &asker, &method, &query).await
+        },
+    );
+    let read = poll.or(channels).unify().or(messages).unify().or(timelines).unify();
+    read.or(tickets).unify().boxed()
+}
+
+fn with(state: &Arc<State>) -> impl Filter<Extract = (Arc<State>,), Error = Infallible> + Clone + use<> {
+    let state = Arc::clone(state);
+    warp::any().map(move || Arc::clone(&state))
+}
+
+/// What every face asks with.
+fn asked(
+    state: &Arc<State>,
+) -> impl Filter<Extract = (Arc<State>, Asker, Query), Error = Rejection> + Clone + use<> {
+    with(state).and(asker()).and(query())
+}
+
+/// Not `warp::options`: by its refusal an address that is not there would seem to lack a method only.
+fn is_options() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let is_options = |method: Method| async move {
+        if method == Method::OPTIONS { Ok(()) } else { Err(warp::reject::not_found()) }
+    };
+    warp::method().and_then(is_options).untuple_one()
+}
+
 /// What a browser asks before it lets a page of another origin ask.
 fn preflight(access: &Access, asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -135,6 +188,19 @@ fn preflight(access: &Access, asked: &HeaderMap) -> Response {
         Ok(()) => response,
         Err(refusal) => Refusal::from(refusal).response(),
     }
+}
+
+fn query() -> impl Filter<Extract = (Query,), Error = Rejection> + Clone {
+    warp::query::<Vec<(String, String)>>().map(Query::new)
+}
+
+/// What an upgrade to WebSocket needs.
+pub(super) fn handshake() -> impl Filter<Extract = (Handshake,), Error = Infallible> + Clone {
+    warp::header::headers_cloned()
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Takeover>())
+        .and(warp::ext::optional::<Cut>())
+        .map(|headers, upgrade, takeover, cut| Handshake { headers, upgrade, takeover, cut })
 }
 
 fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Clone {
@@ -152,7 +218,10 @@ async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
     } else if rejection.find::<MethodNotAllowed>().is_some() {
         Refusal::new(Code::MethodNotAllowed, "this address can only be read: use GET")
     } else {
-        Refusal::new(Code::NotFound, "there is nothing here: see /v1/events and /v1/channels")
+        Refusal::new(
+            Code::NotFound,
+            "there is nothing here: see /v1/events, /v1/ws, /v1/poll and /v1/channels",
+        )
     };
     Ok(refusal.response())
 }

@@ -7,17 +7,13 @@ use warp::http::{HeaderValue, Method, header};
 use warp::reply::{Reply, Response};
 
 use super::codes::{Code, Refusal};
+use super::query::Query;
 use super::routes::{Asker, State};
 use crate::access::Deed;
 use crate::limits::TICKET_TIME_MAX;
 
 /// Answers the request.
-pub(super) async fn issue(
-    state: &State,
-    asker: &Asker,
-    method: &Method,
-    query: &[(String, String)],
-) -> Response {
+pub(super) async fn issue(state: &State, asker: &Asker, method: &Method, query: &Query) -> Response {
     if method != Method::POST {
         let refusal =
             Refusal::new(Code::MethodNotAllowed, "a ticket is made anew for each request: use POST");

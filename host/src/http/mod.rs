@@ -13,6 +13,8 @@ mod streams;
 pub(crate) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,29 @@ pub(crate) struct Cut(pub(crate) CancellationToken);
 /// Rides on a request: where its connection comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// What becomes of a connection after it was upgraded.
+pub(crate) type Afterlife = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Rides on a request: where its route puts what becomes of the connection once the answer has upgraded it. It then
+/// lives within the server's bounds, and ends with it, as a connection does.
+#[derive(Clone, Default)]
+pub(crate) struct Takeover(Arc<Mutex<Option<Afterlife>>>);
+
+impl Takeover {
+    /// Puts it; a connection has one.
+    pub(crate) fn put(&self, afterlife: impl Future<Output = ()> + Send + 'static) {
+        *self.slot() = Some(Box::pin(afterlife));
+    }
+
+    fn take(&self) -> Option<Afterlife> {
+        self.slot().take()
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Afterlife>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Why nobody can connect.
 #[derive(Debug, thiserror::Error)]

@@ -25,12 +25,12 @@ use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::{Cut, Peer};
+use super::{Afterlife, Cut, Peer, Takeover};
 use crate::limits::{
     CONNECTION_BUFFER_BYTES_MAX, CONNECTION_STALL_TIME_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN,
     STREAMS_PER_CONNECTION_MAX,
@@ -111,7 +111,7 @@ impl Server {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = tasks.join_next() => report(name, ended),
+                Some(ended) = tasks.join_next() => go_on(name, ended, &mut tasks),
                 accepted = listener.accept() => match accepted {
                     Ok((socket, peer)) => {
                         let (place, admission) = match Arc::clone(&places).try_acquire_owned() {
@@ -137,7 +137,7 @@ impl Server {
         close();
         let ended = tokio::time::timeout(shutdown_time_max, async {
             while let Some(ended) = tasks.join_next().await {
-                report(name, ended);
+                go_on(name, ended, &mut tasks);
             }
         });
         if ended.await.is_err() {
@@ -147,9 +147,21 @@ impl Server {
     }
 }
 
-fn report(name: &str, ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(name, %error, "a connection failed");
+/// A connection that was upgraded, and its place.
+type Upgraded = (OwnedSemaphorePermit, Afterlife);
+
+/// What was upgraded goes on in a task of its own: HTTP's would weigh several KiB for as long as it lives.
+fn go_on(name: &str, ended: Result<Option<Upgraded>, JoinError>, tasks: &mut JoinSet<Option<Upgraded>>) {
+    match ended {
+        Ok(None) => {}
+        Ok(Some((place, afterlife))) => {
+            tasks.spawn(async move {
+                afterlife.await;
+                drop(place);
+                None
+            });
+        }
+        Err(error) => tracing::error!(name, %error, "a connection failed"),
     }
 }
 
@@ -184,9 +196,9 @@ async fn connection(
     shared: Arc<Shared>,
     socket: TcpStream,
     address: IpAddr,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
     admission: Admission,
-) {
+) -> Option<Upgraded> {
     // A frame must not wait for the next one. Without it all works, only later.
     let _ = socket.set_nodelay(true);
     // Signs of life go out all the time: a peer that left without a word is one that confirms none of them.
@@ -195,6 +207,7 @@ async fn connection(
     let asked = AtomicBool::new(false);
     let cut = CancellationToken::new();
     let refused = CancellationToken::new();
+    let takeover = Takeover::default();
     let refusal = shared.refusal;
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -203,6 +216,7 @@ async fn connection(
         if request.version() < Version::HTTP_2 {
             // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
             request.extensions_mut().insert(Cut(cut.clone()));
+            request.extensions_mut().insert(takeover.clone());
         }
         let answer = (admission == Admission::Served).then(|| routes.call(request));
         if answer.is_none() {
@@ -220,7 +234,7 @@ async fn connection(
         Admission::Served => &shared.served,
         Admission::Refused => &shared.refused,
     };
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
     // hyper's own timer begins with the choice between HTTP/1 and HTTP/2, for which it needs bytes.
     let mut head_late = pin!(tokio::time::sleep(shared.config.request_head_time_max));
     let mut head = Head::Awaited;
@@ -232,10 +246,10 @@ async fn connection(
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
-            () = cut.cancelled() => return,
+            () = cut.cancelled() => return None,
             () = &mut head_late, if head == Head::Awaited => {
                 if !asked.load(Ordering::Relaxed) {
-                    return;
+                    return None;
                 }
                 head = Head::Seen;
             }
@@ -248,4 +262,5 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended early");
     }
+    takeover.take().map(|afterlife| (place, afterlife))
 }

@@ -14,8 +14,8 @@ use super::*;
 use crate::bus::contract::Local;
 use crate::bus::{Batch, Bus, DeadLetter, LetterState, Replayed};
 use crate::event::{
-    Change, Channel, Column, Message, Micros, Operation, Origin, Partition, Position, Retention, RowBuilder,
-    Rows, Sequence, Table, Value,
+    Change, Channel, Column, Form, Message, Micros, Operation, Origin, Partition, Position, Retention,
+    RowBuilder, Rows, Sequence, Table, Value,
 };
 
 const P: Partition = Partition(0);
@@ -94,6 +94,7 @@ impl Stand {
             partition: P,
             offsets: from..from.plus(records.len() as u64),
             messages: vec![],
+            feed: [].into(),
             dead_letters: vec![],
             replayed: vec![],
         };
@@ -156,6 +157,7 @@ fn message(router: &str, number: u64) -> Message {
         channel: Channel::new(router).unwrap(),
         event: "e".into(),
         payload: number.to_string().into(),
+        form: Form::Text,
         retention: Retention::Kept,
     }
 }
@@ -219,8 +221,9 @@ async fn a_letter_that_cannot_be_read_is_shown_and_discarded_but_not_replayed() 
         record: bytes::Bytes::from_static(&[9, 9]),
     };
     let offsets = Offset(0)..Offset(1);
-    let batch =
-        Batch { partition: P, offsets, messages: vec![], dead_letters: vec![letter], replayed: vec![] };
+    let dead_letters = vec![letter];
+    let (messages, replayed) = (vec![], vec![]);
+    let batch = Batch { partition: P, offsets, messages, feed: [].into(), dead_letters, replayed };
     stand.bus.apply(batch).await.unwrap();
     let id = stand.only().await;
     let whole = stand.letters.get(id).await.unwrap();

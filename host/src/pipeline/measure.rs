@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::bus::DeadLetter;
 use crate::event::{Change, Micros, Operation};
-use crate::policy::{Evaluation, Policy};
+use crate::policy::{Evaluation, Policy, Trouble};
 use crate::telemetry::Metrics;
 
 /// The counters, and what waits to be counted.
@@ -27,10 +27,7 @@ impl Measure {
     /// Plugins were asked, whatever becomes of what they answered.
     pub(super) fn asked(&self, policy: &mut Policy, evaluation: &Evaluation) {
         for trouble in &evaluation.troubles {
-            let plugin = &policy.plugins()[trouble.plugin].activation().plugin;
-            let counters = self.metrics.plugin(plugin);
-            counters.faults.fetch_add(trouble.faults_count as u64, Ordering::Relaxed);
-            counters.refused_routes.fetch_add(trouble.refused_count as u64, Ordering::Relaxed);
+            self.trouble(policy, trouble);
         }
         policy.take_work(|plugin, work| {
             let counters = self.metrics.plugin(plugin);
@@ -38,6 +35,20 @@ impl Measure {
             let nanoseconds = u64::try_from(work.time.as_nanos()).unwrap_or(u64::MAX);
             counters.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
         });
+    }
+
+    /// A fan-out plugin was asked, unless the host planned alone.
+    pub(super) fn planned(&self, policy: &Policy, trouble: Option<&Trouble>) {
+        if let Some(trouble) = trouble {
+            self.trouble(policy, trouble);
+        }
+    }
+
+    fn trouble(&self, policy: &Policy, trouble: &Trouble) {
+        let plugin = &policy.plugins()[trouble.plugin].activation().plugin;
+        let counters = self.metrics.plugin(plugin);
+        counters.faults.fetch_add(trouble.faults_count as u64, Ordering::Relaxed);
+        counters.refused_routes.fetch_add(trouble.refused_count as u64, Ordering::Relaxed);
     }
 
     /// What they answered becomes a batch.

@@ -1,4 +1,4 @@
-//! The pipeline: one partition's loop, read → evaluate → apply → commit, and between two batches what it is told.
+//! The pipeline: one partition's loop, read → evaluate → plan → apply → commit, and between two batches what it is told.
 //!
 //! In: records of the change log, from the offset that the bus has committed; orders. Out: batches for the bus.
 //!
@@ -18,6 +18,7 @@ mod beside;
 mod measure;
 mod orders;
 mod pause;
+mod planning;
 mod preparing;
 mod quarantine;
 mod reach;
@@ -54,6 +55,7 @@ use crate::log::{ChangeLog, LogError, Record};
 use crate::policy::{self, Activation, Evaluation, Loader, OnFault, Policy, Rejection};
 use crate::registry::{PluginSet, Registry, RegistryError, Standing};
 use crate::telemetry::Metrics;
+use crate::timeline::{TimelineError, Timelines};
 
 /// The name under which pipelines commit to the change log.
 const CONSUMER: &str = "pipeline";
@@ -67,6 +69,9 @@ pub enum PipelineError {
     /// The bus refuses.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The store of timelines refuses.
+    #[error(transparent)]
+    Timelines(#[from] TimelineError),
     /// The registry refuses.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -115,6 +120,7 @@ pub struct Pipeline {
     partition: Partition,
     log: Arc<dyn ChangeLog>,
     bus: Arc<dyn Bus>,
+    timelines: Option<Timelines>,
     registry: Registry,
     loader: Arc<Loader>,
     policy: Policy,
@@ -135,6 +141,8 @@ pub struct Neighbours {
     pub log: Arc<dyn ChangeLog>,
     /// Where their effects go.
     pub bus: Arc<dyn Bus>,
+    /// Who knows the audiences of posts. The bus writes to it. Where there is none, nothing is written to feeds.
+    pub timelines: Option<Timelines>,
     /// Where plugin sets are kept.
     pub registry: Registry,
     /// What loads the generation that takes over.
@@ -171,7 +179,7 @@ impl Pipeline {
         mut policy: Policy,
         set: PluginSet,
     ) -> Result<(Self, Orders), PipelineError> {
-        let Neighbours { log, bus, registry, loader, beside, metrics } = neighbours;
+        let Neighbours { log, bus, timelines, registry, loader, beside, metrics } = neighbours;
         let committed = bus.committed(partition);
         reach::check(partition, committed, log.bounds(partition))?;
         log.commit(CONSUMER, partition, committed);
@@ -184,6 +192,7 @@ impl Pipeline {
             partition,
             log,
             bus,
+            timelines,
             registry,
             loader,
             policy,
@@ -291,7 +300,7 @@ impl Pipeline {
             self.quarantine(&plugin, runtime, stop)?;
             return Ok(None);
         }
-        Ok(Some(self.batch(records, judged)))
+        Ok(Some(self.batch(records, judged, runtime)?))
     }
 
     fn evaluate(
@@ -320,7 +329,12 @@ impl Pipeline {
         Ok(judged)
     }
 
-    fn batch(&mut self, records: &[Record], judged: Judgment) -> Batch {
+    fn batch(
+        &mut self,
+        records: &[Record],
+        judged: Judgment,
+        runtime: &Handle,
+    ) -> Result<Batch, PipelineError> {
         let Judgment { changes, records: at, mut evaluation, mut dead_letters, replayed } = judged;
         let rejected = std::mem::take(&mut evaluation.rejected).into_iter();
         dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
@@ -329,15 +343,21 @@ impl Pipeline {
             let DeadLetter { plugin, offset, fault, .. } = letter;
             warn!(plugin, offset = offset.0, fault, "change set aside");
         }
+        let mut feed = Vec::new();
+        if let Some(timelines) = &self.timelines {
+            feed = effects::take_feed(&changes, &mut evaluation.routes);
+            planning::plan(&mut feed, timelines, &mut self.policy, &self.measure, runtime)?;
+        }
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
-        Batch {
+        Ok(Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),
             messages: effects::messages(&changes, evaluation.routes),
+            feed: feed.into(),
             dead_letters,
             replayed,
-        }
+        })
     }
 
     fn has_plugin(&self, name: &str) -> bool {

@@ -26,8 +26,8 @@ fn replay_for(letter: LetterId, router: &str) -> bytes::Bytes {
 async fn process(bus: Arc<crate::bus::contract::Local>, log: Arc<dyn ChangeLog>, home: &Path) {
     let registry = crate::registry::tests::open(&home.join("registry")).await;
     let loader = Arc::new(crate::policy::tests::loader_of(&home.join("compiled"), &[]));
-    let neighbours =
-        Neighbours { log, bus, registry, loader, beside: Beside::new().0, metrics: Arc::default() };
+    let (beside, metrics) = (Beside::new().0, Arc::default());
+    let neighbours = Neighbours { log, bus, timelines: None, registry, loader, beside, metrics };
     let policy = Policy::new([]).unwrap();
     let (mut pipeline, _orders) = Pipeline::new(P, neighbours, policy, PluginSet::default()).unwrap();
     let runtime = Handle::current();
@@ -61,6 +61,7 @@ async fn a_replay_whose_plugin_is_not_active_is_a_letter_again_and_a_replay_of_n
         partition: P,
         offsets: Offset(1)..Offset(2),
         messages: vec![],
+        feed: [].into(),
         dead_letters: vec![letter],
         replayed: vec![],
     };

@@ -15,6 +15,7 @@
 //! Absent on purpose: any meaning of what is stored. Each room makes and reads its own tables through [`sql`], and
 //! no other room touches SQLite.
 
+mod along;
 mod committer;
 mod copier;
 mod error;
@@ -31,6 +32,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use along::{Along, Then};
 pub use error::StateError;
 
 use self::committer::{Committer, Order, Task};
@@ -40,6 +42,7 @@ use crate::limits::STATE_QUEUE_COUNT_MAX;
 
 /// SQLite as the rooms use it: replacing it begins here.
 pub mod sql {
+    pub use rusqlite::types::Type;
     pub use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 }
 

@@ -52,7 +52,6 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
     ),
     ("twohop_pipeline_paused", Kind::Gauge, "1 while a fault has paused the pipeline, else 0."),
     ("twohop_history_head", Kind::Gauge, "The sequence of the newest kept message."),
-    ("twohop_streams", Kind::Gauge, "Event streams of clients that are open."),
     (
         "twohop_access_refusals_total",
         Kind::Counter,
@@ -62,6 +61,22 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "twohop_gate_calls_total",
         Kind::Counter,
         "Times that the gate was asked what somebody may listen to, for all channels of a stream at once.",
+    ),
+    (
+        "twohop_streams",
+        Kind::Gauge,
+        "Event streams, WebSockets and waiting long-polls of clients, by `face`.",
+    ),
+    ("twohop_sent_messages_total", Kind::Counter, "Messages that were handed to clients, by `face`."),
+    (
+        "twohop_resets_total",
+        Kind::Counter,
+        "Times that a client was told that it may have missed messages, by `face`.",
+    ),
+    (
+        "twohop_cuts_total",
+        Kind::Counter,
+        "Connections that were ended because their client took nothing (`reason` is `stalled`) or gave no sign of life (`silent`).",
     ),
     ("twohop_plugin_generation", Kind::Gauge, "The active generation of the plugin."),
     ("twohop_plugin_quarantined", Kind::Gauge, "1 if the plugin failed too often and is not called, else 0."),
@@ -103,7 +118,64 @@ pub struct Metrics {
     pub access_refusals: Reasons,
     /// Times that the gate was asked.
     pub gate_calls: AtomicU64,
+    /// What clients got.
+    pub gateway: GatewayMetrics,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+}
+
+/// How a client gets its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// Server-sent events.
+    EventStream,
+    /// WebSocket.
+    WebSocket,
+    /// Requests that wait.
+    LongPoll,
+}
+
+impl Face {
+    /// All there are, as they are counted.
+    pub const ALL: [Self; 3] = [Self::EventStream, Self::WebSocket, Self::LongPoll];
+
+    /// Its label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventStream => "sse",
+            Self::WebSocket => "websocket",
+            Self::LongPoll => "poll",
+        }
+    }
+}
+
+/// The counters of the gateway.
+#[derive(Debug, Default)]
+pub struct GatewayMetrics {
+    faces: [FaceMetrics; Face::ALL.len()],
+    /// Connections whose client took nothing.
+    pub stalled: AtomicU64,
+    /// Connections whose client gave no sign of life.
+    pub silent: AtomicU64,
+}
+
+/// The counters of one face.
+#[derive(Debug, Default)]
+pub struct FaceMetrics {
+    /// How many clients are there now.
+    pub open: AtomicU64,
+    /// Messages that were handed to them.
+    pub messages: AtomicU64,
+    /// Times that one was told that it may have missed some.
+    pub resets: AtomicU64,
+}
+
+impl GatewayMetrics {
+    /// The counters of a face.
+    #[must_use]
+    pub fn face(&self, face: Face) -> &FaceMetrics {
+        &self.faces[face as usize]
+    }
 }
 
 /// The counters of a plugin, over all its generations.

@@ -7,11 +7,13 @@ mod metrics;
 
 use std::io::IsTerminal;
 
-pub use metrics::{DELAY_BOUNDS, Delays, Kind, Metrics, NAMES, PluginMetrics, Reasons};
+pub use metrics::{
+    DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, Kind, Metrics, NAMES, PluginMetrics, Reasons,
+};
 use tracing_subscriber::EnvFilter;
 
 /// The two clients of PostgreSQL log what the source says better, and at times a row.
-const FILTER: &str = "info,pgwire_replication=off,tokio_postgres=warn";
+const FILTER: &str = "info,tokio_postgres=warn";
 
 /// Starts logging. `filter` is in the notation of `tracing_subscriber::EnvFilter`, such as `twohop=debug`.
 ///

@@ -15,7 +15,7 @@ mod toolchain;
 pub use toolchain::{Retry, Search, Toolchain};
 
 mod plugin;
-pub use plugin::{Built, Order, Profile, build, build_crate};
+pub use plugin::{Built, Order, Profile, build, build_crate, build_module};
 
 mod component;
 pub use component::{Origin, Published, digest, keep};

@@ -66,6 +66,27 @@ pub struct Built {
 /// # Errors
 /// It does not compile, or is no component that the host takes.
 pub fn build(order: &Order<'_>, toolchain: &Toolchain) -> Result<Built> {
+    let Order { package, target, .. } = order;
+    let name = &package.name;
+    let core = build_module(order, toolchain)?;
+    let guests = target.join("guests");
+    let file = target.join("plugins").join(name).with_extension("wasm");
+    let said = Description {
+        name: Some(name.clone()),
+        version: Some(package.version.clone()),
+        description: package.description.clone(),
+    };
+    let published = component::publish(&core, &said, &file, &guests.join("encoded").join(name))
+        .with_context(|| format!("plugin {name} is not a component that the host takes"))?;
+    let component::Published { bytes, digest, origin } = published;
+    Ok(Built { name: name.clone(), file, bytes, digest, origin })
+}
+
+/// Builds a library, a plugin's or another, as a core module, and says where it is.
+///
+/// # Errors
+/// It has no library, or does not compile.
+pub fn build_module(order: &Order<'_>, toolchain: &Toolchain) -> Result<PathBuf> {
     let Order { package, folder, target, profile } = order;
     let name = &package.name;
     let is_library = |kinds: &[String]| kinds.iter().any(|kind| kind.ends_with("lib"));
@@ -77,17 +98,7 @@ pub fn build(order: &Order<'_>, toolchain: &Toolchain) -> Result<Built> {
         cargo.envs(SMALL.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     }
     process::run(&mut cargo)?;
-    let core = guests.join(TARGET).join("release").join(&library.name).with_extension("wasm");
-    let file = target.join("plugins").join(name).with_extension("wasm");
-    let said = Description {
-        name: Some(name.clone()),
-        version: Some(package.version.clone()),
-        description: package.description.clone(),
-    };
-    let published = component::publish(&core, &said, &file, &guests.join("encoded").join(name))
-        .with_context(|| format!("plugin {name} is not a component that the host takes"))?;
-    let component::Published { bytes, digest, origin } = published;
-    Ok(Built { name: name.clone(), file, bytes, digest, origin })
+    Ok(guests.join(TARGET).join("release").join(&library.name).with_extension("wasm"))
 }
 
 /// Builds the plugin whose crate is in `folder`, and says on the way with which Rust. Installs nothing but rustup's

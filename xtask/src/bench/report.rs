@@ -53,6 +53,12 @@ impl Report {
         self.aims.push(Aim { figure: key.to_owned(), bound: Bound::AtMost(bound), met });
     }
 
+    /// Adds an aim for a figure that is there: not less than `bound`.
+    pub(super) fn aim_at_least(&mut self, key: &str, bound: f64) {
+        let met = self.figures.get(key).is_some_and(|figure| *figure >= bound);
+        self.aims.push(Aim { figure: key.to_owned(), bound: Bound::AtLeast(bound), met });
+    }
+
     /// The aims that are not met, in words.
     pub(super) fn missed(&self) -> Vec<String> {
         let missed = self.aims.iter().filter(|aim| !aim.met);
@@ -120,8 +126,14 @@ mod tests {
     fn aims_that_are_not_met_are_named() {
         assert_eq!(report().missed(), ["p99_ratio is 7, the aim is at most 5"]);
         let mut report = Report::new("x");
+        report.figure("ratio", 4.5);
         report.aim_at_most("speed", 1.0);
-        assert_eq!(report.missed(), ["speed is not measured, the aim is at most 1"]);
+        report.aim_at_least("ratio", 4.5);
+        report.aim_at_least("ratio", 5.0);
+        assert_eq!(
+            report.missed(),
+            ["speed is not measured, the aim is at most 1", "ratio is 4.5, the aim is at least 5"]
+        );
     }
 
     #[test]

@@ -7,10 +7,10 @@
 
 mod languages;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use twohop_build::{Built, Order, Origin, Package, Profile, Search, Toolchain};
+use twohop_build::{Built, Order, Origin, Package, Profile, Search, Toolchain, Workspace};
 
 use crate::place;
 use crate::setup::apt;
@@ -30,13 +30,7 @@ pub fn build_all(retry: Retry) -> Result<Vec<Built>> {
         workspace.packages.iter().filter(|package| is_plugin(package, &root)).collect();
     ensure!(!plugins.is_empty(), "there is no plugin under {}/plugins or examples/*/plugin", root.display());
     let target = &workspace.target_directory;
-    let toolchain = Toolchain::find(&Search {
-        folder: &root,
-        guests: &target.join("guests"),
-        rust_version: workspace.rust_version(),
-        retry,
-        install: |packages| apt::install(packages, "building plugins for WebAssembly"),
-    })?;
+    let toolchain = toolchain(workspace, &root, retry)?;
     println!("  for wasm32-unknown-unknown, with {}", toolchain.name());
     let build = |package| {
         let order = Order { package, folder: &root, target, profile: Profile::Small };
@@ -45,6 +39,29 @@ pub fn build_all(retry: Retry) -> Result<Vec<Built>> {
         Ok(built)
     };
     plugins.into_iter().map(build).collect()
+}
+
+fn toolchain(workspace: &Workspace, folder: &Path, retry: Retry) -> Result<Toolchain> {
+    Toolchain::find(&Search {
+        folder,
+        guests: &place::target()?.join("guests"),
+        rust_version: workspace.rust_version(),
+        retry,
+        install: |packages| apt::install(packages, "building plugins for WebAssembly"),
+    })
+}
+
+/// Builds the one crate of a workspace as a core module that is no plugin of Twohop: a comparison's.
+///
+/// # Errors
+/// As [`build_all`].
+pub fn build_stranger(folder: &Path, target: &Path) -> Result<PathBuf> {
+    let folder = folder.canonicalize().with_context(|| format!("{} is gone", folder.display()))?;
+    let workspace = Workspace::of(&folder)?;
+    let package = workspace.packages.first().context("the workspace has no crate")?;
+    let toolchain = toolchain(&workspace, &folder, Retry::WhatMayHelp)?;
+    let order = Order { package, folder: &folder, target, profile: Profile::OfItsCrate };
+    twohop_build::build_module(&order, &toolchain)
 }
 
 fn is_plugin(package: &Package, root: &Path) -> bool {

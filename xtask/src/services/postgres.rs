@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -70,12 +71,14 @@ pub struct Options {
     pub auth: Auth,
     /// Further lines of `postgresql.conf`, name and value; they override ours.
     pub settings: Vec<(String, String)>,
+    /// Further files of its data folder, name and contents, which its account alone can read.
+    pub files: Vec<(String, String)>,
 }
 
 impl Default for Options {
     /// A server that can be captured from, without passwords, that syncs as a real one does.
     fn default() -> Self {
-        Options { wal_level: WalLevel::Logical, auth: Auth::Trust, settings: Vec::new() }
+        Options { wal_level: WalLevel::Logical, auth: Auth::Trust, settings: Vec::new(), files: Vec::new() }
     }
 }
 
@@ -101,6 +104,10 @@ impl Postgres {
         let bin = setup::postgres_binaries()?.context(missing)?;
         let folder = Folder::new("postgres")?;
         initdb(&bin, &folder, options.auth)?;
+        for (name, contents) in &options.files {
+            let file = folder.write(&format!("data/{name}"), contents)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        }
         let mut postgres = Postgres { server: None, bin, port: 0, auth: options.auth, folder };
         for attempt in 1.. {
             postgres.port = port::free().context("could not find a free port")?;

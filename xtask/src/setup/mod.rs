@@ -1,19 +1,20 @@
 //! What a chore needs that is not Rust: found where it is, else installed by apt where we may, else named.
 //!
 //! In: what is needed. Out: paths of programs. What is installed is said, with its reason, before it happens.
-//! Always: nothing is downloaded outside the package manager, and no configuration of the user is changed for good.
+//! Always: nothing is downloaded outside a package manager, and no configuration of the user is changed for good.
 //! To add a need: a function here that looks first and calls [`apt::install`] second.
 
 pub mod apt;
 mod postgres;
 
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-use crate::place::{find_program, is_executable};
+use crate::place::{self, find_program, is_executable};
+use crate::process;
 
 pub use postgres::binaries as postgres_binaries;
 
@@ -73,7 +74,7 @@ pub fn python() -> Result<PathBuf> {
     if let Some(python) = found() {
         return Ok(python);
     }
-    apt::install(&["python3", "python3-venv"], "plugins in Python")?;
+    apt::install(&["python3", "python3-venv"], "plugins in Python, and the test suite of WebSocket")?;
     found().context("python3-venv was installed, but `python3 -c 'import ensurepip'` fails")
 }
 
@@ -86,6 +87,41 @@ pub fn curl() -> Result<()> {
         apt::install(&["curl"], "the test of the tutorial, which follows a stream with it")?;
     }
     Ok(())
+}
+
+/// The test suite of WebSocket, as locked by `tests/websocket/requirements.txt`, in the target folder.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn kosoku() -> Result<PathBuf> {
+    let requirements = place::root().join("tests/websocket/requirements.txt");
+    let folder = place::target()?.join("kosoku");
+    install_from_pypi(&requirements, &folder, "the test suite of WebSocket")?;
+    Ok(folder.join("bin/kosoku"))
+}
+
+/// An environment of Python with exactly what is locked; made anew only when that has changed.
+///
+/// # Errors
+/// It cannot be installed.
+fn install_from_pypi(requirements: &Path, folder: &Path, purpose: &str) -> Result<()> {
+    let wanted = fs::read_to_string(requirements)
+        .with_context(|| format!("could not read {}", requirements.display()))?;
+    let mark = folder.join("installed");
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).context("could not remove the tools of before")?;
+    }
+    let python = python()?;
+    println!("  pip install for {purpose}");
+    process::run(Command::new(python).args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    pip.args(["--only-binary=:all:", "--requirement"]).arg(requirements);
+    process::run(pip.stdin(Stdio::null()))?;
+    fs::write(mark, wanted).context("could not mark the tools as installed")
 }
 
 /// Node.js with npm; installs what is missing of them.

@@ -43,7 +43,6 @@ impl Fixture {
             partition: P,
             readiness: readiness.clone(),
             metrics: Arc::clone(&server.metrics),
-            streams_count: Box::new(|| 7),
         };
         let stop = CancellationToken::new();
         let token = Token::new(TOKEN).unwrap();

@@ -91,7 +91,7 @@ async fn every_refusal_has_a_code_and_says_what_to_do() {
         ("POST", "/v1/plugins/p/activate", &unknown),
         ("POST", "/v1/plugins/p/activate", &active),
         ("POST", "/v1/plugins/P/activate", &active),
-        ("POST", "/v1/plugins/p/activate", &with(r#""grants":{"audience":true}"#)),
+        ("POST", "/v1/plugins/p/activate", &with(r#""grants":{"topics":["*"]}"#)),
         ("POST", "/v1/plugins/p/activate", &with(r#""grants":{"channels":["a*b"]}"#)),
         ("POST", "/v1/plugins/p/activate", &with(r#""on_fault":"panic""#)),
         ("POST", "/v1/plugins/p/activate", &with(r#""profile":"huge""#)),

@@ -32,10 +32,10 @@ use self::directory::Directory;
 use self::tables::{Applied, Millis, Outcome};
 use self::tail::Tail;
 use super::{Batch, Begun, Bus, BusError, Discard, Kept, KeptLetter, Letters};
-use crate::event::{Channel, Epoch, LetterId, Message, Offset, Partition, Sequence};
+use crate::event::{Channel, Epoch, FeedWrite, LetterId, Message, Offset, Partition, Sequence};
 use crate::limits::{HISTORY_SCAN_COUNT_MAX, HISTORY_TAIL_BYTES_MAX, LIVE_QUEUE_COUNT_MAX};
 use crate::state::sql::{self, Connection};
-use crate::state::{State, StateError};
+use crate::state::{Along, State, StateError};
 
 /// How much history is kept: what exceeds either bound goes, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl Config {
 pub struct LocalBus {
     state: State,
     config: Config,
+    feeds: Option<Along<[FeedWrite]>>,
     shared: Arc<Shared>,
 }
 
@@ -93,7 +94,13 @@ impl LocalBus {
             head: watch::Sender::new(found.head),
             live: broadcast::Sender::new(LIVE_QUEUE_COUNT_MAX),
         };
-        Ok(Self { state, config, shared: Arc::new(shared) })
+        Ok(Self { state, config, feeds: None, shared: Arc::new(shared) })
+    }
+
+    /// Takes what batches write to feeds, too: `feeds` writes it to the same state, in the commit of the batch.
+    #[must_use]
+    pub fn with_feeds(self, feeds: Along<[FeedWrite]>) -> Self {
+        Self { feeds: Some(feeds), ..self }
     }
 
     /// Removes what is over the bounds, in short steps between which batches are applied. Batches remove as they
@@ -160,7 +167,11 @@ impl Bus for LocalBus {
     async fn apply(&self, batch: Batch) -> Result<(), BusError> {
         let (config, now, shared) = (self.config, now(), self.shared.clone());
         let (partition, from) = (batch.partition, batch.offsets.start);
-        let work = move |connection: &_| tables::apply(connection, batch, config, now);
+        let feeds = self.feeds.clone().filter(|_| !batch.feed.is_empty());
+        if feeds.is_none() && !batch.feed.is_empty() {
+            return Err(BusError::NoFeeds);
+        }
+        let work = move |connection: &_| tables::apply(connection, batch, feeds.as_ref(), config, now);
         let applied = self.state.commit_then(work, move |outcome| match outcome {
             Outcome::Applied(applied) => {
                 shared.publish(applied);
@@ -245,7 +256,11 @@ impl Shared {
     }
 
     fn publish(&self, applied: Applied) {
-        let Applied { partition, next, kept, live, floor } = applied;
+        let Applied { partition, next, kept, live, floor, then } = applied;
+        // Whoever is told by a message finds the post in the timeline.
+        if let Some(then) = then {
+            then();
+        }
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, next);
         {
             // The head moves before anybody can read what is above it.

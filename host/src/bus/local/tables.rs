@@ -13,9 +13,10 @@ use super::Config;
 use super::directory::Directory;
 use super::letters;
 use crate::bus::{Batch, Kept};
-use crate::event::{Channel, Message, Offset, Partition, Retention, Sequence};
+use crate::event::{Channel, FeedWrite, Form, Message, Offset, Partition, Retention, Sequence};
 use crate::limits::HISTORY_SWEEP_COUNT_MAX;
 use crate::state::sql::{Connection, Error, OptionalExtension, Result, Row, params};
+use crate::state::{Along, Then};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ pub(super) struct Applied {
     pub(super) kept: Vec<Arc<Kept>>,
     pub(super) live: Vec<Arc<Message>>,
     pub(super) floor: Sequence,
+    /// What follows for feeds.
+    pub(super) then: Option<Then>,
 }
 
 pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
@@ -58,18 +61,49 @@ pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
              channel TEXT NOT NULL,
              event TEXT NOT NULL,
              payload BLOB NOT NULL,
-             kept_at INTEGER NOT NULL
+             kept_at INTEGER NOT NULL,
+             form INTEGER NOT NULL
          ) STRICT;
          CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS retention (floor INTEGER NOT NULL) STRICT;
          INSERT INTO retention SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM retention);",
     )?;
+    add_form(connection)?;
     let committed = connection
         .prepare("SELECT partition, next FROM offsets")?
         .query_map([], |row| Ok((Partition(row.get(0)?), Offset(unsigned(row, 1)?))))?
         .collect::<Result<_>>()?;
     let floor = floor(connection)?;
     Ok(Found { head: head(connection)?, floor, directory: directory(connection, floor)?, committed })
+}
+
+/// Histories that were begun before messages had forms get the column; to call all of theirs text is never wrong.
+fn add_form(connection: &Connection) -> Result<()> {
+    let is_there =
+        connection.prepare("SELECT 1 FROM pragma_table_info('messages') WHERE name = 'form'")?.exists([])?;
+    if is_there {
+        return Ok(());
+    }
+    let text = form_number(Form::Text);
+    connection.execute_batch(&format!("ALTER TABLE messages ADD COLUMN form INTEGER NOT NULL DEFAULT {text}"))
+}
+
+/// As the tables have it; a number never changes meaning.
+fn form_number(form: Form) -> u8 {
+    match form {
+        Form::Json => 0,
+        Form::Text => 1,
+        Form::Base64 => 2,
+    }
+}
+
+fn form(row: &Row<'_>, column: usize) -> Result<Form> {
+    match row.get::<_, u8>(column)? {
+        0 => Ok(Form::Json),
+        1 => Ok(Form::Text),
+        2 => Ok(Form::Base64),
+        number => Err(Error::IntegralValueOutOfRange(column, number.into())),
+    }
 }
 
 fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
@@ -83,8 +117,14 @@ fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
 }
 
 /// Applies a batch, and removes about as many old messages as it brings new ones where there are too many.
-pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: Millis) -> Result<Outcome> {
-    let Batch { partition, offsets, messages, dead_letters, replayed } = batch;
+pub(super) fn apply(
+    connection: &Connection,
+    batch: Batch,
+    feeds: Option<&Along<[FeedWrite]>>,
+    config: Config,
+    now: Millis,
+) -> Result<Outcome> {
+    let Batch { partition, offsets, messages, feed, dead_letters, replayed } = batch;
     let committed = committed(connection, partition)?;
     if offsets.end <= committed {
         return Ok(Outcome::Behind);
@@ -96,10 +136,11 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
     if !not_due.is_empty() {
         return Ok(Outcome::NotDue(not_due));
     }
+    let then = feeds.map(|feeds| feeds.write(connection, &feed)).transpose()?;
     let mut sequence = head(connection)?;
     let mut kept = Vec::with_capacity(messages.len());
     let mut live = Vec::new();
-    let mut insert = connection.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = connection.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for message in messages {
         if message.retention == Retention::LiveOnly {
             live.push(Arc::new(message));
@@ -111,7 +152,8 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
             message.channel.as_str(),
             &*message.event,
             &*message.payload,
-            now.0
+            now.0,
+            form_number(message.form)
         ])?;
         kept.push(Arc::new(Kept { sequence, message }));
     }
@@ -121,7 +163,7 @@ pub(super) fn apply(connection: &Connection, batch: Batch, config: Config, now: 
         .prepare_cached("INSERT INTO offsets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = ?2")?
         .execute(params![partition.0, signed(offsets.end.0)])?;
     let floor = make_room(connection, kept.len() as u64, sequence, config, now)?;
-    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor }))
+    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor, then }))
 }
 
 /// Retention as a batch pays for it: nothing until a whole step is due, then at least twice what the batch brought,
@@ -186,7 +228,7 @@ pub(super) fn read_all(
 ) -> Result<Vec<Arc<Kept>>> {
     connection
         .prepare_cached(
-            "SELECT sequence, channel, event, payload FROM messages
+            "SELECT sequence, channel, event, payload, form FROM messages
              WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3",
         )?
         .query_map(params![signed(after.0), signed(up_to.0), count_max.cast_signed()], kept)?
@@ -196,7 +238,7 @@ pub(super) fn read_all(
 /// Messages by their sequences; without those that retention has removed meanwhile.
 pub(super) fn read_some(connection: &Connection, sequences: &[Sequence]) -> Result<Vec<Arc<Kept>>> {
     let mut row = connection
-        .prepare_cached("SELECT sequence, channel, event, payload FROM messages WHERE sequence = ?1")?;
+        .prepare_cached("SELECT sequence, channel, event, payload, form FROM messages WHERE sequence = ?1")?;
     let rows = sequences.iter().map(|sequence| row.query_row([signed(sequence.0)], kept).optional());
     rows.filter_map(Result::transpose).collect()
 }
@@ -228,6 +270,7 @@ fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
         channel: channel(row, 1)?,
         event: row.get_ref(2)?.as_str()?.into(),
         payload: Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?),
+        form: form(row, 4)?,
         retention: Retention::Kept,
     };
     Ok(Arc::new(Kept { sequence: Sequence(unsigned(row, 0)?), message }))

@@ -78,13 +78,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::event::{Channel, Message, Retention};
+    use crate::event::{Channel, Form, Message, Retention};
 
     fn kept(sequence: u64) -> Arc<Kept> {
         let message = Message {
             channel: Channel::new("orders").unwrap(),
             event: "".into(),
             payload: Bytes::from(vec![b'x'; 1_000]),
+            form: Form::Text,
             retention: Retention::Kept,
         };
         Arc::new(Kept { sequence: Sequence(sequence), message })

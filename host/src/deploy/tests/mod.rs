@@ -60,6 +60,7 @@ impl Server {
         let neighbours = pipeline::Neighbours {
             log: log.clone(),
             bus: bus.clone(),
+            timelines: None,
             registry: registry.clone(),
             loader: loader.clone(),
             beside: beside.clone(),
@@ -302,9 +303,9 @@ async fn a_start_that_fails_changes_nothing_and_names_what_is_wrong() {
     let home = home();
     Server::start(home.path(), vec![in_file("p", 0)]).await.unwrap().stop().await;
     let mut wrong = in_file("p", 1);
-    wrong.request.grants.audience = true;
+    wrong.request.grants.topics = crate::policy::Grants::everything().topics;
     let error = Server::start(home.path(), vec![wrong]).await.err().unwrap().to_string();
-    assert_eq!(error, "plugin `p`: this host has no timelines yet: leave `audience` out of the grants");
+    assert_eq!(error, "plugin `p`: this host has no topics yet: leave `topics` out of the grants");
 
     let component = home.path().join(format!("registry/plugins/components/{}.wasm", digest(0)));
     let wasm = std::fs::read(&component).unwrap();

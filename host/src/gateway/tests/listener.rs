@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::memory_bus::MemoryBus;
-use super::{Config, Fixture, Gateway};
+use super::{Config, Fixture, Gateway, Neighbours};
 use crate::access::tests::open_to_all;
 use crate::http::tests::{Client, PATIENCE};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
@@ -215,21 +215,21 @@ async fn a_stop_waits_for_a_stuck_client_only_so_long() {
     tokio::time::timeout(PATIENCE, fixture.gateway.stopped()).await.expect("it stops");
 }
 
+fn alone() -> Neighbours {
+    Neighbours { bus: MemoryBus::new(1), timelines: None, access: open_to_all() }
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_what_to_do() {
     let taken = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port is there");
     let address = taken.local_addr().expect("it has an address");
-    let started =
-        Gateway::start(Config::new(address), MemoryBus::new(1), open_to_all(), CancellationToken::new())
-            .await;
+    let started = Gateway::start(Config::new(address), alone(), CancellationToken::new()).await;
     assert_eq!(
         started.expect_err("the port is taken").to_string(),
         format!("another program listens on {address}: stop it, or set gateway.listen")
     );
     let elsewhere: SocketAddr = "192.0.2.1:80".parse().expect("an address");
-    let started =
-        Gateway::start(Config::new(elsewhere), MemoryBus::new(1), open_to_all(), CancellationToken::new())
-            .await;
+    let started = Gateway::start(Config::new(elsewhere), alone(), CancellationToken::new()).await;
     assert_eq!(
         started.expect_err("the address is of another machine").to_string(),
         "cannot listen on 192.0.2.1:80: set gateway.listen to an address of this machine"

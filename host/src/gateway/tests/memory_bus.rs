@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
 use crate::bus::{Batch, Bus, BusError, Kept};
-use crate::event::{Channel, Epoch, Message, Offset, Partition, Retention, Sequence};
+use crate::event::{Channel, Epoch, Form, Message, Offset, Partition, Retention, Sequence};
 
 /// See the head of this file.
 pub(super) struct MemoryBus {
@@ -101,6 +101,7 @@ pub(super) fn message(channel: &str, event: &str, payload: &str, retention: Rete
         channel: Channel::new(channel).expect("the test's channel has a good name"),
         event: event.into(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
+        form: Form::Text,
         retention,
     }
 }

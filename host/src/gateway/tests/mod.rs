@@ -1,9 +1,14 @@
 //! The gateway over real sockets, on a bus in memory.
 
 mod access;
+mod checker;
 mod listener;
 mod memory_bus;
+mod pulls;
+mod socket_client;
+mod sockets;
 mod streams;
+mod timelines;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,16 +16,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Gateway};
+use super::{Config, Gateway, Neighbours};
 use crate::access::Access;
 use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
+use crate::telemetry::Metrics;
+use crate::timeline::Timelines;
 use memory_bus::MemoryBus;
 
 /// A gateway on a free port, and what a test needs to drive it.
 struct Fixture {
     bus: Arc<MemoryBus>,
     gateway: Gateway,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
@@ -34,12 +42,23 @@ impl Fixture {
     }
 
     async fn guarded(bus: Arc<MemoryBus>, access: Access, change: impl FnOnce(&mut Config)) -> Self {
+        Self::keeping(bus, None, access, change).await
+    }
+
+    async fn keeping(
+        bus: Arc<MemoryBus>,
+        timelines: Option<Timelines>,
+        access: Access,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
+        let metrics = Arc::clone(&config.metrics);
         let stop = CancellationToken::new();
-        let started = Gateway::start(config, bus.clone(), access, stop.clone()).await;
-        Self { bus, gateway: started.expect("a free port is there"), stop }
+        let neighbours = Neighbours { bus: bus.clone(), timelines, access };
+        let started = Gateway::start(config, neighbours, stop.clone()).await;
+        Self { bus, gateway: started.expect("a free port is there"), metrics, stop }
     }
 
     fn address(&self) -> SocketAddr {

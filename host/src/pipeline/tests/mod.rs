@@ -207,6 +207,7 @@ async fn open(home: &Path) -> Parts {
     let neighbours = Neighbours {
         log: log.clone(),
         bus: bus.clone(),
+        timelines: None,
         registry: registry.clone(),
         loader: loader.clone(),
         beside: Beside::new().0,

@@ -80,7 +80,11 @@ impl Assembler {
     pub(super) fn new(source: &str, after: Option<Position>) -> Self {
         Self {
             relations: Relations::new(source),
-            logical: Arc::new(virtual_table(source, "$logical", ["channel", "body"])),
+            logical: Arc::new(virtual_table(
+                source,
+                "$logical",
+                ["channel", "subject", "event", "id", "body"],
+            )),
             after,
             open: None,
             ready: Batch::default(),
@@ -296,6 +300,10 @@ pub(super) fn virtual_table<const N: usize>(source: &str, name: &str, columns: [
 
 fn push_logical(builder: &mut RowBuilder, prefix: &str, content: &[u8]) {
     builder.push(Value::Text(prefix));
+    // The subject, the event and the id, which PostgreSQL's messages do not have.
+    for _ in 0..3 {
+        builder.push(Value::Null);
+    }
     builder.push(match std::str::from_utf8(content) {
         Ok(text) => Value::Text(text),
         Err(_) => Value::Bytes(content),

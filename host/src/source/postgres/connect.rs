@@ -1,6 +1,7 @@
 //! The way to the server: the URL, and the control connection.
 //!
-//! In: the source's URL. Out: a [`Target`] for every connection, and a [`Control`] for SQL.
+//! In: the source's URL. Out: a [`Target`] for every connection, and a [`Control`] for SQL. Both kinds of connections go
+//! the same way there (`transport/`), with the same encryption.
 //!
 //! Invariants: a password goes to the server and nowhere else; every session has the settings of
 //! `values::SESSION`, and no time limit of the server cuts it.
@@ -9,20 +10,18 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::future::{Ready, ready};
 use std::io;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Row};
 
 use super::error::{Said, SourceError, with_causes};
-use super::values;
-use crate::limits::{
-    SOURCE_CONNECT_TIME_MAX, SOURCE_PROBE_INTERVAL, SOURCE_SERVER_TIME_MAX, SOURCE_SILENCE_TIME_MAX,
-};
-
-/// Signs of life that may be missing: with those before, as long as the stream may be silent.
-const KEEPALIVE_RETRIES: u32 = 3;
+use super::transport::{Account, Address, Binding, Cleartext, DialError, Session, Stream, Tls, dial};
+use super::{url, values, wire};
+use crate::limits::SOURCE_CONNECT_TIME_MAX;
 
 /// What a URL looks like.
 const FORM: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
@@ -31,14 +30,14 @@ const FORM: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 #[derive(Clone)]
 pub(super) struct Target {
     config: tokio_postgres::Config,
-    /// A name, or the folder of a socket, which begins with `/`.
-    pub(super) host: String,
-    pub(super) port: u16,
+    address: Address,
+    tls: Tls,
+    binding: Binding,
     pub(super) user: String,
-    pub(super) password: String,
+    password: Option<Vec<u8>>,
     pub(super) database: String,
     /// The `options` of every session.
-    pub(super) options: String,
+    options: String,
 }
 
 impl Target {
@@ -47,41 +46,56 @@ impl Target {
     /// # Errors
     /// If it is no URL of PostgreSQL, lacks host or user, or asks for what this program cannot do. The error has
     /// nothing of the URL in it.
-    pub(super) fn parse(url: &str) -> Result<Self, SourceError> {
+    pub(super) fn parse(text: &str) -> Result<Self, SourceError> {
         let wrong =
             |what: &str| SourceError::Config(format!("the source's URL {what}; it looks like {FORM}"));
-        // The parser does not know these two.
-        if let Some(mode) = ["verify-ca", "verify-full"].iter().find(|mode| url.contains(*mode)) {
-            return Err(SourceError::Encryption(format!("sslmode={mode}")));
-        }
+        let (text, tls) = url::take_tls(text).map_err(|what| wrong(&what))?;
         // The parser's own words may quote a part of the password.
         let config: tokio_postgres::Config =
-            url.parse().map_err(|_| wrong("cannot be read (special characters must be percent-encoded)"))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(SourceError::Encryption("sslmode=require".to_owned()));
-        }
+            text.parse().map_err(|_| wrong("cannot be read (special characters must be percent-encoded)"))?;
         let host = match config.get_hosts() {
             [Host::Tcp(name)] => name.clone(),
             [Host::Unix(folder)] => folder.display().to_string(),
             [] => return Err(wrong("names no host")),
             _ => return Err(wrong("names several hosts, and one source reads from one")),
         };
-        let port = config.get_ports().first().copied().unwrap_or(5432);
+        let address = Address {
+            host,
+            numeric: config.get_hostaddrs().first().copied(),
+            port: config.get_ports().first().copied().unwrap_or(5432),
+        };
         let user = config
             .get_user()
             .filter(|user| !user.is_empty())
             .ok_or_else(|| wrong("names no user"))?
             .to_owned();
-        let password = String::from_utf8(config.get_password().unwrap_or_default().to_vec())
-            .map_err(|_| wrong("has a password that is not UTF-8"))?;
+        let binding = match config.get_channel_binding() {
+            tokio_postgres::config::ChannelBinding::Disable => Binding::Never,
+            tokio_postgres::config::ChannelBinding::Require => Binding::Always,
+            _ => Binding::IfOffered,
+        };
+        let password = config.get_password().map(<[u8]>::to_vec);
         let database = config.get_dbname().unwrap_or(&user).to_owned();
         let options = format!("{} {}", config.get_options().unwrap_or_default(), session_options());
-        Ok(Self { config, host, port, user, password, database, options: options.trim_start().to_owned() })
+        let options = options.trim_start().to_owned();
+        Ok(Self { config, address, tls, binding, user, password, database, options })
     }
 
     /// Where the server is.
     pub(super) fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        format!("{}:{}", self.address.host, self.address.port)
+    }
+
+    async fn dial(&self) -> Result<Stream, SourceError> {
+        dial(&self.address, &self.tls).await.map_err(|error| match error {
+            DialError::Io(cause) => self.unreachable(cause),
+            DialError::Files(what) => SourceError::Config(format!("the source's URL: {what}")),
+            error @ (DialError::NotOffered | DialError::Handshake { .. }) => SourceError::Encryption {
+                address: self.address(),
+                mode: self.tls.mode.name(),
+                what: error.to_string(),
+            },
+        })
     }
 
     /// Opens a control connection.
@@ -89,34 +103,42 @@ impl Target {
     /// # Errors
     /// If the server cannot be reached, or does not let us in.
     pub(super) async fn connect(&self, application: &str) -> Result<Control, SourceError> {
-        let config = self.control(application);
-        let connected = tokio::time::timeout(SOURCE_CONNECT_TIME_MAX, config.connect(NoTls)).await;
-        let (client, connection) = match connected {
-            Ok(connected) => connected.map_err(|error| self.refused(error))?,
-            Err(_) => {
-                let cause = io::Error::from(io::ErrorKind::TimedOut);
-                return Err(SourceError::Unreachable { address: self.address(), cause });
-            }
+        let mut config = self.config.clone();
+        // The stream is as encrypted as it is to be: the library is only told what binds a password to it.
+        config
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(SslNegotiation::Direct)
+            .options(&self.options)
+            .application_name(application);
+        let connected = tokio::time::timeout(SOURCE_CONNECT_TIME_MAX, async {
+            let stream = self.dial().await?;
+            config.connect_raw(stream, Dialed).await.map_err(|error| self.refused(error))
+        });
+        let (client, connection) = match connected.await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(self.unreachable(io::ErrorKind::TimedOut.into())),
         };
         // The connection's own error also reaches whoever waits for an answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Control { client, driver })
     }
 
-    /// How a control connection is made. Its peer may be gone without a word while an answer is awaited, or while there
-    /// is nothing to ask for: the kernel finds out, and ends the connection.
-    fn control(&self, application: &str) -> tokio_postgres::Config {
-        let mut config = self.config.clone();
-        config
-            .ssl_mode(SslMode::Disable)
-            .options(&self.options)
-            .application_name(application)
-            .keepalives(true)
-            .keepalives_idle(SOURCE_SERVER_TIME_MAX)
-            .keepalives_interval(SOURCE_PROBE_INTERVAL)
-            .keepalives_retries(KEEPALIVE_RETRIES)
-            .tcp_user_timeout(SOURCE_SILENCE_TIME_MAX);
-        config
+    /// Opens a replication connection.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) async fn session(&self, application: &str) -> Result<Session, SourceError> {
+        let stream = self.dial().await?;
+        let account = Account { user: &self.user, password: self.password.as_deref(), binding: self.binding };
+        let parameters = [
+            ("database", self.database.as_str()),
+            ("replication", "database"),
+            ("client_encoding", "UTF8"),
+            ("application_name", application),
+            ("options", self.options.as_str()),
+        ];
+        let begun = Session::begin(stream, account, &parameters).await;
+        begun.map_err(|error| wire::refused(self, error))
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> SourceError {
@@ -124,16 +146,31 @@ impl Target {
             return self.refusal(error.into());
         }
         match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
-            Some(cause) => SourceError::Unreachable {
-                address: self.address(),
-                cause: io::Error::new(cause.kind(), cause.to_string()),
-            },
+            Some(cause) if is_cleartext(cause) => self.cleartext(),
+            Some(cause) => self.unreachable(io::Error::new(cause.kind(), cause.to_string())),
             // Such as "password missing": nothing came from the server.
-            None => {
-                let said = Said { code: String::new(), message: with_causes(&error) };
-                SourceError::Password { address: self.address(), user: self.user.clone(), said }
-            }
+            None => self.refusal_of(with_causes(&error)),
         }
+    }
+
+    /// The error for a server that nobody answers at.
+    pub(super) fn unreachable(&self, cause: io::Error) -> SourceError {
+        SourceError::Unreachable { address: self.address(), cause }
+    }
+
+    /// The error for a connection that broke before it let us in.
+    pub(super) fn broken(&self, cause: io::Error) -> SourceError {
+        if is_cleartext(&cause) { self.cleartext() } else { self.unreachable(cause) }
+    }
+
+    fn cleartext(&self) -> SourceError {
+        SourceError::Cleartext { address: self.address(), user: self.user.clone() }
+    }
+
+    /// The error for a password that does not do.
+    pub(super) fn refusal_of(&self, message: String) -> SourceError {
+        let said = Said { code: String::new(), message };
+        SourceError::Password { address: self.address(), user: self.user.clone(), said }
     }
 
     /// The error for what the server said instead of letting us in.
@@ -145,6 +182,29 @@ impl Target {
             "3D000" => SourceError::DatabaseUnknown { address, database: self.database.clone() },
             _ => SourceError::said("the connection", said),
         }
+    }
+}
+
+fn is_cleartext(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<Cleartext>())
+}
+
+/// Takes a stream as it is.
+struct Dialed;
+
+impl TlsConnect<Stream> for Dialed {
+    type Stream = Stream;
+    type Error = io::Error;
+    type Future = Ready<Result<Stream, io::Error>>;
+
+    fn connect(self, stream: Stream) -> Self::Future {
+        ready(Ok(stream))
+    }
+}
+
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.end_point().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
@@ -160,14 +220,13 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The server's own limits would cut a long snapshot or a quiet stream; its time limit for us is pinned, so that we
-/// know how long it may be silent.
+/// The server's own limits would cut a long snapshot or a quiet stream. How long it waits for a sign of life of ours is
+/// left to it: it gets several a second.
 fn session_options() -> String {
     format!(
         "{} -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
-         -c idle_session_timeout=0 -c wal_sender_timeout={}ms",
-        values::SESSION,
-        SOURCE_SERVER_TIME_MAX.as_millis()
+         -c idle_session_timeout=0",
+        values::SESSION
     )
 }
 
@@ -231,10 +290,10 @@ mod tests {
     fn a_url_names_host_port_user_and_database() {
         let target = Target::parse("postgres://ann:s3cret@db.example/shop").expect("the URL is whole");
         assert_eq!(target.address(), "db.example:5432");
-        assert_eq!((target.user.as_str(), target.password.as_str()), ("ann", "s3cret"));
+        assert_eq!((target.user.as_str(), target.password.as_deref()), ("ann", Some(&b"s3cret"[..])));
         assert_eq!(target.database, "shop");
         let target = Target::parse("host=/run/pg user=ann port=5433").expect("the list is whole");
-        assert_eq!((target.host.as_str(), target.port), ("/run/pg", 5433));
+        assert_eq!((target.address.host.as_str(), target.address.port), ("/run/pg", 5433));
         assert_eq!(target.database, "ann");
     }
 
@@ -252,6 +311,7 @@ mod tests {
             "host=db user=ann password=my s3cret",
             "postgres://ann:s3cret@a,b/shop",
             "postgres://:s3cret@db/shop",
+            "postgres://ann:s3cret@db/shop?sslmode=s3cret",
             "s3cret",
             "",
         ] {
@@ -262,36 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_asks_for_encryption_is_told_that_there_is_none() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let url = format!("postgres://ann:s3cret@db/shop?sslmode={mode}");
-            let error = Target::parse(&url).expect_err("there is no encryption").to_string();
-            assert!(error.contains(&format!("sslmode={mode}")), "{error}");
-            assert!(!error.contains("s3cret"), "{error}");
-        }
-        for mode in ["prefer", "disable"] {
-            assert!(Target::parse(&format!("postgres://ann@db/shop?sslmode={mode}")).is_ok());
-        }
-    }
-
-    #[test]
     fn options_of_the_url_come_before_ours() {
         let target =
             Target::parse("postgres://ann@db/shop?options=-c%20work_mem%3D1MB").expect("the URL is whole");
         assert!(target.options.starts_with("-c work_mem=1MB -c TimeZone=UTC"), "{}", target.options);
-        assert!(target.options.ends_with("-c wal_sender_timeout=30000ms"), "{}", target.options);
-    }
-
-    #[test]
-    fn a_peer_that_is_gone_is_noticed_on_the_control_connection_as_soon_as_on_the_stream() {
-        let target =
-            Target::parse("postgres://ann@db/shop?keepalives=0&tcp_user_timeout=0").expect("it is whole");
-        let config = target.control("twohop");
-        assert!(config.get_keepalives());
-        let probes = SOURCE_PROBE_INTERVAL * KEEPALIVE_RETRIES;
-        assert_eq!(config.get_keepalives_idle() + probes, SOURCE_SILENCE_TIME_MAX);
-        assert_eq!(config.get_keepalives_interval(), Some(SOURCE_PROBE_INTERVAL));
-        assert_eq!(config.get_tcp_user_timeout(), Some(&SOURCE_SILENCE_TIME_MAX));
+        assert!(target.options.ends_with("-c idle_session_timeout=0"), "{}", target.options);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Decodes messages of `pgoutput`, protocol version 1.
+//! Decodes messages of `pgoutput`, protocol versions 1 and 2.
 //!
-//! In: the payload of one `XLogData`. Out: one [`Message`] that borrows from it; nothing is copied.
+//! In: the payload of one `XLogData`. Out: one [`Message`] that borrows from it; nothing is copied. Version 2 sends
+//! transactions in progress in blocks: [`Streamed`] is what stands around those, [`Within`] what stands in them.
 //!
 //! Invariants: any bytes give a message or an error, never a panic; a [`Tuple`] was walked once when it was decoded,
 //! so that iterating over it cannot fail; all text is UTF-8.
 //!
-//! Absent on purpose: what a relation is (`relation.rs`), what a value means (`values.rs`), streamed and prepared
-//! transactions, which version 1 does not have.
+//! Absent on purpose: what a relation is (`relation.rs`), what a value means (`values.rs`), prepared transactions, which
+//! come with version 3, and what version 4 adds for parallel appliers.
 //!
 //! The layouts are those of PostgreSQL's manual, section "Logical Replication Message Formats".
 
@@ -22,7 +23,7 @@ pub enum DecodeError {
     /// A number or text that no server sends.
     #[error("the message's {0} is not valid")]
     Invalid(&'static str),
-    /// A kind of message that version 1 does not have.
+    /// A kind of message that cannot be there.
     #[error("the message has the unknown kind {0:#04x}")]
     Kind(u8),
 }
@@ -70,6 +71,86 @@ pub(super) enum Message<'a> {
         prefix: &'a str,
         content: &'a [u8],
     },
+}
+
+/// What stands around the blocks of transactions in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streamed {
+    /// A block begins.
+    Start {
+        transaction: u32,
+        segment: Segment,
+    },
+    Commit {
+        transaction: u32,
+        commit: u64,
+        end: u64,
+        committed_at: i64,
+    },
+    /// A transaction is aborted, or, where the numbers differ, a part of one.
+    Abort {
+        transaction: u32,
+        part: u32,
+    },
+}
+
+/// Whether a block is a transaction's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Segment {
+    First,
+    Further,
+}
+
+/// What stands in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within<'a> {
+    /// The block ends.
+    Stop,
+    Origin,
+    /// A message: `part` is the transaction or subtransaction that made it. Without that, it is the kind and the rest.
+    Message {
+        part: u32,
+        kind: u8,
+        rest: &'a [u8],
+    },
+}
+
+/// Decodes what stands around blocks; nothing if it is another message.
+pub(super) fn decode_streamed(payload: &[u8]) -> Result<Option<Streamed>, DecodeError> {
+    let mut reader = Reader { bytes: payload };
+    let streamed = match reader.u8("kind")? {
+        b'S' => {
+            let transaction = reader.u32("transaction")?;
+            let segment = if reader.u8("segment")? == 1 { Segment::First } else { Segment::Further };
+            Streamed::Start { transaction, segment }
+        }
+        b'c' => {
+            let transaction = reader.u32("transaction")?;
+            reader.u8("flags")?;
+            let (commit, end) = (reader.u64("commit")?, reader.u64("end")?);
+            Streamed::Commit { transaction, commit, end, committed_at: reader.i64("commit time")? }
+        }
+        b'A' => {
+            let transaction = reader.u32("transaction")?;
+            Streamed::Abort { transaction, part: reader.u32("subtransaction")? }
+        }
+        _ => return Ok(None),
+    };
+    reader.end(Some(streamed))
+}
+
+/// Decodes a message within a block as far as it has to be known before its transaction commits.
+pub(super) fn decode_within(payload: &[u8]) -> Result<Within<'_>, DecodeError> {
+    let mut reader = Reader { bytes: payload };
+    match reader.u8("kind")? {
+        b'E' => reader.end(Within::Stop),
+        b'O' => Ok(Within::Origin),
+        kind @ (b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' | b'M') => {
+            let part = reader.u32("transaction")?;
+            Ok(Within::Message { part, kind, rest: reader.bytes })
+        }
+        kind => Err(DecodeError::Kind(kind)),
+    }
 }
 
 /// Whether a logical message belongs to a transaction.
@@ -238,10 +319,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
         }
         kind => return Err(DecodeError::Kind(kind)),
     };
-    match reader.bytes.len() {
-        0 => Ok(message),
-        rest => Err(DecodeError::Long(rest)),
-    }
+    reader.end(message)
 }
 
 struct Reader<'a> {
@@ -249,6 +327,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Sees that the message ends here.
+    fn end<T>(&self, read: T) -> Result<T, DecodeError> {
+        match self.bytes.len() {
+            0 => Ok(read),
+            rest => Err(DecodeError::Long(rest)),
+        }
+    }
+
     fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.bytes.split_at_checked(length).ok_or(DecodeError::Short(what))?;
         self.bytes = rest;
@@ -445,6 +531,36 @@ mod tests {
         }
 
         #[test]
+        fn a_message_of_a_block_is_what_it_would_be_outside_of_one(bytes in messages(), part in any::<u32>()) {
+            prop_assume!(!matches!(bytes[0], b'B' | b'C'));
+            let within = encode::within(part, &bytes);
+            let expected = Within::Message { part, kind: bytes[0], rest: &bytes[1..] };
+            prop_assert_eq!(decode_within(&within), Ok(expected));
+        }
+
+        #[test]
+        fn what_stands_around_a_block_comes_out_as_it_went_in(
+            transaction in any::<u32>(), part in any::<u32>(), commit in any::<u64>(), end in any::<u64>(), at in any::<i64>(),
+        ) {
+            for (bytes, expected) in [
+                (encode::stream_start(transaction, true), Streamed::Start { transaction, segment: Segment::First }),
+                (encode::stream_start(transaction, false), Streamed::Start { transaction, segment: Segment::Further }),
+                (
+                    encode::stream_commit(transaction, commit, end, at),
+                    Streamed::Commit { transaction, commit, end, committed_at: at },
+                ),
+                (encode::stream_abort(transaction, part), Streamed::Abort { transaction, part }),
+            ] {
+                prop_assert_eq!(decode_streamed(&bytes), Ok(Some(expected)));
+                for cut in 1..bytes.len() {
+                    prop_assert!(decode_streamed(&bytes[..cut]).is_err());
+                }
+                let long = [&bytes[..], &[0]].concat();
+                prop_assert_eq!(decode_streamed(&long), Err(DecodeError::Long(1)));
+            }
+        }
+
+        #[test]
         fn a_message_cut_short_is_an_error(bytes in messages(), at in any::<prop::sample::Index>()) {
             prop_assert!(decode(&bytes).is_ok());
             prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
@@ -467,6 +583,8 @@ mod tests {
 
     /// Decodes and looks at everything, so that a broken promise of an iterator shows.
     fn walk(bytes: &[u8]) {
+        let _ = decode_streamed(bytes);
+        let _ = decode_within(bytes);
         let seen = match decode(bytes) {
             Ok(Message::Relation(relation)) => relation.columns().count(),
             Ok(Message::Insert { new, .. }) => new.iter().count(),
@@ -509,6 +627,10 @@ mod tests {
         bytes.push(0);
         assert_eq!(decode(&bytes), Err(DecodeError::Long(1)));
         assert_eq!(decode(b"S"), Err(DecodeError::Kind(b'S')));
+        assert_eq!(decode_streamed(b"I"), Ok(None));
+        assert_eq!(decode_within(b"E"), Ok(Within::Stop));
+        assert_eq!(decode_within(b"E1"), Err(DecodeError::Long(1)));
+        assert_eq!(decode_within(b"B"), Err(DecodeError::Kind(b'B')));
         assert_eq!(decode(b""), Err(DecodeError::Short("kind")));
     }
 }

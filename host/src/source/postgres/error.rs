@@ -14,6 +14,7 @@ use super::assemble::AssembleError;
 use super::decode::DecodeError;
 use super::preflight::Problem;
 use super::relation::TooManyRelations;
+use super::spill::SpillError;
 use crate::event::Position;
 use crate::limits::CHANGE_BYTES_MAX;
 use crate::log::LogError;
@@ -42,12 +43,27 @@ pub enum SourceError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(String),
-    /// The URL asks for an encrypted connection.
+    /// There is no encrypted connection as the URL asks for it.
+    #[error("no encrypted connection to PostgreSQL at {address} (sslmode={mode}): {what}")]
+    Encryption {
+        /// Host and port.
+        address: String,
+        /// What the URL asks for.
+        mode: &'static str,
+        /// Why, and what to do.
+        what: String,
+    },
+    /// The password would be sent so that others could read it.
     #[error(
-        "the URL asks for an encrypted connection ({0}), which this program cannot make yet: use sslmode=disable \
-         or sslmode=prefer on a network that you trust, or a tunnel"
+        "PostgreSQL at {address} asks for the password of `{user}` in clear on a connection that is not encrypted: add \
+         sslmode=verify-full to the source's URL, or have pg_hba.conf say scram-sha-256 instead of password"
     )]
-    Encryption(String),
+    Cleartext {
+        /// Host and port.
+        address: String,
+        /// The role.
+        user: String,
+    },
     /// Nobody answers.
     #[error(
         "cannot reach PostgreSQL at {address}: check that it runs, that host and port are right, that \
@@ -173,6 +189,20 @@ pub enum SourceError {
         /// Its name.
         slot: String,
     },
+    /// The slot stands where this source never was.
+    #[error(
+        "replication slot `{slot}` stands at {found}, and this source confirmed nothing beyond {known}: it was moved \
+         forward, or dropped and made again, and changes in between are lost. To begin anew with a snapshot: SELECT \
+         pg_drop_replication_slot('{slot}'), then remove the change log or give the source another `name`"
+    )]
+    SlotMoved {
+        /// Its name.
+        slot: String,
+        /// Where it stands, in the server's notation.
+        found: String,
+        /// Where it may stand at most, likewise.
+        known: String,
+    },
     /// All slots are taken.
     #[error(
         "PostgreSQL has no free replication slot: drop one that nobody needs (SELECT slot_name, active FROM \
@@ -229,7 +259,7 @@ pub enum SourceError {
     },
     /// What is remembered of the server cannot be used.
     #[error(
-        "cannot use {}, which says what server this source reads from: see to it that this user may write there; \
+        "cannot use {}, which says what server this source reads from, or how far: see to it that this user may write there; \
          if its content is broken, remove it, and make sure that the URL is right",
         path.display()
     )]
@@ -299,6 +329,9 @@ pub enum SourceError {
     /// The stream has announced too much; a new connection begins anew.
     #[error(transparent)]
     Relations(#[from] TooManyRelations),
+    /// Transactions in progress cannot be kept.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
     /// A snapshot has more rows than an index can count.
     #[error(
         "the tables have more than {} rows, which is more than one snapshot can hold: set snapshot = \"none\"",
@@ -367,6 +400,7 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
         SourceError::Server { said, .. } => server_heals(&said.code),
+        SourceError::Spill(error) => error.is_full(),
         // At a failover the next primary is a standby until it is promoted.
         SourceError::NotReady(problems) => {
             !problems.is_empty() && problems.iter().all(|problem| *problem == Problem::Standby)
@@ -428,6 +462,8 @@ mod tests {
             SourceError::Log(LogError::DiskFull { path: "p".to_owned() }),
             SourceError::Log(LogError::Full { bytes: 1, consumer: "c".to_owned() }),
             SourceError::NotReady(vec![Problem::Standby]),
+            SourceError::Spill(SpillError::DiskFull("p".into())),
+            SourceError::Spill(SpillError::Full("1 bytes".to_owned())),
             server("57P01"),
             server("57P03"),
             server("53300"),
@@ -449,6 +485,7 @@ mod tests {
             SourceError::SlotLost { slot: "s".to_owned() },
             SourceError::NoFreeSlot,
             SourceError::SlotUnknown { slot: "s".to_owned() },
+            SourceError::SlotMoved { slot: "s".to_owned(), found: "0/9".to_owned(), known: "0/8".to_owned() },
             SourceError::NotReady(vec![]),
             SourceError::NotReady(vec![Problem::Standby, Problem::Encoding]),
             SourceError::Decode(DecodeError::Kind(0)),

@@ -11,7 +11,7 @@
 //! - the log's last position is where the source goes on, to the change, so nothing is appended twice;
 //! - what is wrong at the start is an error of [`Postgres::prepare`]; later, what heals by itself is tried again.
 //!
-//! Absent on purpose: encrypted connections, several hosts, transactions in progress (protocol version 2 and above).
+//! Absent on purpose: several hosts for one source; prepared transactions before their commit.
 
 mod append;
 mod assemble;
@@ -23,12 +23,16 @@ mod health;
 mod outage;
 mod preflight;
 mod publication;
+mod reached;
 mod relation;
 mod server;
 mod slot;
 mod snapshot;
+mod spill;
 mod stream;
 mod table;
+mod transport;
+mod url;
 mod values;
 mod wire;
 
@@ -50,13 +54,16 @@ pub use error::{Disposition, Said, SourceError, disposition};
 pub use health::Warning;
 pub use preflight::Problem;
 pub use relation::TooManyRelations;
+pub use spill::SpillError;
 
 use append::Appender;
 use connect::{Control, Target};
 use outage::Outage;
+use reached::Reached;
 use slot::{Created, Plan};
+use spill::Spill;
 use table::{Captured, TableName};
-use wire::Wire;
+use wire::{Streaming, Wire};
 
 use crate::backoff::Backoff;
 use crate::event::encode;
@@ -81,12 +88,14 @@ pub struct Config {
     /// Where the source remembers which server it reads from, in a file of its name; made if it is not there. It goes
     /// with the change log.
     pub folder: PathBuf,
+    /// What transactions in progress may take on disk, in a folder of that folder.
+    pub spill_bytes_max: u64,
 }
 
 impl fmt::Debug for Config {
     /// Without the URL, which has a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, tables, slot, publication, snapshot, folder } = self;
+        let Self { name, url: _, tables, slot, publication, snapshot, folder, spill_bytes_max } = self;
         f.debug_struct("Config")
             .field("name", name)
             .field("tables", tables)
@@ -94,6 +103,7 @@ impl fmt::Debug for Config {
             .field("publication", publication)
             .field("snapshot", snapshot)
             .field("folder", folder)
+            .field("spill_bytes_max", spill_bytes_max)
             .finish_non_exhaustive()
     }
 }
@@ -128,8 +138,15 @@ struct Session {
     control: Control,
     wire: Wire,
     tables: Vec<Captured>,
-    /// A slot that was made just now, whose snapshot is to be read first.
-    created: Option<Created>,
+    begin: Begin,
+}
+
+/// With what a session begins.
+enum Begin {
+    /// A slot was made just now, and its snapshot is to be read first.
+    Snapshot(Created),
+    /// The stream has started.
+    Stream(Reached),
 }
 
 /// Sees that a source shares neither slot nor publication with others of the same configuration: they would take each
@@ -167,7 +184,7 @@ impl Postgres {
     /// Anything that is wrong now, whether or not it might heal by itself: a person is looking.
     pub async fn prepare(config: Config, log: Arc<dyn ChangeLog>) -> Result<Self, SourceError> {
         let plan = Plans::new(config)?;
-        let session = plan.open(&*log).await?;
+        let session = plan.open(&*log, Streaming::On).await?;
         plan.warn(&session.control).await?;
         Ok(Self { plan, log, session: Some(session) })
     }
@@ -183,9 +200,10 @@ impl Postgres {
         let outage = Arc::new(Outage::new(&plan.config.name));
         let mut appender = Appender::new(log.clone(), outage.clone(), stop.clone());
         let mut backoff = Backoff::default();
+        let mut streaming = Streaming::On;
         loop {
             let began_at = Instant::now();
-            let attempt = plan.attempt(session.take(), &*log, &mut appender, &outage, &stop);
+            let attempt = plan.attempt(session.take(), streaming, &*log, &mut appender, &outage, &stop);
             let ended = Box::pin(attempt).await;
             // The next attempt asks the log where it stands, so nothing may be on its way there.
             let settled = appender.settle().await.map(drop);
@@ -194,6 +212,8 @@ impl Postgres {
                 return Err(error);
             }
             outage.server_is_lost(&error);
+            // What does not fit here fits the server, for the life of one connection.
+            streaming = if matches!(error, SourceError::Spill(_)) { Streaming::Off } else { Streaming::On };
             if began_at.elapsed() > RETRY_DELAY_MAX {
                 backoff = Backoff::default();
             }
@@ -221,7 +241,7 @@ impl Plans {
     }
 
     /// Opens both connections and sees to it that publication and slot are there.
-    async fn open(&self, log: &dyn ChangeLog) -> Result<Session, SourceError> {
+    async fn open(&self, log: &dyn ChangeLog, streaming: Streaming) -> Result<Session, SourceError> {
         let application = format!("twohop {}", self.config.name);
         let control = self.target.connect(&application).await?;
         let tables =
@@ -230,7 +250,7 @@ impl Plans {
         let state = slot::free(&control, &self.slot).await?;
         let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot);
         let from = if let Ok(Plan::Resume { from }) = plan { from } else { 0 };
-        let mut wire = Wire::connect(&self.target, &application, &self.slot, &self.publication, from).await?;
+        let mut wire = Wire::connect(&self.target, &application, &self.slot, from).await?;
         // First, since another server lacks the slot too, and that would be the lesser truth.
         if let Some(last) = last {
             let file = server::path(&self.config.folder, &self.config.name);
@@ -255,12 +275,31 @@ impl Plans {
                 Some(created)
             }
         };
-        match created.as_ref().and_then(|created| created.snapshot.as_deref()) {
-            Some(snapshot) => snapshot::import(&control, snapshot).await?,
-            None => wire.start().await?,
-        }
-        let created = created.filter(|created| created.snapshot.is_some());
-        Ok(Session { control, wire, tables, created })
+        let begin = match created {
+            Some(created) if created.snapshot.is_some() => {
+                snapshot::import(&control, created.snapshot.as_deref().unwrap_or_default()).await?;
+                Begin::Snapshot(created)
+            }
+            Some(_) | None => Begin::Stream(self.start(&control, &mut wire, log, streaming).await?),
+        };
+        Ok(Session { control, wire, tables, begin })
+    }
+
+    /// Starts the stream, and sees that the server did not go forward past what the change log has.
+    async fn start(
+        &self,
+        control: &Control,
+        wire: &mut Wire,
+        log: &dyn ChangeLog,
+        streaming: Streaming,
+    ) -> Result<Reached, SourceError> {
+        wire.start(&self.publication, streaming).await?;
+        let path = reached::path(&self.config.folder, &self.config.name);
+        // The log has everything that committed before its last transaction.
+        let last = log.last_position(&self.config.name).map_or(0, |last| last.commit);
+        let known = reached::read(&path)?.map(|known| known.max(last));
+        let place = slot::check_reached(control, &self.slot, known).await?;
+        Reached::begin(path, place)
     }
 
     /// Writes down, before there is a slot, that it will be ours and on which server.
@@ -272,6 +311,7 @@ impl Plans {
         log: &dyn ChangeLog,
     ) -> Result<(), SourceError> {
         server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
+        reached::forget(&reached::path(&self.config.folder, &self.config.name))?;
         let mark = match self.config.snapshot {
             SnapshotMode::Initial => snapshot::Mark::Began,
             SnapshotMode::None => snapshot::Mark::Skipped,
@@ -304,6 +344,7 @@ impl Plans {
     async fn attempt(
         &self,
         session: Option<Session>,
+        streaming: Streaming,
         log: &dyn ChangeLog,
         appender: &mut Appender,
         outage: &Outage,
@@ -312,23 +353,28 @@ impl Plans {
         let session = match session {
             Some(session) => session,
             None => tokio::select! {
-                session = self.open(log) => session?,
+                session = self.open(log, streaming) => session?,
                 () = stop.cancelled() => return Ok(()),
             },
         };
         outage.server_is_back();
         let source = &self.config.name;
-        let Session { control, mut wire, tables, created } = session;
-        if let Some(created) = created {
-            let copied = snapshot::copy(&control, source, &tables, &created, appender, stop).await?;
-            if copied == snapshot::Outcome::Stopped {
-                return Ok(());
+        let Session { control, mut wire, tables, begin } = session;
+        let reached = match begin {
+            Begin::Stream(reached) => reached,
+            Begin::Snapshot(created) => {
+                let copied = snapshot::copy(&control, source, &tables, &created, appender, stop).await?;
+                if copied == snapshot::Outcome::Stopped {
+                    return Ok(());
+                }
+                self.start(&control, &mut wire, log, streaming).await?
             }
-            wire.start().await?;
-        }
+        };
         let after = log.last_position(source);
         info!(source, slot = self.slot, "reading the changes of {} tables", tables.len());
-        stream::Stream::new(control, wire, appender, source, after).run(stop).await
+        let folder = self.config.folder.join(format!("{source}.spill"));
+        let spill = Spill::open(folder, self.config.spill_bytes_max).await?;
+        stream::Stream::new(control, wire, appender, spill, reached, source, after).run(stop).await
     }
 }
 

@@ -142,6 +142,27 @@ async fn look(control: &Control, name: &str) -> Result<Option<State>, SourceErro
     }))
 }
 
+/// Where the slot stands once we read from it, so that nobody else can move it. What we asked for counts only from
+/// there on: the server goes forward to it without a word.
+///
+/// # Errors
+/// [`SourceError::SlotMoved`] if that is beyond `known`.
+pub(super) async fn check_reached(
+    control: &Control,
+    name: &str,
+    known: Option<u64>,
+) -> Result<u64, SourceError> {
+    let found = look(control, name).await?.map_or(0, |state| state.confirmed);
+    match known {
+        Some(known) if found > known => Err(SourceError::SlotMoved {
+            slot: name.to_owned(),
+            found: notation(found),
+            known: notation(known),
+        }),
+        Some(_) | None => Ok(found),
+    }
+}
+
 /// Sees that the server has written what the change log has.
 ///
 /// # Errors

@@ -6,20 +6,25 @@
 //! - one append is under way while the next batch gathers; the batch waits for the end of a transaction, unless it is
 //!   full, so that a small transaction costs one flush and no timer delays it;
 //! - past a full batch nothing more is read, while the server still hears from us;
-//! - a place is confirmed once everything before it is on disk. Where nothing is on its way, that is also the place up
+//! - a transaction that the server streams while it is in progress waits on disk (`spill.rs`); at its commit it is read
+//!   back as if it came now, and nothing else is read until it is through, since changes stand in the order of commits;
+//! - a place is confirmed once everything before it is on disk, and the place itself (`reached.rs`). Where nothing is on its way, that is also the place up
 //!   to which the server says it has sent everything, so that a slot whose tables are quiet does not keep the
 //!   server from removing its log.
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::append::{Appended, Appender, Batch};
 use super::assemble::Assembler;
 use super::connect::Control;
-use super::decode::{Identity, Message};
+use super::decode::{Identity, Message, Streamed, Within, decode, decode_streamed, decode_within};
 use super::error::SourceError;
+use super::reached::Reached;
+use super::spill::{ReadBack, Spill, SpillError};
 use super::table;
-use super::wire::{Event, Incoming, Wire};
+use super::wire::{Event, Wire};
 use crate::event::{Micros, Position};
 use crate::limits::SOURCE_SILENCE_TIME_MAX;
 
@@ -29,8 +34,28 @@ pub(super) struct Stream<'a> {
     wire: Wire,
     appender: &'a mut Appender,
     assembler: Assembler,
+    spill: Spill,
+    reached: Reached,
+    replayed: Option<Replayed>,
     /// The server has sent everything before this place.
     sent: u64,
+}
+
+/// A transaction that was in progress and has committed.
+struct Replayed {
+    transaction: u32,
+    messages: ReadBack,
+    commit: u64,
+    end: u64,
+    committed_at: i64,
+}
+
+/// What comes next.
+enum Incoming {
+    /// From the server.
+    Event(Event),
+    /// From disk; none after the last.
+    Replayed(Option<Bytes>),
 }
 
 impl<'a> Stream<'a> {
@@ -39,10 +64,13 @@ impl<'a> Stream<'a> {
         control: Control,
         wire: Wire,
         appender: &'a mut Appender,
+        spill: Spill,
+        reached: Reached,
         source: &str,
         after: Option<Position>,
     ) -> Self {
-        Self { control, wire, appender, assembler: Assembler::new(source, after), sent: 0 }
+        let assembler = Assembler::new(source, after);
+        Self { control, wire, appender, assembler, spill, reached, replayed: None, sent: 0 }
     }
 
     /// Streams until told to stop. An append that is under way then is finished.
@@ -68,9 +96,11 @@ impl<'a> Stream<'a> {
                         return Ok(());
                     }
                 }
-                event = self.wire.next(), if has_room => {
+                place = self.reached.next() => self.wire.confirm(place?),
+                incoming = next(self.replayed.as_mut(), &mut self.wire), if has_room => {
                     heard_at = Instant::now();
-                    self.take(&event?).await?;
+                    self.take(incoming?).await?;
+                    self.take_buffered().await?;
                 }
                 () = sleep_until(heard_at + SOURCE_SILENCE_TIME_MAX), if has_room => {
                     return Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX));
@@ -83,22 +113,75 @@ impl<'a> Stream<'a> {
         let step = next_step(append, self.assembler.ready(), self.sent);
         match step {
             Step::Begin => self.appender.begin(self.assembler.take_ready()),
-            Step::Confirm(place) => self.wire.confirm(place),
+            Step::Confirm(place) => self.reached.want(place),
             Step::Wait | Step::Finish => {}
         }
         step
     }
 
-    async fn take(&mut self, event: &Event) -> Result<(), SourceError> {
-        let message = match event.incoming()? {
-            Incoming::Message(message) => message,
-            // Within a transaction the server speaks of the places of its changes.
-            Incoming::KeepAlive { sent } if !self.assembler.is_within_transaction() => {
-                self.sent = self.sent.max(sent);
-                return Ok(());
+    /// Takes what is in memory already, so that what came together is appended together.
+    async fn take_buffered(&mut self) -> Result<(), SourceError> {
+        while !self.assembler.ready().is_full() {
+            let incoming = match &mut self.replayed {
+                Some(replayed) => {
+                    replayed.messages.buffered().map(|message| Incoming::Replayed(Some(message)))
+                }
+                None => self.wire.buffered()?.map(Incoming::Event),
+            };
+            let Some(incoming) = incoming else { return Ok(()) };
+            self.take(incoming).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, incoming: Incoming) -> Result<(), SourceError> {
+        match incoming {
+            Incoming::Event(Event::Message(payload)) if self.spill.is_open() => {
+                match decode_within(&payload)? {
+                    Within::Stop => self.spill.end().await?,
+                    Within::Origin => {}
+                    Within::Message { part, kind, rest } => self.spill.push(part, kind, rest).await?,
+                }
             }
-            Incoming::KeepAlive { .. } | Incoming::Nothing => return Ok(()),
-        };
+            Incoming::Event(Event::Message(payload)) => match decode_streamed(&payload)? {
+                Some(streamed) => self.around(streamed).await?,
+                None => self.assemble(decode(&payload)?).await?,
+            },
+            // Within a transaction the server speaks of the places of its changes.
+            Incoming::Event(Event::KeepAlive { sent }) => {
+                if !self.assembler.is_within_transaction() && !self.spill.is_open() {
+                    self.sent = self.sent.max(sent);
+                }
+            }
+            Incoming::Event(Event::Nothing) => {}
+            Incoming::Replayed(Some(message)) => self.assemble(decode(&message)?).await?,
+            Incoming::Replayed(None) => {
+                if let Some(Replayed { transaction, commit, end, committed_at, .. }) = self.replayed.take() {
+                    self.assembler.push(&Message::Commit { commit, end, committed_at }, now())?;
+                    self.spill.forget(transaction);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn around(&mut self, streamed: Streamed) -> Result<(), SourceError> {
+        if self.assembler.is_within_transaction() {
+            return Err(SpillError::OutOfPlace("a part").into());
+        }
+        match streamed {
+            Streamed::Start { transaction, segment } => self.spill.begin(transaction, segment)?,
+            Streamed::Abort { transaction, part } => self.spill.abort(transaction, part)?,
+            Streamed::Commit { transaction, commit, end, committed_at } => {
+                let messages = self.spill.read_back(transaction)?;
+                self.assembler.push(&Message::Begin { commit, committed_at, transaction }, now())?;
+                self.replayed = Some(Replayed { transaction, messages, commit, end, committed_at });
+            }
+        }
+        Ok(())
+    }
+
+    async fn assemble(&mut self, message: Message<'_>) -> Result<(), SourceError> {
         match message {
             Message::Relation(relation) => {
                 let primary_key = match relation.identity {
@@ -116,8 +199,18 @@ impl<'a> Stream<'a> {
     async fn finish(mut self) -> Result<(), SourceError> {
         let appended = self.appender.settle().await?;
         self.step(Append::Ended(appended));
+        let place = self.reached.settle().await?;
+        self.wire.confirm(place);
         self.wire.close().await;
         Ok(())
+    }
+}
+
+/// Cancelling loses nothing.
+async fn next(replayed: Option<&mut Replayed>, wire: &mut Wire) -> Result<Incoming, SourceError> {
+    match replayed {
+        Some(replayed) => Ok(Incoming::Replayed(replayed.messages.next().await?)),
+        None => wire.next().await.map(Incoming::Event),
     }
 }
 

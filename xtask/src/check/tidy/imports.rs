@@ -68,7 +68,7 @@ const TABLE: &[(&str, May)] = &[
     ("gateway", May::Import(&["access", "http", "bus", "timeline"])),
     ("letters", May::Import(&["log", "bus"])),
     // The pipeline introduces them.
-    ("pipeline", May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus"])),
+    ("pipeline", May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus", "timeline"])),
     // Who deploys tells the pipeline, and reads what it reads.
     ("deploy", May::Import(&["failpoint", "log", "policy", "registry", "pipeline"])),
     // What people tell whom. It tells the pipeline nothing but through those who deploy.
@@ -83,7 +83,7 @@ const TABLE: &[(&str, May)] = &[
 
 /// Folders of one kind each (a database, a store). To who composes, they are doors of their own; all others know the
 /// room alone.
-const KINDS: &[&str] = &["source/postgres", "log/segments", "bus/local"];
+const KINDS: &[&str] = &["source/postgres", "log/segments", "bus/local", "timeline/embedded"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.rust_files().filter(|file| file.path.starts_with(SOURCE));

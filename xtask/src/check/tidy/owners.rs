@@ -31,11 +31,16 @@ const READS_ENVIRONMENT: &[&str] =
 
 const TABLE: &[Owned] = &[
     Owned { library: &["tokio_postgres"], owners: &[Room("source")] },
-    Owned { library: &["pgwire_replication"], owners: &[Room("source")] },
+    Owned { library: &["postgres_protocol"], owners: &[Room("source")] },
+    Owned { library: &["rustls"], owners: &[Room("source")] },
+    Owned { library: &["rustls_native_certs"], owners: &[Room("source")] },
+    Owned { library: &["tokio_rustls"], owners: &[Room("source")] },
     Owned { library: &["rdkafka"], owners: &[Room("log")] },
     Owned { library: &["wasmtime"], owners: &[Room("policy")] },
     // The embedded stores keep their tables in the one database that `state` opens.
     Owned { library: &["rusqlite"], owners: &[Room("state"), AnyRooms("local"), AnyRooms("embedded")] },
+    Owned { library: &["roaring"], owners: &[Room("timeline")] },
+    Owned { library: &["parking_lot"], owners: &[Room("timeline")] },
     Owned { library: &["redis"], owners: &[AnyRooms("redis")] },
     Owned { library: &["warp"], owners: &[Room("http"), Room("gateway"), Room("admin")] },
     Owned {
@@ -53,6 +58,7 @@ const TABLE: &[Owned] = &[
     // Signatures of tokens, and the way to their keys.
     Owned { library: &["ring"], owners: &[Room("access")] },
     Owned { library: &["hyper_rustls"], owners: &[Room("access")] },
+    Owned { library: &["tokio_tungstenite"], owners: &[Room("gateway")] },
     Owned { library: &["toml"], owners: &[Room("config")] },
     Owned { library: ENVIRONMENT, owners: &[Room("config"), Room("main")] },
     Owned { library: &["clap"], owners: &[Room("main"), Room("cli")] },

@@ -1,5 +1,6 @@
 //! The contract of a bus, run on the local one, and what only a local one can suffer.
 
+mod feeds;
 mod letters;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::bus::contract::{self, Home, payloads, run_of};
+use crate::event::Form;
 use crate::state::tests::{leave_as_a_kill_would, zero};
 
 const P: Partition = Partition(0);
@@ -84,6 +86,30 @@ async fn a_follower_that_keeps_up_never_touches_the_disk() {
     assert_eq!(bus.read(None, Sequence(10), 99).await.unwrap().len(), 0);
     let a = Channel::new("a").unwrap();
     assert_eq!(bus.read(Some(&[a]), Sequence(7), 99).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_history_of_before_messages_had_forms_is_taken_over_as_text_and_goes_on_with_forms() {
+    let home = tempfile::tempdir().unwrap();
+    let bus = open(home.path(), CONFIG).await;
+    bus.apply(run_of("a", 0, 2)).await.unwrap();
+    drop(bus);
+    let state = State::open(home.path()).unwrap();
+    let as_before =
+        |connection: &Connection| connection.execute_batch("ALTER TABLE messages DROP COLUMN form");
+    state.commit(as_before).await.unwrap();
+    drop(state);
+    let bus = open(home.path(), CONFIG).await;
+    let mut further = run_of("a", 2, 3);
+    for (message, form) in further.messages.iter_mut().zip([Form::Json, Form::Text, Form::Base64]) {
+        message.form = form;
+    }
+    bus.apply(further).await.unwrap();
+    drop(bus);
+    let bus = open(home.path(), CONFIG).await;
+    let kept = bus.read(None, Sequence(0), 9).await.unwrap();
+    let forms: Vec<_> = kept.iter().map(|kept| kept.message.form).collect();
+    assert_eq!(forms, [Form::Text, Form::Text, Form::Json, Form::Text, Form::Base64]);
 }
 
 async fn from_disk(bus: &LocalBus, after: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! An encoder of `pgoutput`, version 1, to test the decoder against: it writes what the manual says a server sends.
+//! An encoder of `pgoutput`, versions 1 and 2, to test the decoder against: it writes what the manual says a server sends.
 
 use proptest::prelude::*;
 
@@ -139,4 +139,27 @@ pub(in super::super) fn logical(transactional: bool, at: u64, prefix: &str, cont
     out.extend(length(content.len()));
     out.extend(content);
     out
+}
+
+/// A message as it stands in a block.
+pub(in super::super) fn within(part: u32, message: &[u8]) -> Vec<u8> {
+    [&message[..1], &part.to_be_bytes(), &message[1..]].concat()
+}
+
+pub(in super::super) fn stream_start(transaction: u32, first: bool) -> Vec<u8> {
+    [&[b'S'][..], &transaction.to_be_bytes(), &[u8::from(first)]].concat()
+}
+
+pub(in super::super) fn stream_commit(transaction: u32, commit: u64, end: u64, committed_at: i64) -> Vec<u8> {
+    let mut out = vec![b'c'];
+    out.extend(transaction.to_be_bytes());
+    out.push(0);
+    out.extend(commit.to_be_bytes());
+    out.extend(end.to_be_bytes());
+    out.extend(committed_at.to_be_bytes());
+    out
+}
+
+pub(in super::super) fn stream_abort(transaction: u32, part: u32) -> Vec<u8> {
+    [&[b'A'][..], &transaction.to_be_bytes(), &part.to_be_bytes()].concat()
 }

@@ -1,34 +1,24 @@
-//! Frames of `text/event-stream` (WHATWG HTML, section 9.2), encoded.
+//! `text/event-stream` (WHATWG HTML, section 9.2).
 //!
 //! In: a message and its place. Out: bytes that a client's parser turns into exactly that message.
 //!
 //! Invariant: nothing that a message holds can end its frame or begin a field. Whoever writes a row decides its
 //! payload; it must not be able to forge an event or an id.
 //!
-//! The field `channel` is ours: parsers must ignore fields that they do not know, and a client that reads the
-//! stream itself learns from it where a message belongs.
+//! The fields `channel` and `encoding` are ours: parsers must ignore fields that they do not know, and a client that
+//! reads the stream itself learns from them where a message belongs, and whether its text stands for bytes.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::event::{Channel, Epoch, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
-
-use super::codes::Refusal;
-use super::resume::LossReason;
-
-/// An encoded message, ready to be shared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// Its place, if it is kept.
-    pub(super) sequence: Option<Sequence>,
-    /// The whole frame with its empty line.
-    pub(super) bytes: Bytes,
-}
+use super::super::codes::Refusal;
+use super::super::resume::LossReason;
+use crate::event::{Channel, Epoch, Form, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
 
 /// Encodes a message; `sequence` is its place if it is kept.
-pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Frame {
+pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
     let length = message.payload.len() + message.channel.as_str().len() + message.event.len() + 96;
     let mut out = BytesMut::with_capacity(length);
     if !message.event.is_empty() {
@@ -38,14 +28,17 @@ pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Messag
     if let Some(sequence) = sequence {
         put_id(&mut out, epoch, sequence);
     }
+    if message.form == Form::Base64 {
+        put_field(&mut out, "encoding", "base64");
+    }
     put_data(&mut out, &message.payload);
     out.put_u8(b'\n');
-    Frame { sequence, bytes: out.freeze() }
+    out.freeze()
 }
 
 /// The first frame of a stream: how long to wait before coming back, and, for a client without an id, where it
 /// begins. A frame without data is no event, but its id counts (section 9.2.6, "dispatch the event").
-pub(super) fn greeting(reconnect_delay: Duration, from: Option<(Epoch, Sequence)>) -> Bytes {
+pub(in crate::gateway) fn greeting(reconnect_delay: Duration, from: Option<(Epoch, Sequence)>) -> Bytes {
     let mut out = BytesMut::with_capacity(96);
     put_field(&mut out, "retry", &reconnect_delay.as_millis().to_string());
     if let Some((epoch, sequence)) = from {
@@ -55,22 +48,30 @@ pub(super) fn greeting(reconnect_delay: Duration, from: Option<(Epoch, Sequence)
     out.freeze()
 }
 
-/// A sign of life that also moves the client's id, so that one that heard nothing for days resumes from today.
-pub(super) fn heartbeat(epoch: Epoch, cursor: Sequence) -> Bytes {
+/// A sign of life that also moves the client's id, so that one that heard nothing for days resumes from today; unless
+/// the client is still being told what it missed.
+pub(in crate::gateway) fn heartbeat(place: Option<(Epoch, Sequence)>) -> Bytes {
     let mut out = BytesMut::with_capacity(48);
     out.put_slice(b":\n");
-    put_id(&mut out, epoch, cursor);
+    if let Some((epoch, sequence)) = place {
+        put_id(&mut out, epoch, sequence);
+    }
     out.put_u8(b'\n');
     out.freeze()
 }
 
 /// The last frame of a stream that the server ends: when to come back.
-pub(super) fn farewell(delay: Duration) -> Bytes {
+pub(in crate::gateway) fn farewell(delay: Duration) -> Bytes {
     greeting(delay, None)
 }
 
 /// Tells that messages of these channels may be missing: the client must load its state anew, then go on from here.
-pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: LossReason) -> Bytes {
+pub(in crate::gateway) fn reset(
+    epoch: Epoch,
+    from: Sequence,
+    channels: &[Channel],
+    reason: LossReason,
+) -> Bytes {
     let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
     let data = serde_json::json!({"channels": channels, "reason": reason.name()}).to_string();
     let mut out = BytesMut::with_capacity(data.len() + 96);
@@ -83,7 +84,7 @@ pub(super) fn reset(epoch: Epoch, from: Sequence, channels: &[Channel], reason: 
 
 /// The last frame of a stream whose client may listen no longer: the same words as a refusal. Without an id, so that
 /// the client resumes from what it has.
-pub(super) fn refused(refusal: &Refusal) -> Bytes {
+pub(in crate::gateway) fn refused(refusal: &Refusal) -> Bytes {
     let data = refusal.json().to_string();
     let mut out = BytesMut::with_capacity(data.len() + 32);
     put_field(&mut out, "event", REFUSED_EVENT);
@@ -128,19 +129,24 @@ fn put_data(out: &mut BytesMut, payload: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::codes::Code;
+    use super::super::super::codes::Code;
     use super::*;
     use crate::event::Retention;
 
     fn encoded(event: &str, payload: &str) -> String {
+        encoded_as(Form::Text, event, payload)
+    }
+
+    fn encoded_as(form: Form, event: &str, payload: &str) -> String {
         let message_ = Message {
             channel: Channel::new("orders:42").expect("the name is good"),
             event: event.into(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
+            form,
             retention: Retention::Kept,
         };
         let frame = message(Epoch(0x9f3c), Some(Sequence(7)), &message_);
-        String::from_utf8(frame.bytes.to_vec()).expect("the frame is UTF-8")
+        String::from_utf8(frame.to_vec()).expect("the frame is UTF-8")
     }
 
     #[test]
@@ -154,6 +160,14 @@ mod tests {
     #[test]
     fn a_message_without_an_event_has_no_event_field() {
         assert_eq!(encoded("", ""), "channel: orders:42\nid: 9f3c.7\ndata: \n\n");
+    }
+
+    #[test]
+    fn bytes_that_became_text_are_marked() {
+        assert_eq!(
+            encoded_as(Form::Base64, "", "AAE="),
+            "channel: orders:42\nid: 9f3c.7\nencoding: base64\ndata: AAE=\n\n"
+        );
     }
 
     #[test]
@@ -177,7 +191,8 @@ mod tests {
         let here = Some((Epoch(0x9f3c), Sequence(0)));
         assert_eq!(greeting(Duration::from_secs(2), here), "retry: 2000\nid: 9f3c.0\n\n");
         assert_eq!(greeting(Duration::from_secs(2), None), "retry: 2000\n\n");
-        assert_eq!(heartbeat(Epoch(0x9f3c), Sequence(9)), ":\nid: 9f3c.9\n\n");
+        assert_eq!(heartbeat(Some((Epoch(0x9f3c), Sequence(9)))), ":\nid: 9f3c.9\n\n");
+        assert_eq!(heartbeat(None), ":\n\n");
         let channels =
             [Channel::new("a\"").expect("the name is good"), Channel::new("b").expect("the name is good")];
         assert_eq!(

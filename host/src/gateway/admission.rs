@@ -1,0 +1,68 @@
+//! Who may listen to what: asked by every face, before it gives anything.
+//!
+//! In: who asks, and for which channels. Out: a permit for all of them, or why not; and its end, which ends the stream.
+
+use std::pin::Pin;
+
+use super::codes::Refusal;
+use super::feed::Start;
+use super::query::Query;
+use super::resume::LossReason;
+use super::routes::{Asker, State};
+use crate::access::{self, Deed, Permit, Rights, Visitor, Wanted};
+use crate::event::Channel;
+
+/// Waits for the end of a permit.
+pub(super) type Ending = Pin<Box<dyn Future<Output = access::Refusal> + Send>>;
+
+/// Whether the one who sends a request may listen to these channels, all of them.
+pub(super) async fn admit(
+    state: &State,
+    asker: &Asker,
+    query: &Query,
+    channels: &[Channel],
+) -> Result<Permit, Refusal> {
+    let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
+    admit_visitor(state, visitor, channels).await
+}
+
+/// The same, for one that is known already.
+pub(super) async fn admit_visitor(
+    state: &State,
+    visitor: Visitor,
+    channels: &[Channel],
+) -> Result<Permit, Refusal> {
+    let wanted: Vec<_> = channels.iter().map(|channel| Wanted::channel(channel.as_str())).collect();
+    Ok(state.access.admit(visitor, &wanted).await?)
+}
+
+/// Whether the one who sends a request may know of all channels that begin so.
+pub(super) async fn may_list(
+    state: &State,
+    asker: &Asker,
+    query: &Query,
+    prefix: &str,
+) -> Result<(), Refusal> {
+    let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
+    Ok(state.access.admit(visitor, &[Wanted::prefix(prefix)]).await.map(drop)?)
+}
+
+/// Who may not read what was before gets none of it, and is told that there may have been something.
+pub(super) fn within(start: Start, rights: Rights) -> Start {
+    match start {
+        Start::Live => Start::Live,
+        _ if rights.history => start,
+        _ => Start::Lost(LossReason::Withheld),
+    }
+}
+
+/// Where each channel begins, by what the permit has for it.
+pub(super) fn starts(channels: Vec<Channel>, start: Start, permit: &Permit) -> Vec<(Channel, Start)> {
+    let rights = permit.rights().iter().copied();
+    channels.into_iter().zip(rights).map(|(channel, rights)| (channel, within(start, rights))).collect()
+}
+
+/// The wait for the end of a permit, where it can have one: a stream that anybody may have holds nothing for it.
+pub(super) fn ending(mut permit: Permit) -> Option<Ending> {
+    (!permit.is_for_ever()).then(|| Box::pin(async move { permit.ended().await }) as Ending)
+}

@@ -1,0 +1,333 @@
+//! The feed of one client: what it missed, then what comes, for channels that may change meanwhile.
+//!
+//! In: a place in the hub, and for each channel where to begin. Out: bytes in the client's format, resets, the end.
+//!
+//! A channel that begins in the past is registered with the hub first, which tells a position; then the history is read
+//! up to exactly that position, while everything after it waits in the mailbox. So is the whole feed when the mailbox
+//! overflowed because the client is slow: it registers anew, and reads from the cursor. There is one way into the live
+//! stream, and it has neither gap nor double; a face only encodes.
+//!
+//! ```text
+//! history of X:   ······S·············P          S: what the client has, P: the hub's position when X was added
+//! joining reads:         └───────────┘
+//! mailbox has:                         └──────►  waits until the reading is done
+//! ```
+//! Invariants:
+//! - of each channel, every kept message after its beginning was told in order and once, or a reset was;
+//! - after [`Feed::unsubscribe`] nothing of the channel is told;
+//! - what is read but not told is one page.
+//!
+//! Absent on purpose: commands, signs of life, and who may listen.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::frame;
+use super::hub::{Pulse, Subscription};
+use super::mailbox::Taken;
+use super::resume::{LossReason, Reach, Resume, ResumeError, interpret};
+use crate::bus::{Bus, Kept};
+use crate::event::{Channel, Epoch, Sequence};
+use crate::limits::REPLAY_READ_COUNT_MAX;
+
+/// Where a channel begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Start {
+    /// With what comes now.
+    Live,
+    /// After what the client has.
+    After(Sequence),
+    /// With a reset.
+    Lost(LossReason),
+}
+
+impl Start {
+    /// What a resume id means to the bus; none, or an empty one, begins live.
+    pub(super) fn of(bus: &dyn Bus, id: Option<&str>) -> Result<Self, ResumeError> {
+        let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Self::Live) };
+        let reach = Reach { epoch: bus.epoch(), floor: bus.floor(), head: *bus.head().borrow() };
+        Ok(match interpret(id, reach)? {
+            Resume::After(sequence) => Self::After(sequence),
+            Resume::Lost(reason) => Self::Lost(reason),
+        })
+    }
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A message, encoded; its place, if it is kept.
+    Message { sequence: Option<Sequence>, bytes: Bytes },
+    /// Messages of these channels may be missing; all goes on from here.
+    Reset { channels: Vec<Channel>, from: Sequence, reason: LossReason },
+    /// The history cannot be read: the client must come back. The feed is at its end.
+    Unavailable,
+    /// The gateway ends the feed.
+    Closed,
+}
+
+/// History that is to be read before the mailbox is looked at again.
+struct Join {
+    of: Of,
+    /// Everything up to here was told.
+    cursor: Sequence,
+    /// From here on the mailbox has it.
+    until: Sequence,
+    lost: Option<LossReason>,
+}
+
+/// Of which channels.
+enum Of {
+    /// All that the feed has, since the mailbox has overflowed.
+    All,
+    /// These, which were added together and begin at the same place.
+    Added(Vec<Channel>),
+}
+
+/// See the head of this file.
+pub(super) struct Feed {
+    bus: Arc<dyn Bus>,
+    subscription: Subscription,
+    /// Everything at or before it was told, or is part of `joins`.
+    cursor: Sequence,
+    joins: VecDeque<Join>,
+    /// What was read for the first of `joins`, and where that is when all of it is told.
+    page: std::vec::IntoIter<Arc<Kept>>,
+    page_end: Sequence,
+    /// Channels that are told up to a place beyond the cursor by a join of their own.
+    ahead: HashMap<Channel, Sequence>,
+}
+
+impl Feed {
+    /// A feed without channels.
+    pub(super) fn new(bus: Arc<dyn Bus>, subscription: Subscription) -> Self {
+        Self {
+            bus,
+            subscription,
+            cursor: Sequence(0),
+            joins: VecDeque::new(),
+            page: Vec::new().into_iter(),
+            page_end: Sequence(0),
+            ahead: HashMap::new(),
+        }
+    }
+
+    /// The life of the history.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.bus.epoch()
+    }
+
+    /// Its channels.
+    pub(super) fn channels(&self) -> &[Channel] {
+        self.subscription.channels()
+    }
+
+    /// A number that no other feed of this gateway has.
+    pub(super) fn number(&self) -> u64 {
+        self.subscription.number()
+    }
+
+    /// The means to tell how the connection does.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.subscription.pulse()
+    }
+
+    /// Adds channels, none of which may be there already. Returns where those are that begin live or were lost.
+    pub(super) fn subscribe(&mut self, mut channels: Vec<(Channel, Start)>) -> Sequence {
+        let was_empty = self.channels().is_empty();
+        let position = self.subscription.add(channels.iter().map(|(channel, _)| channel.clone()));
+        if was_empty {
+            // What was to be read was of channels that are gone.
+            self.cursor = position;
+            self.ahead.clear();
+            self.joins.clear();
+            self.end_join();
+        }
+        channels.sort_by_key(|(_, start)| *start);
+        for group in channels.chunk_by(|(_, one), (_, other)| one == other) {
+            let (cursor, lost) = match group[0].1 {
+                Start::Live => (position, None),
+                Start::After(sequence) => (sequence, None),
+                Start::Lost(reason) => (position, Some(reason)),
+            };
+            // Who resumes from beyond the hub has what the hub is about to put.
+            let until = position.max(cursor);
+            if until > self.cursor {
+                self.ahead.extend(group.iter().map(|(channel, _)| (channel.clone(), until)));
+            }
+            if cursor < until || lost.is_some() {
+                let of = Of::Added(group.iter().map(|(channel, _)| channel.clone()).collect());
+                self.joins.push_back(Join { of, cursor, until, lost });
+            }
+        }
+        position
+    }
+
+    /// Takes channels away: nothing of them is told any more.
+    pub(super) fn unsubscribe(&mut self, channels: &[Channel]) {
+        self.subscription.remove(channels);
+        let page = std::mem::take(&mut self.page);
+        self.page =
+            page.filter(|kept| !channels.contains(&kept.message.channel)).collect::<Vec<_>>().into_iter();
+        for channel in channels {
+            self.ahead.remove(channel);
+        }
+        for join in &mut self.joins {
+            if let Of::Added(added) = &mut join.of {
+                added.retain(|channel| !channels.contains(channel));
+            }
+        }
+    }
+
+    /// The place of all channels, unless some are still being told what they missed.
+    pub(super) fn place(&mut self) -> Option<Sequence> {
+        if !self.joins.is_empty() {
+            return None;
+        }
+        if let Some(position) = self.subscription.drained_position() {
+            self.cursor = self.cursor.max(position);
+        }
+        self.forget_passed();
+        self.ahead.is_empty().then_some(self.cursor)
+    }
+
+    /// What is next, when it is there. Cancelling loses nothing.
+    pub(super) async fn next(&mut self) -> Told {
+        loop {
+            if let Some(told) = self.missed().await {
+                return told;
+            }
+            if let Some(told) = self.live().await {
+                self.count(&told);
+                return told;
+            }
+        }
+    }
+
+    /// What is next of that which was missed; `None` if all of it was told. Cancelling loses nothing.
+    pub(super) async fn missed(&mut self) -> Option<Told> {
+        while !self.joins.is_empty() {
+            if let Some(told) = self.join().await {
+                self.count(&told);
+                return Some(told);
+            }
+        }
+        None
+    }
+
+    fn count(&self, told: &Told) {
+        let counters = self.subscription.counters();
+        match told {
+            Told::Message { .. } => counters.messages.fetch_add(1, Ordering::Relaxed),
+            Told::Reset { .. } => counters.resets.fetch_add(1, Ordering::Relaxed),
+            Told::Unavailable | Told::Closed => return,
+        };
+    }
+
+    async fn live(&mut self) -> Option<Told> {
+        match self.subscription.take().await {
+            Taken::Frame(frame) => {
+                if let Some(sequence) = frame.sequence {
+                    self.cursor = sequence;
+                    if !self.ahead.is_empty() {
+                        if self.ahead.get(&frame.channel).is_some_and(|told| sequence <= *told) {
+                            return None;
+                        }
+                        self.forget_passed();
+                    }
+                }
+                Some(Told::Message { sequence: frame.sequence, bytes: frame.bytes.clone() })
+            }
+            Taken::Behind => {
+                let until = self.subscription.follow();
+                self.joins.push_back(Join { of: Of::All, cursor: self.cursor, until, lost: None });
+                None
+            }
+            Taken::Closed => Some(Told::Closed),
+        }
+    }
+
+    /// One step of the first join; `None` if it told nothing.
+    async fn join(&mut self) -> Option<Told> {
+        if let Some(kept) = self.page.next() {
+            let bytes =
+                frame::message(self.subscription.format(), self.epoch(), Some(kept.sequence), &kept.message);
+            self.joins.front_mut()?.cursor = kept.sequence;
+            return Some(Told::Message { sequence: Some(kept.sequence), bytes });
+        }
+        if self.subscription.is_closed() {
+            return Some(Told::Closed);
+        }
+        let end = self.page_end;
+        let join = self.joins.front_mut()?;
+        join.cursor = join.cursor.max(end);
+        if let Some(reason) = join.lost {
+            return self.reset(reason);
+        }
+        let channels = match &join.of {
+            Of::All => self.subscription.channels(),
+            Of::Added(channels) => channels,
+        };
+        if join.cursor >= join.until || channels.is_empty() {
+            self.end_join();
+            return None;
+        }
+        let (after, until) = (join.cursor, join.until);
+        match self.bus.read(Some(channels), after, REPLAY_READ_COUNT_MAX).await {
+            // Retention moves the floor before it removes: a floor that is not past us vouches for the page.
+            Ok(_) if self.bus.floor() > after => join.lost = Some(LossReason::Expired),
+            Ok(page) => {
+                let last = page.last().filter(|_| page.len() == REPLAY_READ_COUNT_MAX);
+                self.page_end = last.map_or(until, |kept| kept.sequence.min(until));
+                let is_all = matches!(join.of, Of::All);
+                let told = |kept: &Kept| {
+                    is_all && self.ahead.get(&kept.message.channel).is_some_and(|told| kept.sequence <= *told)
+                };
+                self.page = page
+                    .into_iter()
+                    .filter(|kept| kept.sequence <= until && !told(kept))
+                    .collect::<Vec<_>>()
+                    .into_iter();
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a replay failed; its client may resume");
+                return Some(Told::Unavailable);
+            }
+        }
+        None
+    }
+
+    /// Ends the first join with a word about the loss, if that is of any channel.
+    fn reset(&mut self, reason: LossReason) -> Option<Told> {
+        let join = self.joins.front()?;
+        let from = join.until;
+        let channels: Vec<Channel> = match &join.of {
+            Of::Added(channels) => channels.clone(),
+            // The others have their own place, beyond the loss.
+            Of::All => {
+                let told = |channel: &&Channel| self.ahead.get(*channel).is_some_and(|told| *told >= from);
+                self.channels().iter().filter(|channel| !told(channel)).cloned().collect()
+            }
+        };
+        self.end_join();
+        (!channels.is_empty()).then_some(Told::Reset { channels, from, reason })
+    }
+
+    fn end_join(&mut self) {
+        self.page = Vec::new().into_iter();
+        self.page_end = Sequence(0);
+        if let Some(Join { of: Of::All, until, .. }) = self.joins.pop_front() {
+            self.cursor = self.cursor.max(until);
+            self.forget_passed();
+        }
+    }
+
+    fn forget_passed(&mut self) {
+        let cursor = self.cursor;
+        self.ahead.retain(|_, told| *told > cursor);
+    }
+}

@@ -1,0 +1,81 @@
+//! Messages as clients get them, encoded once for all that share a format.
+//!
+//! In: a message and its place. Out: bytes.
+//!
+//! To add a format: a variant of [`Format`], a module with its `message`, an arm in [`message`].
+
+pub(super) mod json;
+pub(super) mod sse;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::{Channel, Epoch, Message, Sequence};
+use crate::telemetry::Face;
+
+/// What a client understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `text/event-stream`.
+    EventStream,
+    /// JSON, in the frame that WebSocket wants.
+    Json,
+}
+
+impl Format {
+    /// What is spoken on a face.
+    pub(super) fn of(face: Face) -> Self {
+        match face {
+            Face::EventStream => Self::EventStream,
+            Face::WebSocket | Face::LongPoll => Self::Json,
+        }
+    }
+}
+
+/// An encoded message, ready to be shared.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Its place, if it is kept.
+    pub(super) sequence: Option<Sequence>,
+    /// Where it belongs.
+    pub(super) channel: Channel,
+    /// All that goes to the client.
+    pub(super) bytes: Bytes,
+}
+
+/// Encodes a message; `sequence` is its place if it is kept.
+pub(super) fn message(format: Format, epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
+    match format {
+        Format::EventStream => sse::message(epoch, sequence, message),
+        Format::Json => json::message(epoch, sequence, message),
+    }
+}
+
+/// The frames of one message: each is made when the first client of its format asks for it.
+pub(super) struct Frames<'a> {
+    epoch: Epoch,
+    sequence: Option<Sequence>,
+    message: &'a Message,
+    event_stream: Option<Arc<Frame>>,
+    json: Option<Arc<Frame>>,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(epoch: Epoch, sequence: Option<Sequence>, message: &'a Message) -> Self {
+        Self { epoch, sequence, message, event_stream: None, json: None }
+    }
+
+    pub(super) fn get(&mut self, format: Format) -> &Arc<Frame> {
+        let Self { epoch, sequence, message: of, event_stream, json } = self;
+        let frame = match format {
+            Format::EventStream => event_stream,
+            Format::Json => json,
+        };
+        frame.get_or_insert_with(|| {
+            // The name of its own: a frame that waits must not keep the whole answer of a plugin.
+            let bytes = message(format, *epoch, *sequence, of);
+            Arc::new(Frame { sequence: *sequence, channel: of.channel.own(), bytes })
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! `GET /v1/poll?channel=a&channel=b&after=ID&wait=25`: what came after an id, as soon as there is something.
+//!
+//! In: channels, the id of the last answer, how long to wait. Out: `{"messages":[…],"id":…}`, where `id` is the `after`
+//! of the next request; with `"reset":{…}` if messages may be missing.
+//!
+//! A request without an id is answered at once, with the id to begin at: a client that waited for its first answer
+//! and lost it would not know its place.
+//!
+//! Invariant: what an answer does not hold comes after its id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+use warp::reply::Response;
+
+use super::admission::{admit, ending, starts};
+use super::codes::{Code, Refusal};
+use super::feed::{Feed, Start, Told};
+use super::frame::json as frame;
+use super::history::{json_response, unavailable, with_messages};
+use super::query::Query;
+use super::resume::LossReason;
+use super::routes::{Asker, State};
+use crate::event::{Channel, Epoch, Sequence};
+use crate::limits::{POLL_BYTES_MAX, POLL_COUNT_MAX, POLL_WAIT, POLL_WAIT_MAX};
+use crate::telemetry::Face;
+
+/// Answers the request.
+pub(super) async fn poll(state: &Arc<State>, asker: &Asker, query: &Query) -> Response {
+    match answer(state, asker, query).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.response(),
+    }
+}
+
+async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Response, Refusal> {
+    let channels = query.channels("/v1/poll")?;
+    let seconds = |time: Duration| usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
+    let wait = query.number("wait", seconds(POLL_WAIT), 0, seconds(POLL_WAIT_MAX))?;
+    let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
+    let permit = admit(state, asker, query, &channels).await?;
+    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, None)?);
+    let position = feed.subscribe(starts(channels, start, &permit));
+    let (begin, deadline) = match start {
+        Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),
+        Start::Live | Start::Lost(_) => (position, Instant::now()),
+    };
+    let mut gathered =
+        Gathered { epoch: feed.epoch(), id: begin, messages: Vec::new(), bytes: 0, reset: None };
+    let gathering = gathered.gather(&mut feed, deadline);
+    match ending(permit) {
+        None => gathering.await?,
+        Some(ending) => tokio::select! {
+            biased;
+            refusal = ending => return Err(refusal.into()),
+            done = gathering => done?,
+        },
+    }
+    Ok(gathered.response())
+}
+
+/// What goes into one answer.
+struct Gathered {
+    epoch: Epoch,
+    /// Everything up to here is in the answer.
+    id: Sequence,
+    messages: Vec<Bytes>,
+    bytes: usize,
+    reset: Option<(Vec<Channel>, LossReason)>,
+}
+
+impl Gathered {
+    /// All that is there, up to the bounds; if there is nothing, the first that comes.
+    async fn gather(&mut self, feed: &mut Feed, deadline: Instant) -> Result<(), Refusal> {
+        while self.messages.len() < POLL_COUNT_MAX && self.bytes < POLL_BYTES_MAX {
+            let told = match feed.missed().await {
+                Some(told) => told,
+                None => {
+                    // What waits in the mailbox comes at once, however late it is.
+                    let until = if self.is_empty() { deadline } else { Instant::now() };
+                    let Ok(told) = timeout_at(until, feed.next()).await else {
+                        self.id = feed.place().map_or(self.id, |place| place.max(self.id));
+                        return Ok(());
+                    };
+                    told
+                }
+            };
+            match told {
+                Told::Message { sequence, bytes } => {
+                    self.id = sequence.map_or(self.id, |sequence| sequence.max(self.id));
+                    let text = frame::text(&bytes);
+                    self.bytes += text.len();
+                    self.messages.push(text);
+                }
+                // An answer with a reset begins with it: what was gathered goes first, and the next request is told.
+                Told::Reset { .. } if !self.messages.is_empty() => return Ok(()),
+                Told::Reset { channels, from, reason } => {
+                    self.id = from;
+                    self.reset = Some((channels, reason));
+                }
+                Told::Unavailable if self.is_empty() => return Err(unavailable()),
+                Told::Closed if self.is_empty() => {
+                    return Err(Refusal::new(Code::ShuttingDown, "the server is stopping"));
+                }
+                Told::Unavailable | Told::Closed => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.reset.is_none()
+    }
+
+    fn response(self) -> Response {
+        let Self { epoch, id, messages, bytes, reset } = self;
+        let reset = reset.map(|(channels, reason)| {
+            let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+            serde_json::json!({"channels": channels, "reason": reason.name()})
+        });
+        let mut rest = serde_json::json!({"id": frame::id(epoch, id)});
+        if let Some(reset) = reset {
+            rest["reset"] = reset;
+        }
+        json_response(with_messages(&messages, bytes, &rest))
+    }
+}

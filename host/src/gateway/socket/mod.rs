@@ -1,0 +1,354 @@
+//! `GET /v1/ws`: many channels over one WebSocket, chosen and left while it lives. `docs/protocol.md` is the protocol.
+//!
+//! In: a handshake, then commands. Out: what the feed tells, and an answer for each command, in JSON.
+//!
+//! ```text
+//! client ─► link ─► command ─► feed ◄─ hub        one feed a socket
+//!    ▲                           │
+//!    └──────── link ◄────────────┘
+//! ```
+//! Invariants:
+//! - a command is done whole or not at all, and its answer stands before all that follows from it;
+//! - a socket whose client says nothing for long, not even that it lives, is ended; so is one that takes nothing;
+//! - nothing is told after a permit has ended but the refusal that says so, and then the socket ends;
+//! - what a client can make us hold is one command, one page of history, and its mailbox.
+//!
+//! Absent on purpose: compression: it would cost an idle connection more than all else.
+
+mod command;
+mod link;
+mod permits;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response_with_body};
+use tokio_util::sync::CancellationToken;
+use warp::http::HeaderMap;
+use warp::reply::{Reply, Response};
+
+use self::command::{Command, Reference};
+pub(super) use self::link::{Link, Said};
+use self::permits::Permits;
+use super::admission::{admit_visitor, within};
+use super::codes::{Code, Refusal};
+use super::feed::{Feed, Start, Told};
+use super::frame::json as frame;
+use super::hub::Pulse;
+use super::query::{Query, too_many_channels};
+use super::routes::{Asker, State};
+use crate::access::{Deed, Visitor};
+use crate::event::Channel;
+use crate::http::{Cut, Takeover};
+use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
+use crate::telemetry::Face;
+
+/// What an upgrade needs of a request.
+pub(super) struct Handshake {
+    pub(super) headers: HeaderMap,
+    pub(super) upgrade: Option<OnUpgrade>,
+    pub(super) takeover: Option<Takeover>,
+    pub(super) cut: Option<Cut>,
+}
+
+/// Answers the handshake, and leaves the rest to the connection.
+pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, handshake: Handshake) -> Response {
+    let visitor = match asker.visitor(&state.access, query, Deed::Socket).await {
+        Ok(visitor) => visitor,
+        Err(refusal) => return refusal.response(),
+    };
+    let Some(Cut(cut)) = handshake.cut.clone() else {
+        return Refusal::new(Code::UpgradeRequired, "WebSocket is spoken over HTTP/1.1 here").response();
+    };
+    let feed = match state.hub.join(Face::WebSocket, Some(cut.clone())) {
+        Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
+        Err(error) => return Refusal::from(error).response(),
+    };
+    let state = Arc::clone(state);
+    upgrade(handshake, move |io| async move {
+        let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let pulse = feed.pulse();
+        let (link, heard, permits) = (Link::new(io).await, Instant::now(), Permits::default());
+        let socket = Socket { state, link, feed, pulse, cut, heartbeat, heard, visitor, permits };
+        socket.run().await;
+    })
+}
+
+/// Answers a handshake; `talk` gets the connection afterwards.
+pub(super) fn upgrade<Talk>(
+    handshake: Handshake,
+    talk: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> Talk + Send + 'static,
+) -> Response
+where
+    Talk: Future<Output = ()> + Send + 'static,
+{
+    let Handshake { headers, upgrade, takeover, .. } = handshake;
+    let mut request = Request::new(());
+    *request.headers_mut() = headers;
+    let answer = create_response_with_body(&request, || ());
+    let (answer, upgrade, takeover) = match (answer, upgrade, takeover) {
+        (Ok(answer), Some(upgrade), Some(takeover)) => (answer, upgrade, takeover),
+        (Err(error), ..) => {
+            let message = format!("this is no handshake of WebSocket: {error}");
+            return Refusal::new(Code::UpgradeRequired, message).response();
+        }
+        _ => return Refusal::new(Code::UpgradeRequired, "this connection cannot be upgraded").response(),
+    };
+    takeover.put(async move {
+        match upgrade.await {
+            Ok(upgraded) => talk(TokioIo::new(upgraded)).await,
+            Err(error) => tracing::debug!(%error, "a client left before its WebSocket began"),
+        }
+    });
+    let (parts, ()) = answer.into_parts();
+    let mut response = warp::reply().into_response();
+    *response.status_mut() = parts.status;
+    response.headers_mut().extend(parts.headers);
+    response
+}
+
+/// One client.
+struct Socket<Io> {
+    state: Arc<State>,
+    link: Link<Io>,
+    feed: Feed,
+    pulse: Pulse,
+    cut: CancellationToken,
+    heartbeat: Interval,
+    heard: Instant,
+    visitor: Visitor,
+    permits: Permits,
+}
+
+/// Why a socket ends.
+enum End {
+    /// The client is gone, or takes nothing.
+    Gone,
+    /// With this word.
+    Said(u16, &'static str),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
+    async fn run(mut self) {
+        if let End::Said(code, reason) = self.talk().await {
+            let Self { link, feed, .. } = self;
+            // Its place is free while it says good-bye.
+            drop(feed);
+            link.close(code, reason).await;
+        }
+    }
+
+    async fn talk(&mut self) -> End {
+        let heartbeat_ms = self.state.config.heartbeat_interval.as_millis();
+        if let Err(end) = self.say(&json!({"type": "hello", "heartbeat_ms": heartbeat_ms})).await {
+            return end;
+        }
+        loop {
+            let done = tokio::select! {
+                // In this order: a socket that is always busy must end as well.
+                biased;
+                () = self.cut.cancelled() => Err(End::Gone),
+                refusal = self.permits.ended() => self.dismiss(&refusal.into(), Value::Null).await,
+                said = self.link.receive() => self.hear(said).await,
+                told = self.feed.next() => self.tell(told).await,
+                _ = self.heartbeat.tick() => self.show_life().await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, said: Said) -> Result<(), End> {
+        self.heard = Instant::now();
+        match said {
+            Said::Text(text) => {
+                let (reference, command) = Command::parse(&text);
+                let done = match command {
+                    Ok(command) => self.obey(command).await,
+                    Err(refusal) => Err(refusal),
+                };
+                match done {
+                    Ok(answer) => self.answer(reference, answer).await,
+                    Err(refusal) => self.refuse(reference, &refusal).await,
+                }
+            }
+            Said::Binary(_) => {
+                let message = "a command is one JSON object in a text frame";
+                self.refuse(None, &Refusal::new(Code::CommandInvalid, message)).await
+            }
+            Said::Sign => Ok(()),
+            Said::End => Err(End::Gone),
+            Said::Broken(code, reason) => Err(End::Said(code, reason)),
+        }
+    }
+
+    /// Does what was asked, or nothing of it.
+    async fn obey(&mut self, command: Command) -> Result<Value, Refusal> {
+        match command {
+            Command::Subscribe(wanted) => self.subscribe(wanted).await,
+            Command::Unsubscribe(channels) => {
+                if let Some(channel) = channels.iter().find(|channel| !self.feed.channels().contains(channel))
+                {
+                    let message = format!("there is no subscription to {channel}");
+                    return Err(Refusal::new(Code::NotSubscribed, message));
+                }
+                self.feed.unsubscribe(&channels);
+                self.permits.remove(&channels);
+                let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+                Ok(json!({"type": "unsubscribed", "channels": names}))
+            }
+            Command::Refresh(token) => self.refresh(&token).await,
+            Command::Ping => Ok(self.with_place(json!({"type": "pong"}))),
+        }
+    }
+
+    /// Another token counts from now on, for all channels, if it may have them all.
+    async fn refresh(&mut self, token: &str) -> Result<Value, Refusal> {
+        let visitor = self.state.access.identify_token(token, self.visitor.address).await?;
+        let channels = self.feed.channels().to_vec();
+        let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
+        self.visitor = visitor;
+        self.permits.replace(channels, permit);
+        Ok(json!({"type": "refreshed"}))
+    }
+
+    async fn subscribe(&mut self, wanted: Vec<(Channel, Option<String>)>) -> Result<Value, Refusal> {
+        if self.feed.channels().len() + wanted.len() > CHANNELS_PER_CONNECTION_MAX {
+            return Err(too_many_channels());
+        }
+        let mut seen: HashSet<&Channel> = self.feed.channels().iter().collect();
+        let mut starts = Vec::with_capacity(wanted.len());
+        for (channel, after) in &wanted {
+            if !seen.insert(channel) {
+                let message = format!("there is a subscription to {channel} already");
+                return Err(Refusal::new(Code::AlreadySubscribed, message));
+            }
+            let start = Start::of(&*self.state.bus, after.as_deref()).map_err(Refusal::resume_id)?;
+            starts.push((channel.clone(), start));
+        }
+        let channels: Vec<Channel> = wanted.iter().map(|(channel, _)| channel.clone()).collect();
+        let permit = admit_visitor(&self.state, self.visitor.clone(), &channels).await?;
+        for ((_, start), rights) in starts.iter_mut().zip(permit.rights()) {
+            *start = within(*start, *rights);
+        }
+        self.permits.add(channels, permit);
+        let position = self.feed.subscribe(starts.clone());
+        let epoch = self.feed.epoch();
+        let places = starts.iter().map(|(channel, start)| {
+            let begins = match start {
+                Start::After(sequence) => *sequence,
+                Start::Live | Start::Lost(_) => position,
+            };
+            json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)})
+        });
+        Ok(json!({"type": "subscribed", "channels": places.collect::<Vec<_>>()}))
+    }
+
+    async fn tell(&mut self, told: Told) -> Result<(), End> {
+        match told {
+            Told::Message { bytes, .. } => self.send(bytes).await,
+            Told::Reset { channels, from, reason } => {
+                self.send(frame::reset(self.feed.epoch(), from, &channels, reason)).await
+            }
+            Told::Unavailable => {
+                let message =
+                    "the history cannot be read at the moment: come back with the ids that you have";
+                self.dismiss(&Refusal::new(Code::HistoryUnavailable, message), Value::Null).await
+            }
+            Told::Closed => {
+                let delay = self.state.reconnect_delay(self.feed.number()).as_millis();
+                let refusal = Refusal::new(Code::ShuttingDown, "the server is stopping");
+                self.dismiss(&refusal, json!(delay)).await
+            }
+        }
+    }
+
+    async fn show_life(&mut self) -> Result<(), End> {
+        if self.heard.elapsed() > self.state.config.silence_time_max {
+            self.state.config.metrics.gateway.silent.fetch_add(1, Ordering::Relaxed);
+            let message = "no sign of life came, not even an answer to a ping";
+            return self.dismiss(&Refusal::new(Code::Silent, message), Value::Null).await;
+        }
+        let alive = self.with_place(json!({"type": "alive"}));
+        self.say(&alive).await?;
+        self.ping().await
+    }
+
+    /// The last word, and then the end with the same code.
+    async fn dismiss(&mut self, refusal: &Refusal, delay_ms: Value) -> Result<(), End> {
+        let mut error = refusal.json();
+        error["type"] = "error".into();
+        if !delay_ms.is_null() {
+            error["delay_ms"] = delay_ms;
+        }
+        self.say(&error).await?;
+        Err(End::Said(refusal.code.number(), refusal.code.reason()))
+    }
+
+    async fn refuse(&mut self, reference: Reference, refusal: &Refusal) -> Result<(), End> {
+        let mut error = refusal.json();
+        error["type"] = "error".into();
+        self.answer(reference, error).await
+    }
+
+    async fn answer(&mut self, reference: Reference, mut answer: Value) -> Result<(), End> {
+        if let Some(reference) = reference {
+            answer["ref"] = reference.into();
+        }
+        self.say(&answer).await
+    }
+
+    /// With the id that holds for all channels, if there is one.
+    fn with_place(&mut self, mut value: Value) -> Value {
+        if let Some(sequence) = self.feed.place() {
+            value["id"] = frame::id(self.feed.epoch(), sequence).into();
+        }
+        value
+    }
+
+    async fn say(&mut self, value: &Value) -> Result<(), End> {
+        self.send(frame::frame(value)).await
+    }
+
+    /// In slices, so that a connection that takes some of a large frame shows that it does.
+    async fn send(&mut self, frame: Bytes) -> Result<(), End> {
+        for part in frame.chunks(CONNECTION_BUFFER_BYTES_MAX) {
+            self.pulse.offered();
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => return Err(End::Gone),
+                written = self.link.write(part) => written?,
+            }
+        }
+        self.pulse.waiting();
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        self.pulse.offered();
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => return Err(End::Gone),
+            written = self.link.ping() => written?,
+        }
+        self.pulse.waiting();
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! The tables of users and posts, and every statement that writes to them.
+//!
+//! In: a connection of the state within a transaction, and the writes of a batch. Out: what they changed, for who keeps
+//! some of it in memory.
+//!
+//! Invariants:
+//! - an author's item is one row, whichever way it came; its time and number never change;
+//! - a row that was retracted stays, without its payload, so that what comes for it later does nothing.
+
+use super::edges::{self, Turn};
+use super::shelf::{Reasons, Slot};
+use crate::event::{FeedPost, FeedWrite, Micros, Plan};
+use crate::limits::TIMELINE_RATE_COUNT_MAX;
+use crate::state::sql::{Connection, OptionalExtension, Result, params};
+use crate::timeline::{Place, UserId, Version};
+
+/// Put into some inboxes, and not made known to followers.
+pub(super) const INBOX_ONLY: u8 = 0;
+/// For the followers of its author.
+pub(super) const PUBLIC: u8 = 1;
+/// Taken back.
+pub(super) const RETRACTED: u8 = 2;
+
+const HOUR: i64 = 3_600_000_000;
+
+/// What writes changed.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) version: Version,
+    pub(super) deeds: Vec<Deed>,
+    /// Who was not known before.
+    pub(super) new_users: Vec<(Box<str>, UserId)>,
+}
+
+/// One thing that changed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Deed {
+    /// A post is for the followers of its author from now on.
+    Published { slot: Slot, plan: Plan },
+    /// A post is in a user's inbox from now on.
+    Inboxed { user: UserId, slot: Slot },
+    /// A post says something else.
+    Edited { slot: Slot },
+    /// A post is gone.
+    Retracted { slot: Slot },
+    /// An edge came or went.
+    Turned { follower: UserId, followee: UserId, turn: Turn },
+}
+
+pub(super) fn create(connection: &Connection) -> Result<Version> {
+    edges::create(connection)?;
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS feeds (version INTEGER NOT NULL) STRICT;
+         INSERT INTO feeds SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM feeds);
+         CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, plan INTEGER) STRICT;
+         CREATE TABLE IF NOT EXISTS posts (
+             number INTEGER PRIMARY KEY,
+             author INTEGER NOT NULL,
+             item TEXT NOT NULL,
+             time INTEGER NOT NULL,
+             committed_at INTEGER NOT NULL,
+             state INTEGER NOT NULL,
+             edits_count INTEGER NOT NULL,
+             payload BLOB NOT NULL,
+             UNIQUE (author, item)
+         ) STRICT;
+         CREATE INDEX IF NOT EXISTS posts_by_time ON posts (author, time) WHERE state = 1;
+         CREATE INDEX IF NOT EXISTS posts_by_commit ON posts (author, committed_at) WHERE state = 1;
+         CREATE TABLE IF NOT EXISTS inbox (
+             user INTEGER NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL, author INTEGER NOT NULL,
+             PRIMARY KEY (user, time, number)
+         ) STRICT, WITHOUT ROWID;",
+    )?;
+    version(connection)
+}
+
+pub(super) fn version(connection: &Connection) -> Result<Version> {
+    connection
+        .prepare_cached("SELECT version FROM feeds")?
+        .query_row([], |row| Ok(Version(row.get::<_, i64>(0)?.cast_unsigned())))
+}
+
+/// Makes the writes of a batch.
+pub(super) fn write(connection: &Connection, writes: &[FeedWrite]) -> Result<Written> {
+    connection.prepare_cached("UPDATE feeds SET version = version + 1")?.execute([])?;
+    let written = Written { version: version(connection)?, deeds: Vec::new(), new_users: Vec::new() };
+    let mut writer = Writer { connection, written };
+    for write in writes {
+        if let Some(deed) = writer.write(write)? {
+            writer.written.deeds.push(deed);
+        }
+    }
+    Ok(writer.written)
+}
+
+struct Writer<'c> {
+    connection: &'c Connection,
+    written: Written,
+}
+
+/// A post that is there.
+struct Found {
+    place: Place,
+    state: u8,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, write: &FeedWrite) -> Result<Option<Deed>> {
+        match write {
+            FeedWrite::Post { post, plan } => self.post(post, *plan),
+            FeedWrite::Inbox { user, post } => self.inbox(user, post),
+            FeedWrite::Retract { author, item } => self.retract(author, item),
+            FeedWrite::Follow { follower, followee } => self.turn(follower, followee, Turn::Follow),
+            FeedWrite::Unfollow { follower, followee } => self.turn(follower, followee, Turn::Unfollow),
+        }
+    }
+
+    fn post(&mut self, post: &FeedPost, plan: Plan) -> Result<Option<Deed>> {
+        let author = self.intern(&post.author)?;
+        let place = match self.find(author, &post.item)? {
+            None => self.insert(author, post, PUBLIC)?,
+            Some(Found { state: RETRACTED, .. }) => return Ok(None),
+            Some(Found { place, state }) => {
+                self.edit(place, post)?;
+                if state == PUBLIC {
+                    return Ok(Some(Deed::Edited { slot: Slot::new(place, author, Reasons::FOLLOWED) }));
+                }
+                self.connection
+                    .prepare_cached("UPDATE posts SET state = 1, committed_at = ?2 WHERE number = ?1")?
+                    .execute(params![place.number.cast_signed(), post.committed_at.0])?;
+                place
+            }
+        };
+        self.connection
+            .prepare_cached("UPDATE users SET plan = ?2 WHERE id = ?1")?
+            .execute(params![author.0, plan.number()])?;
+        Ok(Some(Deed::Published { slot: Slot::new(place, author, Reasons::FOLLOWED), plan }))
+    }
+
+    fn inbox(&mut self, user: &str, post: &FeedPost) -> Result<Option<Deed>> {
+        let author = self.intern(&post.author)?;
+        let place = match self.find(author, &post.item)? {
+            None => self.insert(author, post, INBOX_ONLY)?,
+            Some(Found { state: RETRACTED, .. }) => return Ok(None),
+            Some(Found { place, .. }) => {
+                self.edit(place, post)?;
+                place
+            }
+        };
+        let user = self.intern(user)?;
+        let slot = Slot::new(place, author, Reasons::INBOX);
+        let added = self
+            .connection
+            .prepare_cached("INSERT INTO inbox VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
+            .execute(params![user.0, place.time.0, place.number.cast_signed(), author.0])?;
+        Ok(Some(if added == 0 { Deed::Edited { slot } } else { Deed::Inboxed { user, slot } }))
+    }
+
+    fn retract(&mut self, author: &str, item: &str) -> Result<Option<Deed>> {
+        let author = self.intern(author)?;
+        match self.find(author, item)? {
+            None => {
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO posts (author, item, time, committed_at, state, edits_count, payload)
+                         VALUES (?1, ?2, 0, 0, 2, 0, x'')",
+                    )?
+                    .execute(params![author.0, item])?;
+                Ok(None)
+            }
+            Some(Found { state: RETRACTED, .. }) => Ok(None),
+            Some(Found { place, .. }) => {
+                self.connection
+                    .prepare_cached("UPDATE posts SET state = 2, payload = x'' WHERE number = ?1")?
+                    .execute([place.number.cast_signed()])?;
+                Ok(Some(Deed::Retracted { slot: Slot::new(place, author, Reasons::FOLLOWED) }))
+            }
+        }
+    }
+
+    fn turn(&mut self, follower: &str, followee: &str, turn: Turn) -> Result<Option<Deed>> {
+        let (follower, followee) = (self.intern(follower)?, self.intern(followee)?);
+        let changed = edges::turn(self.connection, follower, followee, turn)?;
+        Ok(changed.then_some(Deed::Turned { follower, followee, turn }))
+    }
+
+    fn intern(&mut self, name: &str) -> Result<UserId> {
+        if let Some(user) = user(self.connection, name)? {
+            return Ok(user);
+        }
+        self.connection.prepare_cached("INSERT INTO users (name) VALUES (?1)")?.execute([name])?;
+        let user = UserId(self.connection.last_insert_rowid() as u32);
+        self.written.new_users.push((name.into(), user));
+        Ok(user)
+    }
+
+    fn find(&self, author: UserId, item: &str) -> Result<Option<Found>> {
+        self.connection
+            .prepare_cached("SELECT number, time, state FROM posts WHERE author = ?1 AND item = ?2")?
+            .query_row(params![author.0, item], |row| {
+                let number = row.get::<_, i64>(0)?.cast_unsigned();
+                Ok(Found { place: Place { time: Micros(row.get(1)?), number }, state: row.get(2)? })
+            })
+            .optional()
+    }
+
+    fn insert(&self, author: UserId, post: &FeedPost, state: u8) -> Result<Place> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO posts (author, item, time, committed_at, state, edits_count, payload)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+            )?
+            .execute(params![
+                author.0,
+                &*post.item,
+                post.time.0,
+                post.committed_at.0,
+                state,
+                &*post.payload
+            ])?;
+        let number = self.connection.last_insert_rowid().cast_unsigned();
+        Ok(Place { time: post.time, number })
+    }
+
+    fn edit(&self, place: Place, post: &FeedPost) -> Result<()> {
+        self.connection
+            .prepare_cached("UPDATE posts SET payload = ?2, edits_count = edits_count + 1 WHERE number = ?1")?
+            .execute(params![place.number.cast_signed(), &*post.payload])?;
+        Ok(())
+    }
+}
+
+/// The number of a user who has been seen.
+pub(super) fn user(connection: &Connection, name: &str) -> Result<Option<UserId>> {
+    connection
+        .prepare_cached("SELECT id FROM users WHERE name = ?1")?
+        .query_row([name], |row| Ok(UserId(row.get(0)?)))
+        .optional()
+}
+
+/// What is kept of a post's author.
+pub(super) struct Author {
+    pub(super) user: UserId,
+    pub(super) rate: u32,
+    pub(super) previous: Option<Plan>,
+}
+
+/// Whether a post is not known to followers yet, nor taken back.
+pub(super) fn is_new(connection: &Connection, author: UserId, item: &str) -> Result<bool> {
+    let state: Option<u8> = connection
+        .prepare_cached("SELECT state FROM posts WHERE author = ?1 AND item = ?2")?
+        .query_row(params![author.0, item], |row| row.get(0))
+        .optional()?;
+    Ok(state.is_none_or(|state| state == INBOX_ONLY))
+}
+
+/// An author, with the rate of posts in the hour before a commit.
+pub(super) fn author(connection: &Connection, name: &str, committed_at: Micros) -> Result<Option<Author>> {
+    let found: Option<(u32, Option<u8>)> = connection
+        .prepare_cached("SELECT id, plan FROM users WHERE name = ?1")?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((user, plan)) = found else { return Ok(None) };
+    let rate = connection
+        .prepare_cached(
+            "SELECT count(*) FROM (
+                 SELECT 1 FROM posts WHERE state = 1 AND author = ?1 AND committed_at > ?2 AND committed_at <= ?3
+                 LIMIT ?4)",
+        )?
+        .query_row(
+            params![user, committed_at.0.saturating_sub(HOUR), committed_at.0, TIMELINE_RATE_COUNT_MAX],
+            |row| row.get(0),
+        )?;
+    Ok(Some(Author { user: UserId(user), rate, previous: plan.and_then(Plan::from_number) }))
+}
