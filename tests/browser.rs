@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use twohop_tests::{Setup, Stand};
+use xtask::demo::SocialFeed;
 use xtask::place;
 
 /// What the page must come to show.
@@ -54,4 +55,10 @@ fn the_dashboard_shows_who_activates_what_and_what_it_does() -> Result<()> {
         assert_eq!(status, 200, "{answer}");
         stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'x')").map(drop)
     })
+}
+
+#[test]
+fn two_people_and_a_celebrity_see_each_others_posts_live() -> Result<()> {
+    let feed = SocialFeed::start()?;
+    in_browser("social-feed.mjs", &[feed.page(), &feed.twohop()], || Ok(()))
 }

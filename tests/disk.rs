@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
-use twohop_tests::{Follower, Row, Setup, Stand, Writer};
+use twohop_tests::{Follower, Row, Setup, SmallDisk, Stand, Writer};
 use xtask::services::host::Options;
 use xtask::services::host::refusal_within;
 use xtask::services::postgres;
@@ -130,39 +129,6 @@ async fn a_zeroed_page_of_the_databases_journal_is_repaired_and_clients_are_told
     let new_epoch = id.split_once('.').context("an id is EPOCH.SEQUENCE")?.0;
     assert_ne!(new_epoch, epoch);
     whole_history(&stand, new_epoch, &committed).await
-}
-
-/// A file system of 64 MB in memory, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("twohop-small-").tempdir()?;
-        mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m"))
-            .context("cannot mount a tmpfs: this test needs the right to mount, run the suite as root, in a container with CAP_SYS_ADMIN")?;
-        Ok(Self(folder))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Takes all of the space that is left.
-    fn fill(&self) -> Result<PathBuf> {
-        let ballast = self.path().join("ballast");
-        let mut file = File::create(&ballast)?;
-        for block in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![1; block]).is_ok() {}
-        }
-        Ok(ballast)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Detached even if something still holds a file there: nothing may stay behind.
-        let _ = umount2(self.path(), MntFlags::MNT_DETACH);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use xtask::sse::Event;
 
 #[path = "../host/src/policy/guest/mod.rs"]
 #[allow(dead_code, reason = "only parts are used")]
-mod guest;
+pub(crate) mod guest;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

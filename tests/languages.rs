@@ -219,10 +219,10 @@ fn routes(policy: &mut Policy, changes: &mut [Change]) -> Result<Vec<Found>> {
     let evaluation = policy.evaluate(changes);
     ensure!(evaluation.rejected.is_empty(), "set aside: {:?}", evaluation.rejected);
     ensure!(evaluation.troubles.is_empty(), "{:?}", evaluation.troubles);
-    let found = evaluation.routes.iter().map(|directed| match &directed.route {
+    let found = evaluation.routes.iter().map(|directed| match directed.route() {
         Route::Channel { channel, event, payload, .. } => {
-            ensure!(*payload == Payload::Row, "the payload is {payload:?}");
-            Ok(Found(directed.change, channel.as_str().to_owned(), event.to_string()))
+            ensure!(payload == Payload::Row, "the payload is {payload:?}");
+            Ok(Found(directed.change(), channel.as_str().to_owned(), event.to_string()))
         }
         other => anyhow::bail!("row-router never answers {other:?}"),
     });

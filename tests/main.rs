@@ -11,8 +11,22 @@ mod crash;
 /// WebSocket, long-poll and history over `kill -9`, and the suite of RFC 6455.
 mod websocket;
 
+/// Random faults, one after the other: the change log is what the database committed, whole and in order.
+mod oracle;
+
 /// Transactions in progress, on their way before they commit; slots that are quiet, gone, or not what they were.
 mod streaming;
+
+/// Columns that change while they are read.
+mod schema;
+
+/// What depends on the server's version, on several of them.
+mod versions;
+
+/// Every type of value, from a snapshot and from the stream, and the page of types.
+mod types;
+/// Outboxes, captured and polled, and `NOTIFY`: rows and notifications as messages.
+mod outbox;
 
 /// Encrypted connections, and who is let in by what.
 mod encryption;

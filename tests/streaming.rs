@@ -189,6 +189,23 @@ async fn a_quiet_slot_advances_and_its_connection_outlives_the_servers_time_limi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_advances_where_nobody_writes_anything_by_the_sources_own_heartbeat() -> Result<()> {
+    let stand = stand("messages = [\"*\"]\nheartbeat = \"100ms\"")?;
+    // The server writes a little by itself, every 15 seconds at most: not ten times.
+    for _ in 0..10 {
+        let written = stand.postgres.psql("SELECT pg_current_wal_lsn()")?;
+        let advanced = format!("SELECT confirmed_flush_lsn > '{}' FROM pg_replication_slots", written.trim());
+        until("the slot is past it", || Ok(stand.postgres.psql(&advanced)?.trim() == "t")).await?;
+    }
+    let changes = stand.changes()?;
+    ensure!(
+        changes.iter().all(|change| &*change.table.name == "$snapshot"),
+        "it became a change: {changes:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_was_dropped_and_made_again_is_named() -> Result<()> {
     let mut stand = stand("")?;
     let mut follower = Follower::connect(stand.address(), &["notes"]).await?;

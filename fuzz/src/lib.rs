@@ -18,6 +18,7 @@ pub mod event;
 mod limits;
 
 pub mod made;
+pub mod pgoutput;
 pub mod policy;
 pub mod records;
 

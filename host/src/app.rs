@@ -34,7 +34,9 @@ use crate::policy::{
 };
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
-use crate::source::postgres::{self, Postgres, SnapshotMode, SourceError};
+use crate::source::postgres::{
+    self, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig, Postgres, SnapshotMode, SourceError,
+};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
 use crate::timeline::{TimelineError, Timelines, embedded};
@@ -148,7 +150,7 @@ pub struct Addresses {
 /// # Errors
 /// If it cannot start, or a part of it cannot go on.
 pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresses)) -> Result<(), AppError> {
-    if config.sources.is_empty() {
+    if config.sources.is_empty() && config.polling.is_empty() && config.notify.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
     let mut signals = Signals::new().map_err(AppError::Signal)?;
@@ -159,7 +161,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let cache = config.data.join("plugins").join("cache");
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
     let lines = loader.lines();
-    let stores = open_stores(&config).await?;
+    let stores = open_stores(&config, &metrics).await?;
     let Policies { pipeline, mirror, deployer } =
         make_policies(&stores, loader, metrics.clone(), file).await?;
     let Stores { log, bus, timelines, .. } = stores;
@@ -199,12 +201,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         }
     };
 
-    for (name, source) in sources {
-        let stop = stop.clone();
-        parts.spawn(async move {
-            source.run(stop).await.map_err(|source| AppError::Source { name, source: Box::new(source) })
-        });
-    }
+    run_sources(sources, &mut parts, &stop);
     let (runtime, pipeline_stop) = (Handle::current(), stop.clone());
     parts.spawn_blocking(move || Ok(pipeline.run(&runtime, &pipeline_stop)?));
     let (runtime, mirror_stop) = (Handle::current(), stop.clone());
@@ -413,12 +410,14 @@ async fn make_policies(
     Ok(Policies { pipeline, mirror, deployer })
 }
 
-async fn open_stores(config: &Config) -> Result<Stores, AppError> {
+async fn open_stores(config: &Config, metrics: &Metrics) -> Result<Stores, AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
     let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
     let registry = Registry::open(state.clone(), &config.data).await?;
-    let timelines = Timelines::open(state.clone(), embedded::Config::default()).await?;
+    let config::Timeline { bytes_max, push_followers_max } = config.timeline;
+    let limits = embedded::Config::new(bytes_max, push_followers_max);
+    let timelines = Timelines::open_counted(state.clone(), limits, metrics.timelines.clone()).await?;
     let bus = LocalBus::open(state, history).await?.with_feeds(timelines.along());
     let segments = segments::Config {
         bytes_max: config.log.bytes_max,
@@ -442,10 +441,27 @@ async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppErr
     Ok(())
 }
 
+/// A source that can begin.
+enum Prepared {
+    Postgres(Box<Postgres>),
+    Polling(Box<Polling>),
+    Notify(Box<Notify>),
+}
+
+impl Prepared {
+    async fn run(self, stop: CancellationToken) -> Result<(), SourceError> {
+        match self {
+            Self::Postgres(source) => source.run(stop).await,
+            Self::Polling(source) => source.run(stop).await,
+            Self::Notify(source) => source.run(stop).await,
+        }
+    }
+}
+
 async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
-) -> Result<Vec<(String, Postgres)>, AppError> {
+) -> Result<Vec<(String, Prepared)>, AppError> {
     let at_fault = |name: &String| {
         let name = name.clone();
         |source| AppError::Source { name, source: Box::new(source) }
@@ -458,12 +474,50 @@ async fn prepare_sources(
     for source in configs {
         let name = source.name.clone();
         let prepared = Postgres::prepare(source, log.clone()).await.map_err(at_fault(&name))?;
-        sources.push((name, prepared));
+        sources.push((name, Prepared::Postgres(Box::new(prepared))));
+    }
+    for (name, source) in &config.polling {
+        let told = PollingConfig {
+            name: name.clone(),
+            url: source.url.clone(),
+            table: source.outbox.table.clone(),
+            columns: outbox_columns(&source.outbox),
+            status: source.status.clone(),
+            pending: source.pending.clone(),
+            published: source.published.clone(),
+            interval: source.interval,
+            folder: config.data.join("sources"),
+        };
+        let prepared = Polling::prepare(told, log.clone()).await.map_err(at_fault(name))?;
+        sources.push((name.clone(), Prepared::Polling(Box::new(prepared))));
+    }
+    for (name, config::Notify { url, channels }) in &config.notify {
+        let told = NotifyConfig { name: name.clone(), url: url.clone(), channels: channels.clone() };
+        let prepared = Notify::prepare(told, log.clone()).await.map_err(at_fault(name))?;
+        sources.push((name.clone(), Prepared::Notify(Box::new(prepared))));
     }
     Ok(sources)
 }
 
-/// The sources of a configuration, as they are told.
+fn run_sources(
+    sources: Vec<(String, Prepared)>,
+    parts: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) {
+    for (name, source) in sources {
+        let stop = stop.clone();
+        parts.spawn(async move {
+            source.run(stop).await.map_err(|source| AppError::Source { name, source: Box::new(source) })
+        });
+    }
+}
+
+fn outbox_columns(outbox: &config::Outbox) -> OutboxColumns {
+    let config::Outbox { table: _, channel, subject, event, id, body } = outbox.clone();
+    OutboxColumns { channel, subject, event, id, body }
+}
+
+/// The sources of a configuration that replicate, as they are told.
 #[must_use]
 pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
     let folder = config.data.join("sources");
@@ -471,6 +525,7 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
         name: name.clone(),
         url: source.url.clone(),
         tables: source.tables.clone(),
+        outbox: source.outbox.as_ref().map(|outbox| (outbox.table.clone(), outbox_columns(outbox))),
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: match source.snapshot {
@@ -479,6 +534,8 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
         },
         folder: folder.clone(),
         spill_bytes_max: source.spill_bytes_max,
+        messages: source.messages.clone(),
+        heartbeat: source.heartbeat,
     };
     config.sources.iter().map(told).collect()
 }

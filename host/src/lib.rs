@@ -8,7 +8,7 @@
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
 //! `timeline`, `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
 //! nobody. `access` says who may listen, and asks the judge. `pipeline` introduces them, `deploy` tells it which
-//! plugins judge, `admin` is how people tell `deploy`, `app` composes. `cargo xtask tidy` holds the arrows to that.
+//! plugins judge, `admin` is how people tell `deploy`, `app` composes. `simulate` reckons what `timeline` would cost. `cargo xtask tidy` holds the arrows to that.
 
 pub mod event;
 pub mod source;
@@ -35,4 +35,5 @@ pub mod failpoint;
 pub mod http;
 pub mod limits;
 pub mod shutdown;
+pub mod simulate;
 pub mod telemetry;

@@ -55,6 +55,10 @@ pub const SOURCE_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two places that are written down before they are confirmed; each costs a flush.
 pub const SOURCE_RECORD_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two messages that a source writes into its database's log, at least.
+pub const SOURCE_HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The same, at most.
+pub const SOURCE_HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 /// How long a start waits for a slot that a connection just lost may still hold.
 pub const SOURCE_SLOT_WAIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The server's log that a slot may keep before people are warned, in bytes.
@@ -63,6 +67,18 @@ pub const RETAINED_WAL_BYTES_WARNED: u64 = 1024 * 1024 * 1024;
 pub const OPEN_TRANSACTION_TIME_WARNED: Duration = Duration::from_secs(300);
 /// How much the server's clock may differ from ours before people are warned.
 pub const CLOCK_SKEW_WARNED: Duration = Duration::from_secs(2);
+/// Rows that a polling source takes at once.
+pub const POLLING_ROWS_MAX: usize = 500;
+/// Between two looks of a polling source that found little, by default.
+pub const POLLING_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest that may be set.
+pub const POLLING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// The longest.
+pub const POLLING_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+/// Notifications between the connection and the source.
+pub const NOTIFY_QUEUE_COUNT_MAX: usize = 1_024;
+/// How long a source of notifications lets the server's queue wait before it listens no more.
+pub const NOTIFY_STALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an orderly end of the connection may take.
 pub const SOURCE_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 

@@ -22,6 +22,8 @@ enum Command {
     Serve(cli::Serve),
     /// Say what is wrong with a database, and the SQL that mends it.
     Doctor(cli::Doctor),
+    /// Reckon what feeds cost by the threshold above which posts are pulled, and name the cheapest.
+    Simulate(cli::Simulate),
     /// Make, build and look after plugins.
     #[command(subcommand)]
     Plugin(cli::Plugin),
@@ -51,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(arguments) => cli::run_server(arguments)?,
         Command::Doctor(arguments) => cli::examine_database(&arguments)?,
+        Command::Simulate(arguments) => cli::run_simulation(&arguments)?,
         Command::Plugin(command) => return cli::plugin(&command),
         Command::DeadLetters(command) => cli::dead_letters(&command)?,
         Command::Resume(arguments) => cli::resume(&arguments)?,

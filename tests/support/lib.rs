@@ -3,13 +3,18 @@
 //! Invariant: every wait has a bound and says what it waited for. Nothing outlives its test.
 
 mod admin;
+mod changes;
+mod disk;
 mod follower;
 mod page;
 mod public;
+mod servers;
 mod stand;
 mod writer;
 
+pub use disk::SmallDisk;
 pub use follower::Follower;
 pub use page::{Desk, run_page};
+pub use servers::servers;
 pub use stand::{Setup, Stand};
 pub use writer::{Row, SCHEMA, Writer};

@@ -20,6 +20,8 @@ pub struct Setup<'a> {
     pub tables: &'a [&'a str],
     /// Further lines of the configuration's `[source.shop]`.
     pub source: &'a str,
+    /// Its lines after the URL, instead of the tables and those.
+    pub whole_source: Option<&'a str>,
     /// Further lines of the configuration's `[log]` and `[history]`.
     pub further: &'a str,
     /// Further lines of the configuration's `[gateway]`: who may listen.
@@ -36,6 +38,7 @@ impl Default for Setup<'_> {
             schema: super::SCHEMA,
             tables: &["notes"],
             source: "",
+            whole_source: None,
             further: "",
             access: "access.anonymous = [\"*\"]",
             data: None,
@@ -112,14 +115,16 @@ impl Stand {
 
 fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result<String> {
     let quoted: Vec<_> = setup.tables.iter().map(|table| format!("\"{table}\"")).collect();
+    let source = match setup.whole_source {
+        Some(lines) => lines.to_owned(),
+        None => format!("tables = [{}]\n{}", quoted.join(", "), setup.source),
+    };
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
-        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\ntables = [{}]\n{}\n\
+        "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\n{source}\n\
          [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
         data.display(),
         setup.access,
-        quoted.join(", "),
-        setup.source,
         plugin.display(),
         setup.tables.join(","),
         setup.further,

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::bench::Size;
 use crate::plugins::Retry;
 use crate::test::Length;
 
@@ -24,6 +25,9 @@ struct Cli {
 enum Chore {
     /// Sets everything up, then shows rows committed in PostgreSQL arriving at a client, live.
     Demo {
+        /// Which example.
+        #[arg(value_enum, default_value_t = Example::Orders)]
+        example: Example,
         /// End after so many seconds of transactions, with one line of figures; exit 1 if anything was lost.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: Option<u64>,
@@ -54,9 +58,21 @@ enum Chore {
     Bench {
         /// Which one; without it, all in turn.
         name: Option<String>,
+        /// Only see that it works: fewer of everything, the host as `cargo build` leaves it. Its figures say nothing.
+        #[arg(long, requires = "name")]
+        small: bool,
     },
     /// Only the checks of the source's shape: head comments, sizes, who imports whom.
     Tidy,
+}
+
+/// What a demo shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Example {
+    /// A shop's orders, each checked to arrive once.
+    Orders,
+    /// A page where people follow, post, and see each other's posts.
+    SocialFeed,
 }
 
 /// Reads the command line, does what it asks, and reports how that went.
@@ -74,7 +90,13 @@ pub fn main() -> ExitCode {
 fn run(chore: Chore) -> anyhow::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match chore {
-        Chore::Demo { seconds } => crate::demo::run(seconds.map(Duration::from_secs)),
+        Chore::Demo { example, seconds } => {
+            let length = seconds.map(Duration::from_secs);
+            match example {
+                Example::Orders => crate::demo::run(length),
+                Example::SocialFeed => crate::demo::run_social_feed(length),
+            }
+        }
         Chore::Test { long, arguments } => {
             crate::test::run(if long { Length::Long } else { Length::Short }, &arguments)
         }
@@ -87,8 +109,9 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Chore::Services => crate::services::run().map(done),
-        Chore::Bench { name } => {
-            name.map_or_else(crate::bench::run_all, |name| crate::bench::run(&name)).map(done)
+        Chore::Bench { name, small } => {
+            let size = if small { Size::Small } else { Size::Whole };
+            name.map_or_else(crate::bench::run_all, |name| crate::bench::run(&name, size)).map(done)
         }
         Chore::Tidy => crate::check::tidy().map(done),
     }
@@ -110,8 +133,10 @@ mod tests {
 
     #[test]
     fn a_demo_without_seconds_has_no_end() {
-        assert_eq!(parse("xtask demo").unwrap(), Chore::Demo { seconds: None });
-        assert_eq!(parse("xtask demo --seconds 30").unwrap(), Chore::Demo { seconds: Some(30) });
+        let demo = |example, seconds| Chore::Demo { example, seconds };
+        assert_eq!(parse("xtask demo").unwrap(), demo(Example::Orders, None));
+        assert_eq!(parse("xtask demo --seconds 30").unwrap(), demo(Example::Orders, Some(30)));
+        assert_eq!(parse("xtask demo social-feed").unwrap(), demo(Example::SocialFeed, None));
         assert!(parse("xtask demo --seconds 0").is_err());
     }
 
@@ -132,7 +157,10 @@ mod tests {
 
     #[test]
     fn without_a_name_all_benches_are_meant() {
-        assert_eq!(parse("xtask bench").unwrap(), Chore::Bench { name: None });
-        assert_eq!(parse("xtask bench latency").unwrap(), Chore::Bench { name: Some("latency".into()) });
+        assert_eq!(parse("xtask bench").unwrap(), Chore::Bench { name: None, small: false });
+        let named = |small| Chore::Bench { name: Some("ingest".into()), small };
+        assert_eq!(parse("xtask bench ingest").unwrap(), named(false));
+        assert_eq!(parse("xtask bench ingest --small").unwrap(), named(true));
+        assert!(parse("xtask bench --small").is_err());
     }
 }

@@ -20,6 +20,10 @@ use crate::{interrupt, place, setup};
 /// Tells the tests that what is slow is to run too.
 pub const LONG_VARIABLE: &str = "XTASK_TEST_LONG";
 
+/// Tells the model of timelines how many sequences to try.
+const TIMELINE_CASES_VARIABLE: &str = "TWOHOP_TIMELINE_CASES";
+const TIMELINE_CASES_LONG: &str = "10000";
+
 /// How long the suite may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
@@ -29,13 +33,23 @@ pub enum Length {
     Long,
 }
 
+impl Length {
+    /// What a test was told.
+    #[must_use]
+    pub fn of_environment() -> Length {
+        if std::env::var_os(LONG_VARIABLE).is_some() { Length::Long } else { Length::Short }
+    }
+}
+
 /// Sets up, builds and runs the suite.
 ///
 /// # Errors
 /// Something cannot be set up or built. A failing test is an exit code.
 pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
-    println!("[1/4] PostgreSQL, curl, Chromium and Node.js");
+    println!("[1/4] PostgreSQL, Redis, curl, Chromium and Node.js");
     setup::postgres()?;
+    setup::postgres_versions(length)?;
+    setup::redis()?;
     setup::curl()?;
     let browser_tests = place::root().join("tests/browser");
     let chromium = if browser_tests.join("package.json").is_file() {
@@ -48,8 +62,8 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
     plugins::build_all(Retry::WhatMayHelp)?;
     plugins::build_other_languages()?;
     let kosoku = setup::kosoku()?;
-    println!("[3/4] the host");
-    process::run(place::cargo().args(["build", "--package", "twohop"]))?;
+    println!("[3/4] the host, and the application of an example");
+    process::run(place::cargo().args(["build", "--package", "twohop", "--package", "social-feed"]))?;
     if chromium.is_some() {
         install_node_packages(&browser_tests)?;
     }
@@ -65,7 +79,7 @@ pub fn run(length: Length, arguments: &[OsString]) -> Result<ExitCode> {
         command.env("XTASK_CHROMIUM", chromium);
     }
     if length == Length::Long {
-        command.env(LONG_VARIABLE, "1");
+        command.env(LONG_VARIABLE, "1").env(TIMELINE_CASES_VARIABLE, TIMELINE_CASES_LONG);
     }
     if !arguments.is_empty() {
         command.arg("--").args(arguments);

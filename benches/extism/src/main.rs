@@ -44,7 +44,8 @@ struct Route<'a> {
 
 fn main() -> anyhow::Result<()> {
     let module = std::env::args_os().nth(1).context("name the guest's module")?;
-    let mut plugin = Plugin::new(Manifest::new([Wasm::file(module)]), [], false)?;
+    let module = std::fs::read(module).context("the guest's module cannot be read")?;
+    let mut plugin = Plugin::new(Manifest::new([Wasm::data(module)]), [], false)?;
     let changes: Vec<Change> = (0..BATCH)
         .map(|number| {
             let id = 100_000 + i64::try_from(number).expect("small");

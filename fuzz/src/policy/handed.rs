@@ -37,7 +37,7 @@ impl Handed {
 pub(super) fn everything(operations: Vec<u8>, columns: Vec<String>) -> Option<Matches> {
     let asked = Asked { source: String::new(), table: "*".into(), operations, columns };
     let subscriptions = [Subscription::new(asked).ok()?].into();
-    Some(Matches::new([Subscriber { plugin: "p".into(), subscriptions }].into()))
+    Some(Matches::new([Subscriber { subscriptions }].into()))
 }
 
 fn change(table: &Arc<Table>, operation: Operation) -> Change {

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
-use super::answer::{self, Asked};
+use super::answer::{self, Asked, Routes};
 use super::bindings::exports::twohop::policy::router::Outcome;
 use super::handed::Handed;
 use super::route::{CacheKeys, Entry, Payload, Route};
@@ -54,27 +54,28 @@ static HANDED: LazyLock<Handed> = LazyLock::new(|| {
 pub fn check(input: &Input) {
     let outcome = outcome(input);
     let members = &HANDED.members()[..usize::from(input.members_count)];
-    let mut routes = Vec::new();
-    let Ok(rejected) = answer::routes(&outcome, Asked { plugin: 5, members }, &mut routes) else {
+    let mut routes = Routes::default();
+    let Ok(rejected) = answer::routes(outcome.clone(), Asked { plugin: 5, members }, &mut routes) else {
         assert!(routes.is_empty(), "a wrong answer leaves nothing");
         return;
     };
     assert!(routes.len() <= outcome.changes.len());
-    assert!(routes.is_sorted_by_key(|directed| directed.change));
+    let directed: Vec<_> = routes.iter().map(|directed| directed.change()).collect();
+    assert!(directed.is_sorted());
     assert!(rejected.is_sorted_by(|(one, _), (next, _)| one < next));
     assert!(rejected.iter().all(|(change, why)| *change < input.members_count.into() && !why.is_empty()));
     let is_rejected = |change: u32| rejected.iter().any(|(rejected, _)| *rejected == change);
     let standing = outcome.changes.iter().filter(|change| !is_rejected(**change));
     let standing: Vec<_> = standing.map(|change| Handed::nth(*change as usize)).collect();
-    let directed: Vec<_> = routes.iter().map(|directed| directed.change).collect();
     assert_eq!(directed, standing, "each route but those of rejected changes, for the change that it names");
-    for same in routes.chunk_by(|one, next| one.change == next.change) {
+    for same in directed.chunk_by(|one, next| one == next) {
         assert!(same.len() <= ROUTES_PER_CHANGE_MAX);
     }
-    for directed in &routes {
-        assert_eq!(directed.plugin, 5);
-        look(&directed.route);
-        assert!(!directed.route.to_string().contains(char::is_control), "it is shown as one line");
+    for directed in routes.iter() {
+        assert_eq!(directed.plugin(), 5);
+        let route = directed.route();
+        look(&route);
+        assert!(!route.to_string().contains(char::is_control), "it is shown as one line");
     }
 }
 

@@ -66,7 +66,7 @@ fn measure_messages(policy: &mut Policy, count: usize) -> anyhow::Result<f64> {
         || (),
         |()| {
             let evaluation = policy.evaluate(std::hint::black_box(&mut changes));
-            let messages = effects::messages(&changes, evaluation.routes);
+            let messages = effects::messages(&changes, &evaluation.routes);
             anyhow::ensure!(std::hint::black_box(&messages).len() == 2 * count, TWO_ROUTES);
             Ok(())
         },

@@ -1,16 +1,19 @@
 //! What the benches of plugins share: the changes, the clock, and plugins that run.
 
+mod resident;
+
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
 use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 use twohop::policy::{
     Activation, COMPILE_SUBCOMMAND, Digest, Evaluation, Grants, Loader, OnFault, Plugin, Policy, Profile,
     compile_plugin,
 };
+
+pub(crate) use resident::resident_mib;
 
 pub(crate) const STATUS: &str = "shipped";
 pub(crate) const NOTE: &str = "leave it with the neighbors";
@@ -96,16 +99,6 @@ impl Rounds {
 /// Of all plugins.
 pub(crate) fn routes_count(evaluation: &Evaluation) -> usize {
     evaluation.routes.len()
-}
-
-/// Of this process, without what it maps from files, which others share.
-pub(crate) fn resident_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = |key: &str| -> Option<f64> {
-        status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
-    };
-    let both = kib("RssAnon:").zip(kib("RssShmem:")).map(|(anonymous, shared)| anonymous + shared);
-    Ok(both.context("/proc/self/status has no RssAnon and RssShmem")? / 1_024.0)
 }
 
 /// Of this thread.

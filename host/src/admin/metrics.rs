@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
-use crate::telemetry::{DELAY_BOUNDS, Delays, Face, GatewayMetrics, NAMES, PluginMetrics};
+use crate::telemetry::{DELAY_BOUNDS, Delays, Face, GatewayMetrics, NAMES, PluginMetrics, TimelineMetrics};
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -63,9 +63,45 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_log_end_offset" => kept.end.0,
         "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
         "twohop_history_head" => parts.bus.head().borrow().0,
-        _ => return of_gateway(&parts.metrics.gateway, name, out),
+        _ => {
+            return of_timelines(&parts.metrics.timelines, name, out)
+                || of_gateway(&parts.metrics.gateway, name, out);
+        }
     };
     writeln!(out, "{name} {value}").expect(FITS);
+    true
+}
+
+fn of_timelines(timelines: &TimelineMetrics, name: &str, out: &mut String) -> bool {
+    let counter = match name {
+        "twohop_timelines_active" => &timelines.active,
+        "twohop_timelines_pushes_under_way" => &timelines.under_way,
+        "twohop_timelines_pushes_total" => &timelines.pushes,
+        "twohop_timelines_entries_total" => &timelines.entries,
+        "twohop_timelines_pulls_total" => &timelines.pulls,
+        "twohop_timelines_reads_total" => &timelines.reads,
+        "twohop_timelines_merges_total" => &timelines.merges,
+        "twohop_timelines_disk_reads_total" => &timelines.disk_reads,
+        "twohop_timelines_evictions_total" => &timelines.evictions,
+        "twohop_timelines_push_seconds" => {
+            delays(&timelines.push_delays, name, out);
+            return true;
+        }
+        "twohop_timelines_bytes" => {
+            let parts = [
+                ("timelines", &timelines.timelines_bytes),
+                ("posts", &timelines.posts_bytes),
+                ("followers", &timelines.followers_bytes),
+            ];
+            for (part, bytes) in parts {
+                let bytes = bytes.load(Ordering::Relaxed);
+                writeln!(out, "{name}{{part=\"{part}\"}} {bytes}").expect(FITS);
+            }
+            return true;
+        }
+        _ => return false,
+    };
+    writeln!(out, "{name} {}", counter.load(Ordering::Relaxed)).expect(FITS);
     true
 }
 
@@ -110,6 +146,7 @@ fn of_counters(counters: &[(Arc<str>, Arc<PluginMetrics>)], name: &str, out: &mu
             "twohop_plugin_routes_total" => &counters.routes,
             "twohop_plugin_refused_routes_total" => &counters.refused_routes,
             "twohop_plugin_faults_total" => &counters.faults,
+            "twohop_plugin_missing_columns_total" => &counters.missing_columns,
             "twohop_plugin_dead_letters_total" => &counters.dead_letters,
             "twohop_plugin_seconds_total" => {
                 let nanoseconds = counters.nanoseconds.load(Ordering::Relaxed);

@@ -209,6 +209,7 @@ pub(super) fn counters(counters: &PluginMetrics) -> Value {
         "routes": read(&counters.routes),
         "refused_routes": read(&counters.refused_routes),
         "faults": read(&counters.faults),
+        "missing_columns": read(&counters.missing_columns),
         "dead_letters": read(&counters.dead_letters),
         "nanoseconds": read(&counters.nanoseconds),
     })

@@ -23,6 +23,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
+#[cfg(test)]
+pub(crate) use local::tests::with_feeds;
+
 pub use letter::{Begun, DeadLetter, Discard, KeptLetter, LetterState, Letters, Replayed, Stage};
 
 use crate::event::{Channel, Epoch, FeedWrite, Message, Offset, Partition, Sequence};

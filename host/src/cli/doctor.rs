@@ -55,11 +55,14 @@ fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
         name: arguments.name.clone(),
         url,
         tables: arguments.tables.clone(),
+        outbox: None,
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
         folder: PathBuf::new(),
         spill_bytes_max: SOURCE_SPILL_BYTES_MAX,
+        messages: Vec::new(),
+        heartbeat: None,
     }])
 }
 

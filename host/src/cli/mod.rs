@@ -21,6 +21,7 @@ mod pipeline;
 mod replay;
 mod serve;
 mod server;
+mod simulate;
 mod table;
 mod upload;
 
@@ -32,6 +33,7 @@ pub(crate) use doctor::{Doctor, examine_database};
 pub(crate) use letters::{DeadLetters, run as dead_letters};
 pub(crate) use pipeline::{Changes, Resume, changes, resume};
 pub(crate) use serve::{Serve, run_server};
+pub(crate) use simulate::{Simulate, run as run_simulation};
 
 /// What can be asked of `twohop plugin`.
 #[derive(Debug, Subcommand)]

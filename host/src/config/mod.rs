@@ -12,10 +12,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
+mod outbox;
+mod plugin;
 mod raw;
+mod source;
 mod units;
+
+pub use outbox::{Notify, Outbox, Polling};
+pub use plugin::{Grants, OnFault, Plugin, Profile};
+pub use source::{Snapshot, Source};
 
 /// One row a key: its path, where `*` is a name of the user's choice; its default; what it is.
 pub const KEYS: &[(&str, &str, &str)] = &[
@@ -93,6 +98,12 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("log.age_max", "`24h`", "How long processed changes are kept."),
     ("history.count_max", "`1000000`", "Messages kept for clients that come back."),
     ("history.age_max", "`24h`", "How long they are kept."),
+    ("timeline.bytes_max", "`256MiB`", "Memory for active timelines: some 15,000 full ones."),
+    (
+        "timeline.push_followers_max",
+        "`1000000`",
+        "Posts of an author with more active followers are pulled, whatever a fan-out plugin says.",
+    ),
     ("source.*.url", "", "The database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`."),
     (
         "source.*.url_file",
@@ -108,9 +119,43 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`initial` sends the rows that are there at the first start, `none` does not.",
     ),
     (
+        "source.*.kind",
+        "`postgres`",
+        "`postgres` reads by logical replication; `polling` reads an outbox by asking for it, `notify` listens: [outbox.md](sources/outbox.md).",
+    ),
+    ("source.*.channels", "", "Of `notify`: the channels to listen to."),
+    (
+        "source.*.outbox.table",
+        "",
+        "A table whose rows are messages; of `postgres` beside `tables`, of `polling` the only one.",
+    ),
+    (
+        "source.*.outbox.channel",
+        "`aggregatetype`",
+        "Its column with the kind of thing that a message is about.",
+    ),
+    ("source.*.outbox.subject", "`aggregateid`", "Its column that says which of them."),
+    ("source.*.outbox.event", "`type`", "Its column that says what happened."),
+    ("source.*.outbox.id", "`id`", "Its column that says which message it is, unique."),
+    ("source.*.outbox.body", "`payload`", "Its column with the message's body."),
+    ("source.*.polling.status", "`status`", "The outbox's column that says whether a row was published."),
+    ("source.*.polling.pending", "`PENDING`", "Its value before."),
+    ("source.*.polling.published", "`PUBLISHED`", "Its value after."),
+    ("source.*.polling.interval", "`1s`", "Between two looks at an outbox that was empty: 10ms to 1h."),
+    (
         "source.*.spill_bytes_max",
         "`16GiB`",
         "Size that transactions in progress may take in the data folder; what needs more is read at its commit.",
+    ),
+    (
+        "source.*.messages",
+        "`[]`",
+        "Prefixes of `pg_logical_emit_message` whose messages are captured; one that ends in `*` stands for all that begin so.",
+    ),
+    (
+        "source.*.heartbeat",
+        "",
+        "How often the source writes a message of its own into the database's log, from 100ms to 1h; without it, never.",
     ),
     ("plugin.*.file", "", "The component. A relative path begins at the file's folder."),
     (
@@ -226,8 +271,14 @@ pub struct Config {
     pub log: Log,
     /// The history of messages.
     pub history: History,
+    /// Timelines.
+    pub timeline: Timeline,
     /// Databases, by name.
     pub sources: BTreeMap<String, Source>,
+    /// Outboxes that are polled, by name.
+    pub polling: BTreeMap<String, Polling>,
+    /// Databases that are listened to, by name.
+    pub notify: BTreeMap<String, Notify>,
     /// Plugins, by name.
     pub plugins: BTreeMap<String, Plugin>,
 }
@@ -309,101 +360,13 @@ pub struct History {
     pub age_max: Duration,
 }
 
-/// One database.
-#[derive(Clone, PartialEq)]
-pub struct Source {
-    /// Where it is; holds a password.
-    pub url: String,
-    /// What is captured.
-    pub tables: Vec<String>,
-    /// The slot's name, if it is not the usual one.
-    pub slot: Option<String>,
-    /// The publication's name, if it is not the usual one.
-    pub publication: Option<String>,
-    /// What happens with the rows that are there at the first start.
-    pub snapshot: Snapshot,
-    /// What transactions in progress may take on disk.
-    pub spill_bytes_max: u64,
-}
-
-impl std::fmt::Debug for Source {
-    /// Without the URL: it holds a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source")
-            .field("tables", &self.tables)
-            .field("slot", &self.slot)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What happens with the rows that are there at the first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Snapshot {
-    /// They are sent, as the operation `snapshot`.
-    #[default]
-    Initial,
-    /// They are not.
-    None,
-}
-
-/// One plugin.
+/// What timelines may cost.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plugin {
-    /// Its component.
-    pub file: PathBuf,
-    /// Which limits it runs under.
-    pub profile: Profile,
-    /// Its settings.
-    pub settings: BTreeMap<String, String>,
-    /// Plugins run in this order, those of one order by name.
-    pub order: i32,
-    /// What happens with a change that it fails on.
-    pub on_fault: OnFault,
-    /// What its routes may touch.
-    pub grants: Grants,
-}
-
-/// What happens with a change that a plugin fails on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFault {
-    /// It becomes a dead letter.
-    #[default]
-    SetAside,
-    /// Processing stops.
-    Pause,
-}
-
-/// What a plugin's routes may touch; every list is one of patterns.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Grants {
-    /// Channels.
-    pub channels: Vec<String>,
-    /// Whether it may post to followers.
-    pub audience: bool,
-    /// Topics.
-    pub topics: Vec<String>,
-    /// Cache keys.
-    pub cache: Vec<String>,
-}
-
-impl Default for Grants {
-    fn default() -> Self {
-        Self { channels: vec!["*".into()], audience: false, topics: Vec::new(), cache: Vec::new() }
-    }
-}
-
-/// Which limits a plugin runs under.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// Those for Rust, C and the like.
-    #[default]
-    Small,
-    /// Those for guests that bring a runtime.
-    Large,
+pub struct Timeline {
+    /// Memory for active ones.
+    pub bytes_max: usize,
+    /// Active followers up to which posts are pushed.
+    pub push_followers_max: u64,
 }
 
 /// What flags say; they override everything.
@@ -540,7 +503,7 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
     }
     // A variable is text; where a key wants another type, the text is that type's TOML.
     let value = match (name, value.parse::<i64>(), value.parse::<bool>()) {
-        ("tables" | "channels" | "topics" | "cache" | "anonymous" | "origins", ..) => {
+        ("tables" | "messages" | "channels" | "topics" | "cache" | "anonymous" | "origins", ..) => {
             toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
         }
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Grants, OnFault, Snapshot, units};
+use super::outbox::{Kind, Marks};
+use super::{Grants, OnFault, Outbox, Snapshot, units};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -22,6 +23,8 @@ pub(super) struct Config {
     log: Log,
     #[serde(default)]
     history: History,
+    #[serde(default)]
+    timeline: Timeline,
     #[serde(default)]
     source: BTreeMap<String, Source>,
     #[serde(default)]
@@ -81,18 +84,33 @@ struct History {
     age_max: Option<Duration>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Timeline {
+    #[serde(default, deserialize_with = "units::bytes")]
+    bytes_max: Option<u64>,
+    push_followers_max: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Source {
+    #[serde(default)]
+    kind: Kind,
     url: Option<String>,
     url_file: Option<PathBuf>,
-    tables: Vec<String>,
+    tables: Option<Vec<String>>,
+    outbox: Option<Outbox>,
+    polling: Option<Marks>,
+    channels: Option<Vec<String>>,
     slot: Option<String>,
     publication: Option<String>,
-    #[serde(default)]
-    snapshot: Snapshot,
+    snapshot: Option<Snapshot>,
     #[serde(default, deserialize_with = "units::bytes")]
     spill_bytes_max: Option<u64>,
+    messages: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "units::duration")]
+    heartbeat: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -126,8 +144,14 @@ impl Config {
             let bounds = (limits::HEARTBEAT_INTERVAL_MIN.as_secs(), limits::HEARTBEAT_INTERVAL_MAX.as_secs());
             return Err(value("gateway.heartbeat", format!("is not from {}s to {}s", bounds.0, bounds.1)));
         }
-        let sources =
-            self.source.into_iter().map(|(name, source)| Ok((name.clone(), source.check(&name, folder)?)));
+        let (mut sources, mut polling, mut notify) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (name, source) in self.source {
+            match source.check(&name, folder)? {
+                Checked::Postgres(source) => drop(sources.insert(name, source)),
+                Checked::Polling(source) => drop(polling.insert(name, source)),
+                Checked::Notify(source) => drop(notify.insert(name, source)),
+            }
+        }
         let plugins = self.plugin.into_iter().map(|(name, plugin)| {
             check_name("plugin", &name)?;
             Ok((name.clone(), plugin.check(&name, folder)?))
@@ -152,7 +176,10 @@ impl Config {
                 count_max: self.history.count_max.unwrap_or(limits::HISTORY_COUNT_MAX),
                 age_max: self.history.age_max.unwrap_or(limits::HISTORY_AGE_MAX),
             },
-            sources: sources.collect::<Result<_, _>>()?,
+            timeline: self.timeline.check(),
+            sources,
+            polling,
+            notify,
             plugins: plugins.collect::<Result<_, _>>()?,
         })
     }
@@ -185,33 +212,94 @@ impl Access {
     }
 }
 
+impl Timeline {
+    fn check(self) -> super::Timeline {
+        let bytes_max = self.bytes_max.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        super::Timeline {
+            bytes_max: bytes_max.unwrap_or(limits::TIMELINE_BYTES_MAX),
+            push_followers_max: self.push_followers_max.unwrap_or(limits::TIMELINE_PUSH_FOLLOWERS_MAX),
+        }
+    }
+}
+
+/// A source of one kind.
+enum Checked {
+    Postgres(super::Source),
+    Polling(super::Polling),
+    Notify(super::Notify),
+}
+
 impl Source {
-    fn check(self, name: &str, folder: &Path) -> Result<super::Source, super::ConfigError> {
+    fn check(self, name: &str, folder: &Path) -> Result<Checked, super::ConfigError> {
         check_name("source", name)?;
+        let wrong = |key: &str, what: &str| value(&format!("source.{name}{key}"), what.to_owned());
+        self.check_keys(&wrong)?;
         let url = match (self.url, self.url_file) {
             (Some(url), None) => url,
             (None, Some(file)) => std::fs::read_to_string(folder.join(&file))
-                .map_err(|error| {
-                    value(&format!("source.{name}.url_file"), format!("{}: {error}", file.display()))
-                })?
+                .map_err(|error| wrong(".url_file", &format!("{}: {error}", file.display())))?
                 .trim()
                 .to_owned(),
-            (Some(_), Some(_)) => {
-                return Err(value(&format!("source.{name}"), "has `url` and `url_file`: keep one".into()));
-            }
-            (None, None) => return Err(value(&format!("source.{name}"), "needs `url` or `url_file`".into())),
+            (Some(_), Some(_)) => return Err(wrong("", "has `url` and `url_file`: keep one")),
+            (None, None) => return Err(wrong("", "needs `url` or `url_file`")),
         };
-        if self.tables.is_empty() {
-            return Err(value(&format!("source.{name}.tables"), "names no table".into()));
-        }
-        Ok(super::Source {
-            url,
-            tables: self.tables,
-            slot: self.slot,
-            publication: self.publication,
-            snapshot: self.snapshot,
-            spill_bytes_max: self.spill_bytes_max.unwrap_or(limits::SOURCE_SPILL_BYTES_MAX),
+        Ok(match self.kind {
+            Kind::Postgres => {
+                let tables = self.tables.unwrap_or_default();
+                if tables.is_empty() && self.outbox.is_none() {
+                    return Err(wrong(".tables", "names no table"));
+                }
+                let bounds = limits::SOURCE_HEARTBEAT_INTERVAL_MIN..=limits::SOURCE_HEARTBEAT_INTERVAL_MAX;
+                if self.heartbeat.is_some_and(|interval| !bounds.contains(&interval)) {
+                    return Err(wrong(".heartbeat", "is not from 100ms to 1h"));
+                }
+                Checked::Postgres(super::Source {
+                    url,
+                    tables,
+                    outbox: self.outbox,
+                    slot: self.slot,
+                    publication: self.publication,
+                    snapshot: self.snapshot.unwrap_or_default(),
+                    spill_bytes_max: self.spill_bytes_max.unwrap_or(limits::SOURCE_SPILL_BYTES_MAX),
+                    messages: self.messages.unwrap_or_default(),
+                    heartbeat: self.heartbeat,
+                })
+            }
+            Kind::Polling => {
+                let outbox = self.outbox.ok_or_else(|| wrong(".outbox.table", "names no table"))?;
+                let polling = self.polling.unwrap_or_default().check(url, outbox);
+                Checked::Polling(polling.map_err(|what| wrong(".polling.interval", &what))?)
+            }
+            Kind::Notify => {
+                let channels = self.channels.unwrap_or_default();
+                if channels.is_empty() {
+                    return Err(wrong(".channels", "names no channel"));
+                }
+                Checked::Notify(super::Notify { url, channels })
+            }
         })
+    }
+
+    /// Sees that no key is there that means nothing for this kind.
+    fn check_keys(
+        &self,
+        wrong: &impl Fn(&str, &str) -> super::ConfigError,
+    ) -> Result<(), super::ConfigError> {
+        use Kind::{Notify, Polling, Postgres};
+        let keys: [(&str, bool, &[Kind]); 10] = [
+            (".tables", self.tables.is_some(), &[Postgres]),
+            (".slot", self.slot.is_some(), &[Postgres]),
+            (".publication", self.publication.is_some(), &[Postgres]),
+            (".snapshot", self.snapshot.is_some(), &[Postgres]),
+            (".messages", self.messages.is_some(), &[Postgres]),
+            (".heartbeat", self.heartbeat.is_some(), &[Postgres]),
+            (".spill_bytes_max", self.spill_bytes_max.is_some(), &[Postgres]),
+            (".outbox", self.outbox.is_some(), &[Postgres, Polling]),
+            (".polling", self.polling.is_some(), &[Polling]),
+            (".channels", self.channels.is_some(), &[Notify]),
+        ];
+        let unfit = keys.into_iter().find(|(_, is_there, kinds)| *is_there && !kinds.contains(&self.kind));
+        unfit.map_or(Ok(()), |(key, ..)| Err(wrong(key, "means nothing for a source of this `kind`")))
     }
 }
 

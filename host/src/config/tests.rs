@@ -212,6 +212,33 @@ fn a_url_is_not_printed() {
 }
 
 #[test]
+fn a_source_is_of_one_kind_and_has_only_its_keys() {
+    let polled = "[source.jobs]\nkind = \"polling\"\nurl = \"postgres://a:b@db/x\"\noutbox = { table = \"o\", id = \"n\" }\n";
+    let variables =
+        [("TWOHOP_SOURCE_JOBS_POLLING_INTERVAL", "20ms"), ("TWOHOP_SOURCE_JOBS_OUTBOX_BODY", "said")];
+    let config = parse_with(polled, &variables).expect("it is right");
+    let jobs = &config.polling["jobs"];
+    assert!(config.sources.is_empty() && config.notify.is_empty());
+    assert_eq!((jobs.interval, jobs.status.as_str()), (Duration::from_millis(20), "status"));
+    let Outbox { table, channel, id, body, .. } = &jobs.outbox;
+    assert_eq!([table, channel, id, body], ["o", "aggregatetype", "n", "said"]);
+    assert!(!format!("{config:?}").contains("a:b"));
+
+    let notify = "[source.signals]\nkind = \"notify\"\nurl = \"x\"\n";
+    let heard = parse_with(&format!("{notify}channels = [\"a\"]"), &[]).expect("it is right");
+    assert_eq!(heard.notify["signals"].channels, ["a"]);
+    assert_eq!(message(notify, &[]), "source.signals.channels: names no channel");
+    let unfit = message(&format!("{polled}polling = {{ interval = \"0s\" }}"), &[]);
+    assert_eq!(unfit, "source.jobs.polling.interval: is not from 10ms to 1h");
+    let unfit = message(&format!("{notify}channels = [\"a\"]\nslot = \"s\""), &[]);
+    assert_eq!(unfit, "source.signals.slot: means nothing for a source of this `kind`");
+    let bare =
+        parse_with("[source.shop]\nurl = \"x\"\noutbox = { table = \"o\" }", &[]).expect("it is right");
+    assert!(bare.sources["shop"].outbox.is_some() && bare.sources["shop"].tables.is_empty());
+    assert_eq!(message("[source.shop]\nurl = \"x\"", &[]), "source.shop.tables: names no table");
+}
+
+#[test]
 fn the_reference_in_the_docs_is_current() {
     let mut reference = String::from(
         "# Configuration\n\n`twohop.toml`, overridden by variables (`gateway.listen` is `TWOHOP_GATEWAY_LISTEN`), \

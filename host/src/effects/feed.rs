@@ -13,18 +13,18 @@ use bytes::Bytes;
 
 use super::{envelope_json, made_once, row_json};
 use crate::event::{Change, FeedPost, FeedWrite, Plan, write_json_string};
-use crate::policy::{Directed, Entry, Payload, Route};
+use crate::policy::{Entry, Kind, Payload, Route, Routes};
 
-/// Takes the routes to feeds out of `routes`, which are ordered by change.
+/// Takes the routes to feeds out of `routes`.
 ///
 /// # Panics
 /// If a route names a change that is not there: the policy checks that.
-pub fn take_feed(changes: &[Change], routes: &mut Vec<Directed>) -> Vec<FeedWrite> {
+pub fn take_feed(changes: &[Change], routes: &mut Routes) -> Vec<FeedWrite> {
     let mut writes: Vec<FeedWrite> = Vec::new();
     let mut made = Made::default();
     // The first write of the change.
     let (mut first, mut previous) = (0, None);
-    for Directed { change, route, .. } in routes.extract_if(.., |directed| is_for_feeds(&directed.route)) {
+    for (change, route) in routes.take(Kind::is_for_feeds) {
         if previous.replace(change) != Some(change) {
             first = writes.len();
         }
@@ -42,17 +42,6 @@ pub fn take_feed(changes: &[Change], routes: &mut Vec<Directed>) -> Vec<FeedWrit
         }
     }
     writes
-}
-
-fn is_for_feeds(route: &Route) -> bool {
-    match route {
-        Route::Audience(_)
-        | Route::Inbox { .. }
-        | Route::Retract { .. }
-        | Route::Follow { .. }
-        | Route::Unfollow { .. } => true,
-        Route::Channel { .. } | Route::Cache(_) | Route::Topic { .. } => false,
-    }
 }
 
 /// What was made of a change once.
@@ -88,6 +77,7 @@ mod tests {
     use super::super::tests::{change, directed};
     use super::*;
     use crate::event::{Micros, Rows};
+    use crate::policy::routes_of;
 
     fn entry(item: &str, payload: Payload) -> Box<Entry> {
         Box::new(Entry { author: "ann".into(), item: item.into(), payload, time: Micros(3) })
@@ -96,13 +86,13 @@ mod tests {
     #[test]
     fn routes_to_feeds_become_writes_and_the_others_are_left() {
         let changes = [change(1, Rows::New), change(2, Rows::New)];
-        let to = |change, plugin, route| Directed { change, plugin, route };
+        let to = |change, plugin, route| (change, plugin, route);
         let follow = |plugin| {
             let (follower, followee) = ("bob".into(), "ann".into());
             to(0, plugin, Route::Follow { follower, followee })
         };
         let text = Payload::Text(Bytes::from_static(b"say \"hi\""));
-        let mut routes = vec![
+        let mut routes = routes_of([
             follow(0),
             directed(0, 0, "a", Payload::Row),
             to(0, 0, Route::Audience(entry("1", Payload::Row))),
@@ -112,9 +102,10 @@ mod tests {
             to(1, 0, Route::Audience(entry("4", Payload::Nothing))),
             to(1, 0, Route::Retract { author: "ann".into(), item: "1".into() }),
             directed(1, 0, "b", Payload::Row),
-        ];
+        ]);
         let writes = take_feed(&changes, &mut routes);
-        assert_eq!(routes, [directed(0, 0, "a", Payload::Row), directed(1, 0, "b", Payload::Row)]);
+        let left = routes_of([directed(0, 0, "a", Payload::Row), directed(1, 0, "b", Payload::Row)]);
+        assert_eq!(routes, left);
         let post = |item: &str, payload: &'static str| FeedPost {
             author: "ann".into(),
             item: item.into(),

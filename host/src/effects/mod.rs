@@ -24,26 +24,35 @@ use bytes::Bytes;
 
 pub use feed::take_feed;
 
-use crate::event::{Change, Channel, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
-use crate::policy::{Directed, Payload, Route};
+use crate::event::{Change, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
+use crate::policy::{Payload, Routes, ToChannel};
 
-/// Turns routes, ordered by change, into messages.
+/// How many messages of one change are compared one by one; among more, an equal one is looked up.
+const COMPARED_COUNT_MAX: usize = 16;
+
+/// Turns routes into messages. Those for feeds were taken out before; where nobody keeps any, what is for them does
+/// nothing, as what is for the cache and for topics, which have no store yet.
 ///
 /// A plugin's bytes become base64 text (RFC 4648, section 4): event streams carry text.
 ///
 /// # Panics
 /// If a route names a change that is not there: the policy checks that.
 #[must_use]
-pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
+pub fn messages(changes: &[Change], routes: &Routes) -> Vec<Message> {
     let mut messages = Vec::with_capacity(routes.len());
-    let mut said: HashMap<Said, usize> = HashMap::new();
+    let mut said = Said::default();
     let (mut row, mut envelope) = (None, None);
     let mut previous = None;
-    for Directed { change, route, .. } in routes {
+    let mut name = EventName::from("");
+    for directed in routes.iter() {
+        let Some(ToChannel { channel, event, payload, retention }) = directed.to_channel() else { continue };
+        let change = directed.change();
         if previous.replace(change) != Some(change) {
-            said.clear();
+            said.next_change(messages.len());
         }
-        let Some((channel, event, payload, retention)) = channel(route) else { continue };
+        if *name != *event {
+            name = event.into();
+        }
         let (form, payload) = match payload {
             Payload::Row => (Form::Json, made_once(&mut row, change, || row_json(&changes[change]))),
             Payload::Envelope => {
@@ -54,47 +63,77 @@ pub fn messages(changes: &[Change], routes: Vec<Directed>) -> Vec<Message> {
             Payload::Text(bytes) => (Form::Text, bytes),
             Payload::Bytes(bytes) => (Form::Base64, BASE64.encode(bytes).into()),
         };
-        let says = Said { channel: channel.clone(), event: event.clone(), form, payload: payload.clone() };
-        let place = *said.entry(says).or_insert(messages.len());
-        if place == messages.len() {
-            messages.push(Message { channel, event, payload, form, retention });
-        } else if retention == Retention::Kept {
-            messages[place].retention = Retention::Kept;
+        let message = Message { channel, event: name.clone(), payload, form, retention };
+        match said.find(&messages, &message) {
+            None => messages.push(message),
+            Some(place) if retention == Retention::Kept => messages[place].retention = Retention::Kept,
+            Some(_) => {}
         }
     }
     messages
 }
 
-/// What a message says, whether or not it is kept.
-#[derive(PartialEq, Eq)]
+/// Which messages of one change there are already.
+#[derive(Default)]
 struct Said {
-    channel: Channel,
-    event: EventName,
-    form: Form,
-    payload: Bytes,
+    /// The index of its first.
+    first: usize,
+    /// By what they say, once there are many, with their indexes.
+    many: HashMap<Saying, usize>,
 }
 
-/// Without the payload's bytes: a large row to many channels would be hashed for each of them.
-impl Hash for Said {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.channel.hash(state);
-        self.event.hash(state);
-        self.payload.len().hash(state);
+impl Said {
+    fn next_change(&mut self, first: usize) {
+        self.first = first;
+        self.many.clear();
+    }
+
+    /// The index of the message of this change that says the same.
+    fn find(&mut self, messages: &[Message], new: &Message) -> Option<usize> {
+        let of_change = &messages[self.first..];
+        if of_change.len() <= COMPARED_COUNT_MAX {
+            let place = of_change.iter().position(|message| says_the_same(message, new))?;
+            return Some(self.first + place);
+        }
+        let known = self.first + self.many.len();
+        self.many.extend((known..).zip(&messages[known..]).map(|(at, message)| (Saying::of(message), at)));
+        self.many.get(&Saying::of(new)).copied()
     }
 }
 
-/// What is for a channel. Feeds were taken out before; where nobody keeps any, what is for them does nothing, as what is
-/// for the cache and for topics, which have no store yet.
-fn channel(route: Route) -> Option<(Channel, EventName, Payload, Retention)> {
-    match route {
-        Route::Channel { channel, event, payload, retention } => Some((channel, event, payload, retention)),
-        Route::Audience(_)
-        | Route::Inbox { .. }
-        | Route::Retract { .. }
-        | Route::Follow { .. }
-        | Route::Unfollow { .. }
-        | Route::Cache(_)
-        | Route::Topic { .. } => None,
+/// Whether or not they are kept.
+fn says_the_same(one: &Message, other: &Message) -> bool {
+    let Message { channel, event, payload, form, retention: _ } = one;
+    *form == other.form
+        && channel == &other.channel
+        && event == &other.event
+        && (payload.as_ptr() == other.payload.as_ptr() && payload.len() == other.payload.len()
+            || payload == &other.payload)
+}
+
+/// What a message says, as a key.
+struct Saying(Message);
+
+impl Saying {
+    fn of(message: &Message) -> Self {
+        Self(message.clone())
+    }
+}
+
+impl PartialEq for Saying {
+    fn eq(&self, other: &Self) -> bool {
+        says_the_same(&self.0, &other.0)
+    }
+}
+
+impl Eq for Saying {}
+
+/// Without the payload's bytes: a large row to many channels would be hashed for each of them.
+impl Hash for Saying {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.channel.hash(state);
+        self.0.event.hash(state);
+        self.0.payload.len().hash(state);
     }
 }
 
@@ -125,7 +164,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
+    use crate::event::{
+        Channel, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value,
+    };
+    use crate::policy::{Route, routes_of};
 
     pub(super) fn change(id: i64, rows: Rows) -> Change {
         let table = Arc::new(Table {
@@ -149,10 +191,15 @@ mod tests {
         builder.finish(origin, rows)
     }
 
-    pub(super) fn directed(change: usize, plugin: usize, channel: &str, payload: Payload) -> Directed {
+    pub(super) fn directed(
+        change: usize,
+        plugin: usize,
+        channel: &str,
+        payload: Payload,
+    ) -> (usize, usize, Route) {
         let channel = Channel::new(channel).expect("the name is right");
         let route = Route::Channel { channel, event: "e".into(), payload, retention: Retention::Kept };
-        Directed { change, plugin, route }
+        (change, plugin, route)
     }
 
     const ENVELOPE: &str = r#"{"before":null,"after":null,"source":{"name":"shop","ts_ms":0,"snapshot":"false","schema":"public","table":"orders","txId":1,"lsn":1},"op":"c","ts_ms":0}"#;
@@ -180,7 +227,7 @@ mod tests {
             directed(2, 1, "f", Payload::Envelope),
             directed(2, 1, "g", Payload::Envelope),
         ];
-        let messages = messages(&changes, routes);
+        let messages = messages(&changes, &routes_of(routes));
         assert_eq!(
             texts(&messages),
             [
@@ -208,8 +255,20 @@ mod tests {
             directed(0, 1, "a", Payload::Text(Bytes::from_static(b"other"))),
             directed(1, 0, "a", Payload::Row),
         ];
-        let messages = messages(&changes, routes);
+        let messages = messages(&changes, &routes_of(routes));
         assert_eq!(texts(&messages), [("a", r#"{"id":1}"#), ("a", "other"), ("a", r#"{"id":1}"#)]);
+    }
+
+    #[test]
+    fn equal_messages_are_one_among_many_too() {
+        let names: Vec<_> = (0..3 * COMPARED_COUNT_MAX).map(|number| format!("c{number}")).collect();
+        let once = || names.iter().map(|name| directed(0, 0, name, Payload::Row));
+        let text = |name: &String| directed(0, 1, name, Payload::Text(Bytes::from_static(b"other")));
+        let routes = once().chain(names.iter().map(text)).chain(once());
+        let messages = messages(&[change(1, Rows::New)], &routes_of(routes));
+        assert_eq!(messages.len(), 2 * names.len());
+        let said: Vec<_> = texts(&messages).iter().map(|(channel, _)| *channel).collect();
+        assert_eq!(said, [&names[..], &names[..]].concat());
     }
 
     #[test]
@@ -217,11 +276,11 @@ mod tests {
         for order in [[Retention::Kept, Retention::LiveOnly], [Retention::LiveOnly, Retention::Kept]] {
             let routes = order.map(|kept| {
                 let mut directed = directed(0, 0, "a", Payload::Row);
-                let Route::Channel { retention, .. } = &mut directed.route else { unreachable!("it is one") };
+                let Route::Channel { retention, .. } = &mut directed.2 else { unreachable!("it is one") };
                 *retention = kept;
                 directed
             });
-            let messages = messages(&[change(1, Rows::New)], routes.into());
+            let messages = messages(&[change(1, Rows::New)], &routes_of(routes));
             assert_eq!(
                 messages.iter().map(|message| message.retention).collect::<Vec<_>>(),
                 [Retention::Kept]

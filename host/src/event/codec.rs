@@ -54,8 +54,9 @@ pub struct Header<'a> {
     pub source: &'a str,
     /// Where the source stands with it.
     pub position: Position,
-    /// Whether the change is a dead letter that is handed over again: its position says nothing of the source then.
-    pub is_replay: bool,
+    /// Whether its position says how far the source is. It does not for a dead letter that is handed over again, whose
+    /// position is an old one, and for a change of columns, which stands at the position of the change behind it.
+    pub is_reached: bool,
 }
 
 impl<'a> Header<'a> {
@@ -67,7 +68,8 @@ impl<'a> Header<'a> {
         let mut reader = Reader { bytes: record, at: 0 };
         let fixed = Fixed::read(&mut reader)?;
         let source = reader.text8("source")?;
-        Ok(Self { source, position: fixed.position, is_replay: fixed.flags & REPLAY != 0 })
+        let is_reached = fixed.flags & REPLAY == 0 && fixed.operation != Operation::Schema;
+        Ok(Self { source, position: fixed.position, is_reached })
     }
 }
 
@@ -450,8 +452,8 @@ mod tests {
             prop_assert_eq!(values(decoded.row()), values(change.row()));
             prop_assert_eq!(values(decoded.old()), values(change.old()));
             let header = Header::of(&record).expect("the record is whole");
-            let is_replay = change.replay.is_some();
-            prop_assert_eq!(header, Header { source: "shop", position: change.position, is_replay });
+            let is_reached = change.replay.is_none() && change.operation != Operation::Schema;
+            prop_assert_eq!(header, Header { source: "shop", position: change.position, is_reached });
         }
 
         #[test]

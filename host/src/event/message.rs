@@ -36,7 +36,14 @@ pub enum ChannelError {
     /// A control character would break the framing of the wire.
     #[error("a channel's name has a control character")]
     Control,
+    /// The name is for what the server tells itself.
+    #[error("a channel's name begins with `$`: such names are the server's own")]
+    Reserved,
 }
+
+/// How names begin that nobody can ask for or publish to: the server's own, by which its history carries what is no
+/// message of a channel yet.
+const RESERVED: char = '$';
 
 impl Channel {
     /// Checks a name, and copies it.
@@ -58,6 +65,7 @@ impl Channel {
     pub(crate) fn check_printable(name: &str) -> Result<(), ChannelError> {
         match name.len() {
             0 => Err(ChannelError::Empty),
+            1..=CHANNEL_BYTES_MAX if name.starts_with(RESERVED) => Err(ChannelError::Reserved),
             1..=CHANNEL_BYTES_MAX => Ok(()),
             length => Err(ChannelError::TooLong(length)),
         }
@@ -65,9 +73,32 @@ impl Channel {
 
     /// The channel named in that part of a text, which it keeps. The caller has checked the name.
     pub(crate) fn part_of(text: Arc<str>, part: Range<usize>) -> Self {
-        debug_assert_eq!(Self::check(&text[part.clone()]), Ok(()));
+        debug_assert!(matches!(Self::check(&text[part.clone()]), Ok(()) | Err(ChannelError::Reserved)));
         assert!(part.end <= u32::MAX as usize, "texts with names in them are short");
         Self { text, span: span(part.start, part.len()) }
+    }
+
+    /// Where the server's own stand among all names.
+    pub(crate) const RESERVED_NAMES: Range<&str> = "$".."%";
+
+    /// One of the server's own, by its name without the sign.
+    pub(crate) fn reserved(name: &str) -> Self {
+        let text: Arc<str> = format!("{RESERVED}{name}").into();
+        let length = text.len();
+        Self::part_of(text, 0..length)
+    }
+
+    /// Which of the server's own it is, if it is one.
+    pub(crate) fn as_reserved(&self) -> Option<&str> {
+        self.as_str().strip_prefix(RESERVED)
+    }
+
+    /// A name as it was kept: one of the server's own as well.
+    ///
+    /// # Errors
+    /// See [`Channel::new`].
+    pub(crate) fn kept(name: &str) -> Result<Self, ChannelError> {
+        name.strip_prefix(RESERVED).map_or_else(|| Self::new(name), |own| Ok(Self::reserved(own)))
     }
 
     /// The same channel in a text of its own, for who keeps it longer than the others of its text.
@@ -240,6 +271,11 @@ mod tests {
         assert_eq!(Channel::new("a\nb"), Err(ChannelError::Control));
         assert_eq!(Channel::new("a\u{85}b"), Err(ChannelError::Control));
         assert_eq!(Channel::new("a\u{7f}b"), Err(ChannelError::Control));
+        assert_eq!(Channel::new("$f1"), Err(ChannelError::Reserved));
+        assert_eq!(
+            Channel::kept("$f1").map(|channel| channel.as_reserved().map(str::to_owned)),
+            Ok(Some("f1".into()))
+        );
         assert!(Channel::new("größe:~").is_ok());
         let long = "x".repeat(CHANNEL_BYTES_MAX + 1);
         assert_eq!(Channel::new(&long), Err(ChannelError::TooLong(CHANNEL_BYTES_MAX + 1)));

@@ -15,23 +15,27 @@
 //! Invariants:
 //! - of each channel, every kept message after its beginning was told in order and once, or a reset was;
 //! - after [`Feed::unsubscribe`] nothing of the channel is told;
+//! - what is kept for a timeline is told on its channel, unless whom the user follows has changed since: then it is reset;
 //! - what is read but not told is one page.
 //!
 //! Absent on purpose: commands, signs of life, and who may listen.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::frame;
+use super::frame::{self, Frame, Kind};
 use super::hub::{Pulse, Subscription};
+use super::listening::{Listening, Past, past};
 use super::mailbox::Taken;
 use super::resume::{LossReason, Reach, Resume, ResumeError, interpret};
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Epoch, Sequence};
 use crate::limits::REPLAY_READ_COUNT_MAX;
+use crate::timeline::Sources;
 
 /// Where a channel begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +81,17 @@ struct Join {
     /// From here on the mailbox has it.
     until: Sequence,
     lost: Option<LossReason>,
+    timeline: TimelineJoin,
+}
+
+/// What a join has of the timeline that the feed listens to, if that is a part of it.
+enum TimelineJoin {
+    /// Where to look for it is not known yet.
+    Unknown,
+    /// It is read from there.
+    Of(Sources),
+    /// It was reset: its client reads it anew.
+    Reset,
 }
 
 /// Of which channels.
@@ -99,6 +114,7 @@ pub(super) struct Feed {
     page_end: Sequence,
     /// Channels that are told up to a place beyond the cursor by a join of their own.
     ahead: HashMap<Channel, Sequence>,
+    listening: Option<Listening>,
 }
 
 impl Feed {
@@ -112,6 +128,19 @@ impl Feed {
             page: Vec::new().into_iter(),
             page_end: Sequence(0),
             ahead: HashMap::new(),
+            listening: None,
+        }
+    }
+
+    /// The timeline among its channels.
+    pub(super) fn listening(&self) -> Option<&Listening> {
+        self.listening.as_ref()
+    }
+
+    /// Takes the timeline that is among the channels which are subscribed next, if there is one.
+    pub(super) fn listen(&mut self, listening: Option<Listening>) {
+        if listening.is_some() {
+            self.listening = listening;
         }
     }
 
@@ -160,7 +189,7 @@ impl Feed {
             }
             if cursor < until || lost.is_some() {
                 let of = Of::Added(group.iter().map(|(channel, _)| channel.clone()).collect());
-                self.joins.push_back(Join { of, cursor, until, lost });
+                self.joins.push_back(Join { of, cursor, until, lost, timeline: TimelineJoin::Unknown });
             }
         }
         position
@@ -169,13 +198,23 @@ impl Feed {
     /// Takes channels away: nothing of them is told any more.
     pub(super) fn unsubscribe(&mut self, channels: &[Channel]) {
         self.subscription.remove(channels);
+        let leaves_timeline =
+            self.listening.take_if(|listening| channels.contains(listening.channel())).is_some();
+        if leaves_timeline {
+            self.subscription.remove_news();
+        }
+        let is_gone = |channel: &Channel| {
+            channels.contains(channel) || leaves_timeline && channel.as_reserved().is_some()
+        };
         let page = std::mem::take(&mut self.page);
-        self.page =
-            page.filter(|kept| !channels.contains(&kept.message.channel)).collect::<Vec<_>>().into_iter();
+        self.page = page.filter(|kept| !is_gone(&kept.message.channel)).collect::<Vec<_>>().into_iter();
         for channel in channels {
             self.ahead.remove(channel);
         }
         for join in &mut self.joins {
+            if leaves_timeline {
+                join.timeline = TimelineJoin::Unknown;
+            }
             if let Of::Added(added) = &mut join.of {
                 added.retain(|channel| !channels.contains(channel));
             }
@@ -230,33 +269,90 @@ impl Feed {
     async fn live(&mut self) -> Option<Told> {
         match self.subscription.take().await {
             Taken::Frame(frame) => {
+                let channel = match (frame.kind, &self.listening) {
+                    (Kind::Message, _) => &frame.channel,
+                    (Kind::News | Kind::Turned, Some(listening)) => listening.channel(),
+                    (Kind::News | Kind::Turned, None) => return None,
+                };
                 if let Some(sequence) = frame.sequence {
-                    self.cursor = sequence;
-                    if !self.ahead.is_empty() {
-                        if self.ahead.get(&frame.channel).is_some_and(|told| sequence <= *told) {
-                            return None;
-                        }
-                        self.forget_passed();
+                    let is_news = frame.kind != Kind::Message;
+                    let was_told = |told: &Sequence| sequence <= *told;
+                    // News are put one timeline after the other: this one may have begun in the middle of it.
+                    if is_news && was_told(&self.cursor) || self.ahead.get(channel).is_some_and(was_told) {
+                        self.cursor = self.cursor.max(sequence);
+                        return None;
                     }
+                    self.cursor = sequence;
                 }
-                Some(Told::Message { sequence: frame.sequence, bytes: frame.bytes.clone() })
+                let channel = channel.clone();
+                self.forget_passed();
+                Some(self.told(&frame, channel))
             }
             Taken::Behind => {
                 let until = self.subscription.follow();
-                self.joins.push_back(Join { of: Of::All, cursor: self.cursor, until, lost: None });
+                let timeline = TimelineJoin::Unknown;
+                self.joins.push_back(Join { of: Of::All, cursor: self.cursor, until, lost: None, timeline });
                 None
             }
             Taken::Closed => Some(Told::Closed),
         }
     }
 
+    fn told(&self, frame: &Frame, channel: Channel) -> Told {
+        let sequence = frame.sequence;
+        match frame.kind {
+            Kind::Message => Told::Message { sequence, bytes: frame.bytes.clone() },
+            Kind::News => {
+                let bytes = frame::addressed(self.subscription.format(), &channel, &frame.bytes);
+                Told::Message { sequence, bytes }
+            }
+            Kind::Turned => {
+                let from = sequence.unwrap_or(self.cursor);
+                Told::Reset { channels: vec![channel], from, reason: LossReason::Follows }
+            }
+        }
+    }
+
+    /// What a kept message is to the first join's client.
+    fn replayed(&mut self, kept: &Kept) -> Option<Told> {
+        let (format, epoch, sequence) = (self.subscription.format(), self.epoch(), Some(kept.sequence));
+        let join = self.joins.front_mut()?;
+        join.cursor = kept.sequence;
+        let bytes = frame::message(format, epoch, sequence, &kept.message);
+        if kept.message.channel.as_reserved().is_none() {
+            return Some(Told::Message { sequence, bytes });
+        }
+        let TimelineJoin::Of(sources) = &join.timeline else { return None };
+        let past = past(kept, sources)?;
+        let channel = self.listening.as_ref()?.channel().clone();
+        match past {
+            Past::News => Some(Told::Message { sequence, bytes: frame::addressed(format, &channel, &bytes) }),
+            Past::Nothing => None,
+            Past::Turned => {
+                join.timeline = TimelineJoin::Reset;
+                Some(Told::Reset {
+                    channels: vec![channel],
+                    from: kept.sequence,
+                    reason: LossReason::Follows,
+                })
+            }
+        }
+    }
+
+    /// Whether where to look for the timeline has to be found first, if it is a part of the first join.
+    fn lacks_sources(&self) -> bool {
+        let (Some(join), Some(listening)) = (self.joins.front(), &self.listening) else { return false };
+        let is_part = match &join.of {
+            Of::All => true,
+            Of::Added(channels) => channels.contains(listening.channel()),
+        };
+        is_part && matches!(join.timeline, TimelineJoin::Unknown)
+    }
+
     /// One step of the first join; `None` if it told nothing.
     async fn join(&mut self) -> Option<Told> {
         if let Some(kept) = self.page.next() {
-            let bytes =
-                frame::message(self.subscription.format(), self.epoch(), Some(kept.sequence), &kept.message);
-            self.joins.front_mut()?.cursor = kept.sequence;
-            return Some(Told::Message { sequence: Some(kept.sequence), bytes });
+            return self.replayed(&kept);
         }
         if self.subscription.is_closed() {
             return Some(Told::Closed);
@@ -275,8 +371,28 @@ impl Feed {
             self.end_join();
             return None;
         }
+        if self.lacks_sources() {
+            // After the place was taken: an edge that is in `sources` and not in the history comes live.
+            let found = self.listening.as_ref()?.sources().await;
+            return match found {
+                Ok(sources) => {
+                    self.joins.front_mut()?.timeline = TimelineJoin::Of(sources);
+                    None
+                }
+                Err(error) => Some(unavailable(&error)),
+            };
+        }
+        let join = self.joins.front_mut()?;
+        let channels = match &join.of {
+            Of::All => self.subscription.channels(),
+            Of::Added(channels) => channels,
+        };
         let (after, until) = (join.cursor, join.until);
-        match self.bus.read(Some(channels), after, REPLAY_READ_COUNT_MAX).await {
+        let wanted = match &join.timeline {
+            TimelineJoin::Of(sources) => Cow::Owned([channels, &sources.channels].concat()),
+            TimelineJoin::Unknown | TimelineJoin::Reset => Cow::Borrowed(channels),
+        };
+        match self.bus.read(Some(&wanted), after, REPLAY_READ_COUNT_MAX).await {
             // Retention moves the floor before it removes: a floor that is not past us vouches for the page.
             Ok(_) if self.bus.floor() > after => join.lost = Some(LossReason::Expired),
             Ok(page) => {
@@ -284,7 +400,13 @@ impl Feed {
                 self.page_end = last.map_or(until, |kept| kept.sequence.min(until));
                 let is_all = matches!(join.of, Of::All);
                 let told = |kept: &Kept| {
-                    is_all && self.ahead.get(&kept.message.channel).is_some_and(|told| kept.sequence <= *told)
+                    let channel = match &self.listening {
+                        Some(listening) if kept.message.channel.as_reserved().is_some() => {
+                            listening.channel()
+                        }
+                        _ => &kept.message.channel,
+                    };
+                    is_all && self.ahead.get(channel).is_some_and(|told| kept.sequence <= *told)
                 };
                 self.page = page
                     .into_iter()
@@ -292,11 +414,7 @@ impl Feed {
                     .collect::<Vec<_>>()
                     .into_iter();
             }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "a replay failed; its client may resume");
-                return Some(Told::Unavailable);
-            }
+            Err(error) => return Some(unavailable(&error)),
         }
         None
     }
@@ -330,4 +448,9 @@ impl Feed {
         let cursor = self.cursor;
         self.ahead.retain(|_, told| *told > cursor);
     }
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Told {
+    tracing::warn!(error, "a replay failed; its client may resume");
+    Told::Unavailable
 }

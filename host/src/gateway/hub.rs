@@ -4,8 +4,10 @@
 //!
 //! Invariants:
 //! - a frame is encoded once for each format, however many clients get it, and not at all if nobody does;
-//! - everything at or before the hub's position has been put: who begins to follow learns the position under the
-//!   same lock, reads the history up to it, and has neither gap nor double;
+//! - everything after the hub's position will be put, and everything up to where it has settled has been: who begins to
+//!   follow learns the position under the same lock, reads the history up to it, and has neither gap nor double;
+//! - the two are the same but while news go to the timelines of many, who are found only after the position has moved: so
+//!   who comes meanwhile finds them in the history;
 //! - a subscription that is dropped leaves nothing behind.
 //!
 //! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
@@ -27,6 +29,7 @@ use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
 use crate::telemetry::{Face, FaceMetrics, Metrics};
+use crate::timeline::{Listeners, Source, Timelines};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct SubscriberId(u64);
@@ -48,12 +51,14 @@ pub(super) struct Hub {
     queue_count_max: usize,
     stall_time_max: Duration,
     metrics: Arc<Metrics>,
+    timelines: Option<Timelines>,
     registry: Mutex<Registry>,
 }
 
 #[derive(Default)]
 struct Registry {
     position: Sequence,
+    settled: Sequence,
     closed: bool,
     next: u64,
     subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
@@ -85,7 +90,11 @@ pub(super) struct Follower {
 
 impl Hub {
     /// A hub that stands at the head of the history, and what its task needs.
-    pub(super) fn new(config: &Config, bus: Arc<dyn Bus>) -> (Arc<Self>, Follower) {
+    pub(super) fn new(
+        config: &Config,
+        bus: Arc<dyn Bus>,
+        timelines: Option<Timelines>,
+    ) -> (Arc<Self>, Follower) {
         let live = bus.live();
         let mut head = bus.head();
         let position = *head.borrow_and_update();
@@ -96,7 +105,8 @@ impl Hub {
             queue_count_max: config.queue_count_max,
             stall_time_max: config.stall_time_max,
             metrics: Arc::clone(&config.metrics),
-            registry: Mutex::new(Registry { position, ..Registry::default() }),
+            timelines,
+            registry: Mutex::new(Registry { position, settled: position, ..Registry::default() }),
         };
         (Arc::new(hub), Follower { head, live })
     }
@@ -151,7 +161,10 @@ impl Hub {
     async fn put_page(&self, page: &[Arc<Kept>]) {
         let mut deliveries_count = 0;
         for kept in page {
-            deliveries_count += 1 + self.put(&kept.message, Some(kept.sequence));
+            deliveries_count += 1 + match Source::of(&kept.message.channel) {
+                None => self.put(&kept.message, Some(kept.sequence)),
+                Some(source) => self.spread(kept, source).await,
+            };
             if deliveries_count >= HUB_TURN_COUNT_MAX {
                 deliveries_count = 0;
                 tokio::task::yield_now().await;
@@ -191,6 +204,35 @@ impl Hub {
         };
         if let Some(sequence) = sequence {
             registry.position = sequence;
+            registry.settled = sequence;
+        }
+        count
+    }
+
+    /// Puts what is kept for timelines into the mailboxes of those who listen to one that it is of, and says into how many.
+    async fn spread(&self, kept: &Kept, source: Source) -> usize {
+        // First of all: see the head of this file.
+        self.registry().position = kept.sequence;
+        let mut count = 0;
+        if let Some(timelines) = &self.timelines {
+            let mut listeners = listeners(timelines, source).await;
+            let mut frames = Frames::new(self.bus.epoch(), Some(kept.sequence), &kept.message);
+            while let Some(channels) = timelines.next_channels(&mut listeners, HUB_TURN_COUNT_MAX) {
+                count += self.put_frames(&channels, &mut frames);
+                tokio::task::consume_budget().await;
+            }
+        }
+        self.registry().settled = kept.sequence;
+        count
+    }
+
+    fn put_frames(&self, channels: &[Arc<str>], frames: &mut Frames<'_>) -> usize {
+        let registry = self.registry();
+        let mut count = 0;
+        for channel in channels {
+            let Some(followers) = registry.channels.get(&**channel) else { continue };
+            followers.values().for_each(|mailbox| mailbox.put(frames.get(Format::of(mailbox.face()))));
+            count += followers.len();
         }
         count
     }
@@ -198,6 +240,7 @@ impl Hub {
     fn lapse(&self, floor: Sequence) {
         let mut registry = self.registry();
         registry.position = floor;
+        registry.settled = floor;
         registry.subscribers.values().for_each(|mailbox| mailbox.lapse());
     }
 
@@ -275,6 +318,23 @@ impl Hub {
     }
 }
 
+/// However long the state cannot be read: what is not told now would be missing without a word.
+async fn listeners(timelines: &Timelines, source: Source) -> Listeners {
+    let mut backoff = Backoff::default();
+    loop {
+        match timelines.listeners(source).await {
+            Ok(listeners) => return listeners,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot find out whom to tell of a post, trying again"
+                );
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -328,6 +388,11 @@ impl Subscription {
         }
     }
 
+    /// Takes away what waits of a timeline, whose channel was removed.
+    pub(super) fn remove_news(&self) {
+        self.mailbox.remove_news();
+    }
+
     /// Begins to follow, with an empty mailbox: gets everything after the position that this returns.
     pub(super) fn follow(&self) -> Sequence {
         let registry = self.hub.registry();
@@ -345,9 +410,9 @@ impl Subscription {
         self.hub.metrics.gateway.face(self.mailbox.face())
     }
 
-    /// The hub's position, if everything up to it was taken.
+    /// Where the hub has settled, if everything up to there was taken.
     pub(super) fn drained_position(&self) -> Option<Sequence> {
-        let position = self.hub.registry().position;
+        let position = self.hub.registry().settled;
         self.mailbox.is_drained().then_some(position)
     }
 

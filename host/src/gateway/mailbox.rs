@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::Frame;
+use super::frame::{Frame, Kind};
 use crate::event::Channel;
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
 use crate::telemetry::Face;
@@ -130,8 +130,12 @@ impl Mailbox {
     /// Takes out what waits of a channel that is no longer wanted.
     pub(super) fn remove(&self, channel: &Channel) {
         let mut state = self.state();
-        state.queue.retain(|frame| frame.channel != *channel);
-        state.bytes = state.queue.iter().map(|frame| frame.bytes.len()).sum();
+        state.retain(|frame| frame.channel != *channel);
+    }
+
+    /// Takes out what waits of a timeline.
+    pub(super) fn remove_news(&self) {
+        self.state().retain(|frame| frame.kind == Kind::Message);
     }
 
     /// Any → closed.
@@ -200,6 +204,11 @@ impl Mailbox {
 }
 
 impl State {
+    fn retain(&mut self, is_wanted: impl Fn(&Frame) -> bool) {
+        self.queue.retain(|frame| is_wanted(frame));
+        self.bytes = self.queue.iter().map(|frame| frame.bytes.len()).sum();
+    }
+
     fn empty(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
@@ -220,7 +229,7 @@ mod tests {
 
     fn of(channel: &str, sequence: u64, length: usize) -> Arc<Frame> {
         let (channel, bytes) = (Channel::new(channel).unwrap(), Bytes::from(vec![b'x'; length]));
-        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes })
+        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes, kind: Kind::Message })
     }
 
     fn mailbox(queue_count_max: usize) -> Mailbox {

@@ -28,6 +28,7 @@ mod feed;
 mod frame;
 mod history;
 mod hub;
+mod listening;
 mod mailbox;
 mod page;
 mod poll;
@@ -135,7 +136,7 @@ impl Gateway {
     ) -> Result<Self, ListenError> {
         let Neighbours { bus, timelines, access } = neighbours;
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
-        let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus));
+        let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus), timelines.clone());
         let server = http::Server {
             config: http::Config {
                 name: "gateway",

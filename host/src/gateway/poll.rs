@@ -20,6 +20,7 @@ use super::codes::{Code, Refusal};
 use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::history::{json_response, unavailable, with_messages};
+use super::listening::listen;
 use super::query::Query;
 use super::resume::LossReason;
 use super::routes::{Asker, State};
@@ -42,6 +43,7 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
     let permit = admit(state, asker, query, &channels).await?;
     let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, None)?);
+    feed.listen(listen(state, None, &channels).await?);
     let position = feed.subscribe(starts(channels, start, &permit));
     let (begin, deadline) = match start {
         Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),

@@ -33,6 +33,8 @@ pub(super) enum LossReason {
     Shards,
     /// The client may listen, but not to what was before it came.
     Withheld,
+    /// Whom the user of a timeline follows has changed.
+    Follows,
 }
 
 impl LossReason {
@@ -44,6 +46,7 @@ impl LossReason {
             Self::Ahead => "ahead",
             Self::Shards => "shards",
             Self::Withheld => "withheld",
+            Self::Follows => "follows",
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - a record keeps its offset for ever; retention removes from the front, and never what a consumer has not
 //!   committed. With no consumer known, nothing is removed.
 //!
-//! Absent on purpose: the meaning of a record, beyond its header (source, position, whether it is a replay).
+//! Absent on purpose: the meaning of a record, beyond its header (source, position, whether it says how far the source is).
 //!
 //! To add a log: implement [`ChangeLog`], run `contract.rs` on it, add a case in `app.rs`.
 
@@ -109,7 +109,8 @@ pub trait ChangeLog: Send + Sync + 'static {
     fn bounds(&self, partition: Partition) -> Range<Offset>;
 
     /// The position of the last record of a source, in any partition, if it is known: it survives retention. Replays
-    /// of dead letters do not count, since their source is further on.
+    /// of dead letters do not count, since their source is further on, and changes of columns do not, since they stand at
+    /// the position of the change behind them.
     fn last_position(&self, source: &str) -> Option<Position>;
 
     /// Says that a consumer needs nothing before `next` any more; also makes it known. Takes effect for retention

@@ -33,6 +33,7 @@ impl Measure {
             let counters = self.metrics.plugin(plugin);
             counters.changes.fetch_add(work.changes_count, Ordering::Relaxed);
             let nanoseconds = u64::try_from(work.time.as_nanos()).unwrap_or(u64::MAX);
+            counters.missing_columns.fetch_add(work.missing_columns_count, Ordering::Relaxed);
             counters.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
         });
     }
@@ -63,8 +64,8 @@ impl Measure {
         self.oldest = changes.iter().filter(is_live).map(|change| change.committed_at).min();
         self.changes_count = changes.len() as u64;
         let mut routes = vec![0_u64; policy.plugins().len()];
-        for directed in &evaluation.routes {
-            routes[directed.plugin] += 1;
+        for directed in evaluation.routes.iter() {
+            routes[directed.plugin()] += 1;
         }
         for (plugin, count) in policy.plugins().iter().zip(routes).filter(|(_, count)| *count > 0) {
             self.metrics.plugin(&plugin.activation().plugin).routes.fetch_add(count, Ordering::Relaxed);

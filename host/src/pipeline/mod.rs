@@ -353,7 +353,7 @@ impl Pipeline {
         Ok(Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),
-            messages: effects::messages(&changes, evaluation.routes),
+            messages: effects::messages(&changes, &evaluation.routes),
             feed: feed.into(),
             dead_letters,
             replayed,

@@ -53,10 +53,24 @@ impl Batch {
             let size = self.bytes();
             if size > BATCH_BYTES_MAX {
                 self.pop(cells, bytes);
-                return if count == 0 { Filled::TooLarge(size) } else { Filled::Changes(count) };
+                if count == 0 {
+                    return Filled::TooLarge(size);
+                }
+                break;
             }
         }
-        Filled::Changes(self.operations.len())
+        let members = &members[..self.rows.len()];
+        self.extend(changes, members, matches);
+        Filled::Changes(members.len())
+    }
+
+    /// What is the same for all changes, whatever they have for cells: a list at a time, which costs less than a
+    /// change at a time.
+    fn extend(&mut self, changes: &[Change], members: &[Member], matches: &Matches) {
+        let changes = members.iter().map(|member| &changes[member.change]);
+        self.subscriptions.extend(members.iter().map(|member| matches.get(*member).subscription));
+        self.operations.extend(changes.clone().map(|change| change.operation as u8));
+        self.committed_at.extend(changes.map(|change| change.committed_at.0));
     }
 
     pub(super) fn changes(&self) -> Changes<'_> {
@@ -73,7 +87,7 @@ impl Batch {
     }
 
     fn bytes(&self) -> usize {
-        self.arena.len() + CELL_BYTES * self.kinds.len() + CHANGE_BYTES * self.operations.len()
+        self.arena.len() + CELL_BYTES * self.kinds.len() + CHANGE_BYTES * self.rows.len()
     }
 
     fn clear(&mut self) {
@@ -89,9 +103,6 @@ impl Batch {
 
     /// Takes back the last change, before which there were so many cells and bytes.
     fn pop(&mut self, cells: usize, bytes: usize) {
-        self.subscriptions.pop();
-        self.operations.pop();
-        self.committed_at.pop();
         self.rows.pop();
         self.old_rows.pop();
         self.kinds.truncate(cells);
@@ -104,9 +115,6 @@ impl Batch {
     }
 
     fn push(&mut self, change: &Change, found: &Match) {
-        self.subscriptions.push(found.subscription);
-        self.operations.push(change.operation as u8);
-        self.committed_at.push(change.committed_at.0);
         let (row, old) = if found.cells.is_empty() { (NONE, NONE) } else { self.push_rows(change, found) };
         self.rows.push(row);
         self.old_rows.push(old);
@@ -332,7 +340,7 @@ mod tests {
             columns: columns.iter().map(|column| (*column).into()).collect(),
         };
         let subscriptions = [Subscription::new(asked).expect("it is valid")].into();
-        Matches::new([Subscriber { plugin: "p".into(), subscriptions }].into())
+        Matches::new([Subscriber { subscriptions }].into())
     }
 
     fn filled(changes: &[Change], matches: &mut Matches) -> Batch {

@@ -10,14 +10,13 @@
 use std::sync::Arc;
 
 use super::activation::{Activation, OnFault};
-use super::answer::{self, Asked, Verdicts};
+use super::answer::{self, Asked, Routes, Verdicts};
 use super::batch::{Batch, Filled};
 use super::digest::Digest;
 use super::error::{Cause, Fault};
 use super::instance::Stage;
 use super::matches::{Matches, Member};
 use super::plugin::Plugin;
-use super::route::Directed;
 use crate::event::Change;
 use crate::limits::PLUGIN_FAULTS_MAX;
 
@@ -25,7 +24,7 @@ use crate::limits::PLUGIN_FAULTS_MAX;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
     /// By change, then plugin, then in the plugin's order.
-    pub routes: Vec<Directed>,
+    pub routes: Routes,
     /// By change, then plugin.
     pub rejected: Vec<Rejection>,
     /// How many changes filters dropped.
@@ -107,7 +106,7 @@ impl Evaluation {
     pub(super) fn settle(mut self, plugins: &[Plugin]) -> Self {
         // Stable: for one change the plugins' order stays. Each plugin's part is in order already.
         if plugins.len() > 1 {
-            self.routes.sort_by_key(|directed| directed.change);
+            self.routes.sort();
         }
         self.rejected.sort_by_key(|rejection| rejection.change);
         self.pause = self.rejected.iter().position(|rejection| {
@@ -240,7 +239,7 @@ impl Turn<'_> {
                 let routes = &mut self.evaluation.routes;
                 let from = routes.len();
                 let outcome = self.plugin.call(|instance| instance.direct(changes))?;
-                let rejected = answer::routes(&outcome, asked, routes)?;
+                let rejected = answer::routes(outcome, asked, routes)?;
                 let refused = self.plugin.activation().grants.drop_uncovered(routes, from);
                 if refused > 0 {
                     self.evaluation.trouble(self.index).refused_count += refused;

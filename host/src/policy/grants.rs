@@ -4,7 +4,8 @@
 //! that a new kind of route has to be thought about here.
 
 use super::activation::{Grants, Pattern};
-use super::route::{CacheKeys, Directed, Route};
+use super::answer::{Directed, Routes};
+use super::route::{CacheKeys, Kind, Route};
 
 impl Grants {
     /// Whether a plugin with these grants may have a route followed.
@@ -26,19 +27,20 @@ impl Grants {
     }
 
     /// Drops the routes from that one on that are not covered, and says how many these are.
-    pub(super) fn drop_uncovered(&self, routes: &mut Vec<Directed>, from: usize) -> usize {
+    pub(super) fn drop_uncovered(&self, routes: &mut Routes, from: usize) -> usize {
         // The commonest, without a look at its name.
         let every_channel = self.channels.iter().any(Pattern::is_every);
-        let is_covered =
-            |route: &Route| (every_channel && matches!(route, Route::Channel { .. })) || self.cover(route);
-        let Some(first) = routes[from..].iter().position(|directed| !is_covered(&directed.route)) else {
-            return 0;
-        };
-        let before = routes.len();
-        let rest: Vec<_> =
-            routes.drain(from + first..).filter(|directed| is_covered(&directed.route)).collect();
-        routes.extend(rest);
-        before - routes.len()
+        routes.drop_from(from, |directed| self.covers(directed, every_channel))
+    }
+
+    fn covers(&self, directed: &Directed<'_>, every_channel: bool) -> bool {
+        if every_channel && directed.kind() == Kind::Channel {
+            return true;
+        }
+        match directed.channel_name() {
+            Some(name) => any(&self.channels, name),
+            None => self.cover(&directed.route()),
+        }
     }
 }
 
@@ -48,6 +50,7 @@ fn any(granted: &[Pattern], name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::routes_of;
     use super::super::route::{Entry, Payload};
     use super::*;
     use crate::event::{Channel, Micros, Retention};
@@ -110,14 +113,10 @@ mod tests {
 
     #[test]
     fn only_what_is_not_covered_is_dropped_and_only_from_there_on() {
-        let directed = |change, name| Directed { change, plugin: 0, route: channel(name) };
-        let mut routes: Vec<_> = ["b", "a:1", "b", "a:2", "b"]
-            .into_iter()
-            .enumerate()
-            .map(|(at, name)| directed(at, name))
-            .collect();
+        let names = ["b", "a:1", "b", "a:2", "b"].into_iter().enumerate();
+        let mut routes = routes_of(names.map(|(at, name)| (at, 0, channel(name))));
         assert_eq!(grants(&["a:*"], &[], &[]).drop_uncovered(&mut routes, 1), 2);
-        let left: Vec<_> = routes.iter().map(|directed| directed.change).collect();
+        let left: Vec<_> = routes.iter().map(|directed| directed.change()).collect();
         assert_eq!(left, [0, 1, 3]);
         assert_eq!(Grants::default().drop_uncovered(&mut routes, 0), 0);
     }

@@ -4,8 +4,8 @@
 //! of these where the cells of its row come from.
 //!
 //! A change goes to a plugin once: for the first subscription that matches its table and operation. A column that
-//! the table lacks is `unchanged` in each row, as the interface says; the log says it once for each version of a
-//! table, since nobody knows at configuration which tables there will be.
+//! the table lacks is `unchanged` in each row, as the interface says; it is told once for each version of a table, since
+//! nobody knows at configuration which tables there will be, and a column may go while the plugin is active.
 //!
 //! A table is matched with all plugins at once when it is met for the first time: a plugin that did not subscribe to it
 //! then costs its changes nothing, however many such plugins there are.
@@ -63,22 +63,10 @@ pub(super) struct Match {
 }
 
 impl Match {
-    fn new(plugin: usize, name: &str, nth: usize, subscription: &Subscription, table: &Table) -> Self {
+    fn new(plugin: usize, nth: usize, subscription: &Subscription, table: &Table) -> Self {
         let cells = subscription.columns().iter().map(|column| match column {
             ColumnName::Virtual(column) => Cell::Virtual(*column),
-            ColumnName::Real(column) => match table.column(column) {
-                Some(index) => Cell::Column(index),
-                None => {
-                    tracing::warn!(
-                        plugin = name,
-                        table = &*table.name,
-                        schema = &*table.schema,
-                        column = &**column,
-                        "the plugin asked for a column that the table does not have; it gets it as unchanged"
-                    );
-                    Cell::Missing
-                }
-            },
+            ColumnName::Real(column) => table.column(column).map_or(Cell::Missing, Cell::Column),
         });
         Self {
             plugin,
@@ -88,6 +76,15 @@ impl Match {
             key: Key::of(table),
         }
     }
+}
+
+/// A column that a plugin subscribed to and a table lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// The index of the plugin.
+    pub(super) plugin: usize,
+    pub(super) table: Arc<Table>,
+    pub(super) column: Box<str>,
 }
 
 /// A change that a plugin subscribed to.
@@ -116,8 +113,6 @@ struct MatchId {
 /// A plugin, as far as it matters here.
 #[derive(Debug, Clone)]
 pub(super) struct Subscriber {
-    /// Its name, for the log.
-    pub(super) plugin: Arc<str>,
     pub(super) subscriptions: Arc<[Subscription]>,
 }
 
@@ -133,6 +128,8 @@ pub(super) struct Matches {
     last: Option<(usize, u32)>,
     /// By plugin, for those that are called, else empty.
     members: Vec<Vec<Member>>,
+    /// Of the tables that were met last.
+    missing: Vec<Missing>,
     called: Vec<usize>,
 }
 
@@ -148,6 +145,7 @@ impl Matches {
         for plugin in self.called.drain(..) {
             self.members[plugin].clear();
         }
+        self.missing.clear();
         if self.tables.len() >= MATCHED_TABLES_MAX {
             self.by_address.clear();
             self.tables.clear();
@@ -176,6 +174,11 @@ impl Matches {
     /// The plugins that subscribed to any of the changes, ascending.
     pub(super) fn called(&self) -> &[usize] {
         &self.called
+    }
+
+    /// What the tables lack that were met for the first time among the changes.
+    pub(super) fn missing(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// The changes of one plugin, in their order.
@@ -215,10 +218,21 @@ impl Matches {
             let asked = subscriber.subscriptions.iter().enumerate();
             asked
                 .filter(|(_, asked)| asked.matches(table))
-                .map(move |(nth, asked)| Match::new(index, &subscriber.plugin, nth, asked, table))
+                .map(move |(nth, asked)| Match::new(index, nth, asked, table))
         });
+        let matching: Box<[_]> = matching.collect();
+        for found in &matching {
+            let asked = self.subscribers[found.plugin].subscriptions[found.subscription as usize].columns();
+            let lacking = asked.iter().zip(&found.cells).filter(|(_, cell)| **cell == Cell::Missing);
+            self.missing.extend(lacking.filter_map(|(column, _)| match column {
+                ColumnName::Real(column) => {
+                    Some(Missing { plugin: found.plugin, table: table.clone(), column: column.clone() })
+                }
+                ColumnName::Virtual(_) => None,
+            }));
+        }
         let id = u32::try_from(self.tables.len()).expect("bounded between evaluations");
-        self.tables.push((table.clone(), matching.collect()));
+        self.tables.push((table.clone(), matching));
         self.by_address.insert(address, id);
         id
     }
@@ -233,10 +247,8 @@ mod tests {
 
     fn several(plugins: &[&[types::Subscription]]) -> Matches {
         let checked = |asked: &types::Subscription| Subscription::new(asked.clone()).expect("it is valid");
-        let plugins = plugins.iter().map(|asked| Subscriber {
-            plugin: "p".into(),
-            subscriptions: asked.iter().map(checked).collect(),
-        });
+        let plugins =
+            plugins.iter().map(|asked| Subscriber { subscriptions: asked.iter().map(checked).collect() });
         Matches::new(plugins.collect())
     }
 
@@ -302,6 +314,24 @@ mod tests {
             assert_eq!(found(&mut matches, &insert(&table("s", "a", &[("id", true)]), 1)), Some(0));
             assert_eq!(found(&mut matches, &insert(&table("s", "b", &[("id", true)]), 1)), None);
         }
+    }
+
+    #[test]
+    fn a_column_that_a_table_lacks_is_told_once_for_each_version_of_the_table() {
+        let mut matches =
+            several(&[&[asked("a", &[], &["id", "gone", "$key"])], &[asked("a", &[], &["id"])]]);
+        let lacking = |matches: &Matches| -> Vec<(usize, String)> {
+            let missing = matches.missing().iter();
+            missing.map(|missing| (missing.plugin, missing.column.to_string())).collect()
+        };
+        let [before, now] = [&["id", "gone"][..], &["id"]]
+            .map(|columns| table("s", "a", &columns.iter().map(|name| (*name, true)).collect::<Vec<_>>()));
+        matches.select(&[insert(&before, 1)]);
+        assert_eq!(lacking(&matches), []);
+        matches.select(&[insert(&now, 2), insert(&now, 3)]);
+        assert_eq!(lacking(&matches), [(0, "gone".to_owned())]);
+        matches.select(&[insert(&now, 4)]);
+        assert_eq!(lacking(&matches), []);
     }
 
     #[test]

@@ -60,7 +60,11 @@ mod guest;
 pub(crate) mod tests;
 
 pub use activation::{Activation, Grants, OnFault, Pattern, PatternError, Profile, UnknownWord};
-pub use answer::{AnswerError, Delivery, Plan, PlanError, SpanError, VerdictError};
+#[cfg(test)]
+pub(crate) use answer::routes_of;
+pub use answer::{
+    AnswerError, Delivery, Directed, Plan, PlanError, Routes, SpanError, ToChannel, VerdictError,
+};
 pub use compare::{Comparison, Example, Side};
 pub use compile::{COMPILE_SUBCOMMAND, compile_in_child, compile_plugin, read_component};
 pub use digest::{Digest, NoDigest};
@@ -75,7 +79,7 @@ pub use meter::Meter;
 pub use plugin::{Plugin, Work};
 pub use plugin_lines::{LineLevel, PluginLine, PluginLines};
 pub use rehearsal::{Facts, Found, Only, Rehearsal, Tally};
-pub use route::{CacheKeys, Directed, Entry, Payload, Route};
+pub use route::{CacheKeys, Entry, Kind, Payload, Route};
 pub use shadow::Shadow;
 pub use subscription::SubscriptionError;
 
@@ -201,6 +205,9 @@ impl Policy {
     pub fn evaluate(&mut self, changes: &mut [Change]) -> Evaluation {
         let mut evaluation = Evaluation::default();
         self.matches.select(changes);
+        for missing in self.matches.missing() {
+            self.plugins[missing.plugin].lacks(&missing.table, &missing.column);
+        }
         self.gone.clear();
         for question in [Question::Filter, Question::Router] {
             self.take_turns(question, changes, &mut evaluation);
@@ -259,7 +266,7 @@ impl Policy {
                 noted: Noted {
                     members: self.matches.members(index),
                     verdicts: Some(&self.verdicts),
-                    routes: &evaluation.routes[routes..],
+                    routes: Some((&evaluation.routes, routes)),
                     rejected,
                 },
                 faults_count: evaluation.faults_count(index) - faults_count,

@@ -2,11 +2,10 @@
 //!
 //! In: its answers, stage by stage. Out: for each change its effects, in the order of the stages.
 
-use super::answer::Verdicts;
+use super::answer::{Routes, Verdicts};
 use super::compare::Effect;
 use super::evaluate::Rejection;
 use super::matches::Member;
-use super::route::Directed;
 use crate::event::Change;
 
 /// Notes of an evaluation.
@@ -21,7 +20,8 @@ pub(super) struct Notes {
 pub(super) struct Noted<'a> {
     pub(super) members: &'a [Member],
     pub(super) verdicts: Option<&'a Verdicts>,
-    pub(super) routes: &'a [Directed],
+    /// A router's routes, which begin at that one.
+    pub(super) routes: Option<(&'a Routes, usize)>,
     pub(super) rejected: &'a [Rejection],
 }
 
@@ -38,8 +38,10 @@ impl Notes {
         let rejected = seen.rejected.iter();
         self.effects
             .extend(rejected.map(|rejection| (rejection.change, Effect::Rejected(rejection.cause.clone()))));
-        let routes = seen.routes.iter();
-        self.effects.extend(routes.map(|directed| (directed.change, Effect::Route(directed.route.clone()))));
+        if let Some((routes, first)) = seen.routes {
+            let routes = routes.from(first);
+            self.effects.extend(routes.map(|directed| (directed.change(), Effect::Route(directed.route()))));
+        }
     }
 
     /// By change, the last first, and each change that was handed over once, however many stages it met.

@@ -4,11 +4,12 @@
 //! instance with any error behind it is gone. A plugin in quarantine is not called.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::PluginError;
 use super::activation::Activation;
+use super::bindings::twohop::policy::log::Level;
 use super::bindings::twohop::policy::types::{self, Setting};
 use super::error::{Fault, reason};
 use super::instance::{Exports, Instance, Stage};
@@ -16,6 +17,7 @@ use super::matches::Subscriber;
 use super::plugin_lines::PluginLines;
 use super::plugin_log::PluginLog;
 use super::subscription::Subscription;
+use crate::event::Table;
 use crate::limits::SUBSCRIPTIONS_COUNT_MAX;
 
 /// A plugin that was loaded and configured.
@@ -38,6 +40,8 @@ pub struct Work {
     pub time: Duration,
     /// What its calls ran, in instructions of WebAssembly; 0 where they are not counted.
     pub instructions: u64,
+    /// Columns that it subscribed to and a table lacked, once for each version of the table.
+    pub missing_columns_count: u64,
 }
 
 #[derive(PartialEq, Eq)]
@@ -103,7 +107,7 @@ impl Plugin {
     pub(super) fn subscriber(&self) -> Subscriber {
         let takes_changes = self.has(Stage::Filter) || self.has(Stage::Router);
         let subscriptions = if takes_changes { self.subscriptions.clone() } else { [].into() };
-        Subscriber { plugin: self.activation.plugin.clone(), subscriptions }
+        Subscriber { subscriptions }
     }
 
     /// Asks the instance, or a new one.
@@ -128,6 +132,17 @@ impl Plugin {
     pub(super) fn worked(&mut self, changes_count: usize, time: Duration) {
         self.work.changes_count += changes_count as u64;
         self.work.time += time;
+    }
+
+    /// Tells the operator, among its own lines, that it subscribed to a column that a table lacks.
+    pub(super) fn lacks(&mut self, table: &Table, column: &str) {
+        self.work.missing_columns_count += 1;
+        let said = format!(
+            "it subscribed to the column `{column}`, which the table `{}` does not have (any more): it gets it as \
+             unchanged",
+            table.full_name()
+        );
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(Level::Warn, &said);
     }
 
     pub(super) fn take_work(&mut self) -> Work {

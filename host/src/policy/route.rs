@@ -1,10 +1,10 @@
 //! What a router answers: where a change goes, and what travels with it.
 //!
-//! Plain types, made by `answer` of numbers that were checked. Each shows itself as one line for people, as `check`
+//! Plain types, read by `answer` out of numbers that were checked. Each shows itself as one line for people, as `check`
 //! and comparisons print it.
 //!
 //! Invariant: names keep to the lengths of `limits`; only an event, the key of a topic and a prefix of cache keys may
-//! be empty. To add a kind of route, change [`Route`], `answer` and, for what may be granted, `grants`.
+//! be empty. To add a kind of route, change [`Route`], [`Kind`], `answer` and, for what may be granted, `grants`.
 
 use std::fmt;
 
@@ -72,6 +72,55 @@ pub enum Route {
     },
 }
 
+/// The kinds of routes, as the interface numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`Route::Channel`].
+    Channel,
+    /// [`Route::Audience`].
+    Audience,
+    /// [`Route::Inbox`].
+    Inbox,
+    /// [`Route::Retract`].
+    Retract,
+    /// [`Route::Follow`].
+    Follow,
+    /// [`Route::Unfollow`].
+    Unfollow,
+    /// [`Route::Cache`].
+    Cache,
+    /// [`Route::Topic`].
+    Topic,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Channel,
+        Self::Audience,
+        Self::Inbox,
+        Self::Retract,
+        Self::Follow,
+        Self::Unfollow,
+        Self::Cache,
+        Self::Topic,
+    ];
+
+    /// The kind of that number.
+    pub(super) fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Whether it is for feeds: posts, edges and timelines.
+    #[must_use]
+    pub fn is_for_feeds(self) -> bool {
+        match self {
+            Self::Audience | Self::Inbox | Self::Retract | Self::Follow | Self::Unfollow => true,
+            Self::Channel | Self::Cache | Self::Topic => false,
+        }
+    }
+}
+
 /// One post in timelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -109,17 +158,6 @@ pub enum Payload {
     Text(Bytes),
     /// Bytes of the plugin.
     Bytes(Bytes),
-}
-
-/// One route of one change.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Directed {
-    /// The index of the change in what was evaluated.
-    pub change: usize,
-    /// The index of the plugin in [`Policy::plugins`](super::Policy::plugins).
-    pub plugin: usize,
-    /// Where it goes.
-    pub route: Route,
 }
 
 impl fmt::Display for Route {

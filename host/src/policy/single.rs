@@ -34,6 +34,9 @@ impl Single {
     /// Finds the changes that it subscribed to. `gone`: which went no further before, if any.
     pub(super) fn select(&mut self, changes: &[Change], gone: &[bool]) {
         self.matches.select(changes);
+        for missing in self.matches.missing() {
+            self.plugin.lacks(&missing.table, &missing.column);
+        }
         if !gone.is_empty() {
             self.matches.leave_out(gone);
         }
@@ -61,7 +64,7 @@ impl Single {
         Noted {
             members: self.matches.members(0),
             verdicts: Some(&answer.verdicts),
-            routes: &answer.evaluation.routes,
+            routes: Some((&answer.evaluation.routes, 0)),
             rejected: &answer.evaluation.rejected,
         }
     }

@@ -8,6 +8,8 @@
 //! - past `limits::SOURCE_PENDING_BYTES_MAX`, and the change that reached it, the source stops reading; as much again
 //!   is on its way into the log, and `limits::SOURCE_BUFFER_COUNT_MAX` messages wait before the decoder.
 //!
+//! Notifications are the exception that their file names: nobody keeps them for who does not listen.
+//!
 //! Absent on purpose: the meaning of a row, and every decision about it.
 //!
 //! To add a database: a folder beside `postgres` with files of the same names where the idea is the same, and a case

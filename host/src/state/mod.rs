@@ -68,6 +68,20 @@ pub fn make_folder(folder: &Path) -> std::io::Result<()> {
     open::make_folder(folder)
 }
 
+/// Runs a job that reads, on the state in a folder that somebody else may have open.
+///
+/// # Errors
+/// If there is none, if it is of a newer program, or if the job fails.
+pub fn look<T>(
+    folder: &Path,
+    work: impl FnOnce(&sql::Connection) -> sql::Result<T>,
+) -> Result<T, StateError> {
+    let path = folder.join("state.db");
+    // SQLite's own words do not say which file is missing.
+    std::fs::metadata(&path).map_err(|error| StateError::io(&path, error))?;
+    open::look(&path, work)
+}
+
 impl State {
     /// Opens the state in a folder, and makes both if they are not there. After an unclean end it checks what it
     /// finds, which reads the whole file; call it where blocking is allowed.

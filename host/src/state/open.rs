@@ -59,6 +59,21 @@ pub(super) fn open(path: &Path) -> Result<(Connection, i64), StateError> {
     Ok((connection, life))
 }
 
+/// A reader's job on a file of this format.
+pub(super) fn look<T>(
+    path: &Path,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, StateError> {
+    let database = |error| StateError::database(path, error);
+    let mut connection = open_reader(path).map_err(database)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
+    if found > FORMAT {
+        return Err(StateError::Newer { path: path.into(), found, known: FORMAT });
+    }
+    let snapshot = connection.transaction().map_err(database)?;
+    work(&snapshot).map_err(database)
+}
+
 /// A connection that can read only.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -78,6 +78,41 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Counter,
         "Connections that were ended because their client took nothing (`reason` is `stalled`) or gave no sign of life (`silent`).",
     ),
+    ("twohop_timelines_active", Kind::Gauge, "Timelines in memory."),
+    (
+        "twohop_timelines_bytes",
+        Kind::Gauge,
+        "Memory of feeds, by `part`: `timelines` (bounded by `timeline.bytes_max`), `posts` of authors who are merged, `followers`.",
+    ),
+    (
+        "twohop_timelines_pushes_under_way",
+        Kind::Gauge,
+        "Posts that are being pushed into timelines, or wait for it.",
+    ),
+    (
+        "twohop_timelines_pushes_total",
+        Kind::Counter,
+        "Posts that were pushed into the timelines of all active followers.",
+    ),
+    ("twohop_timelines_entries_total", Kind::Counter, "Entries that were written into timelines by pushes."),
+    ("twohop_timelines_pulls_total", Kind::Counter, "Posts that were left to readers."),
+    ("twohop_timelines_reads_total", Kind::Counter, "Pages that were read."),
+    (
+        "twohop_timelines_merges_total",
+        Kind::Counter,
+        "Authors whose posts had to be merged into a page that was read.",
+    ),
+    ("twohop_timelines_disk_reads_total", Kind::Counter, "Pages whose end, or all, was read from the disk."),
+    (
+        "twohop_timelines_evictions_total",
+        Kind::Counter,
+        "Timelines that were forgotten because memory was short.",
+    ),
+    (
+        "twohop_timelines_push_seconds",
+        Kind::Histogram,
+        "From a post being durable until the last active follower has it, of posts that were pushed.",
+    ),
     ("twohop_plugin_generation", Kind::Gauge, "The active generation of the plugin."),
     ("twohop_plugin_quarantined", Kind::Gauge, "1 if the plugin failed too often and is not called, else 0."),
     (
@@ -95,6 +130,11 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "twohop_plugin_faults_total",
         Kind::Counter,
         "Calls of the plugin that failed, also those that a second try mended.",
+    ),
+    (
+        "twohop_plugin_missing_columns_total",
+        Kind::Counter,
+        "Columns that the plugin subscribed to and a table lacked, once for each version of the table.",
     ),
     ("twohop_plugin_dead_letters_total", Kind::Counter, "Changes that were set aside for the plugin."),
     (
@@ -120,7 +160,40 @@ pub struct Metrics {
     pub gate_calls: AtomicU64,
     /// What clients got.
     pub gateway: GatewayMetrics,
+    /// What feeds cost.
+    pub timelines: Arc<TimelineMetrics>,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+}
+
+/// The counters and gauges of feeds.
+#[derive(Debug, Default)]
+pub struct TimelineMetrics {
+    /// Timelines in memory.
+    pub active: AtomicU64,
+    /// Their bytes.
+    pub timelines_bytes: AtomicU64,
+    /// Those of authors' posts.
+    pub posts_bytes: AtomicU64,
+    /// Those of sets of followers.
+    pub followers_bytes: AtomicU64,
+    /// Posts that are being pushed, or wait for it.
+    pub under_way: AtomicU64,
+    /// Posts that were pushed.
+    pub pushes: AtomicU64,
+    /// Entries of pushes.
+    pub entries: AtomicU64,
+    /// Posts that were left to readers.
+    pub pulls: AtomicU64,
+    /// Pages that were read.
+    pub reads: AtomicU64,
+    /// Authors that were merged into them.
+    pub merges: AtomicU64,
+    /// Those for which the disk was read.
+    pub disk_reads: AtomicU64,
+    /// Timelines that were forgotten.
+    pub evictions: AtomicU64,
+    /// How long pushes took.
+    pub push_delays: Delays,
 }
 
 /// How a client gets its messages.
@@ -189,6 +262,8 @@ pub struct PluginMetrics {
     pub refused_routes: AtomicU64,
     /// Calls that failed.
     pub faults: AtomicU64,
+    /// Columns that a table lacked.
+    pub missing_columns: AtomicU64,
     /// Changes that were set aside.
     pub dead_letters: AtomicU64,
     /// What it took.

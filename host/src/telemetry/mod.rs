@@ -9,6 +9,7 @@ use std::io::IsTerminal;
 
 pub use metrics::{
     DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, Kind, Metrics, NAMES, PluginMetrics, Reasons,
+    TimelineMetrics,
 };
 use tracing_subscriber::EnvFilter;
 

@@ -1,7 +1,7 @@
 //! Feeds: who follows whom, what was posted, and the timeline of every user, newest first.
 //!
 //! In: the writes of a batch ([`FeedWrite`](crate::event::FeedWrite)), who is connected, who reads. Out: facts about an
-//! author's audience, pages of timelines.
+//! author's audience, pages of timelines, and what the history carries for those who are there (`live`).
 //!
 //! A user's timeline holds, of the posts that nobody took back, those of the authors whom the user follows now, and
 //! those that were put into the user's inbox. Newest first: by time, and among equal times by when the post first came.
@@ -17,6 +17,7 @@
 //! Absent on purpose: what a payload means, connections, who may read what (`gateway`).
 
 pub mod embedded;
+mod live;
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,8 +25,9 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 #[cfg(test)]
-pub(crate) use embedded::tests::in_folder;
-pub use embedded::{Activity, Asked, Connected, Timelines};
+pub(crate) use embedded::tests::{in_folder, in_folder_with};
+pub use embedded::{Activity, Asked, Census, Connected, Listeners, Sources, Timelines};
+pub use live::{Source, channel_of, turned_in, user_of};
 
 use crate::event::{Micros, Plan};
 

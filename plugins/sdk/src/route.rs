@@ -126,7 +126,7 @@ impl Routes {
         Draft::new(self, kind::TOPIC, [topic, 0, 0, 0], 0)
     }
 
-    /// Takes a post back from wherever it went.
+    /// Takes a post back from wherever it went, for ever: what comes for the same author and item later does nothing.
     pub fn retract(&mut self, author: impl IntoText, item: impl IntoText) {
         self.pair(kind::RETRACT, author, item);
     }

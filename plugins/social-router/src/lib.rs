@@ -3,7 +3,7 @@
 //! In: changes of the tables that the settings `posts` and `follows` name. Out: for a post that is there `audience`, for
 //! one that is gone `retract`; for an edge that is there `follow`, for one that is gone `unfollow`. Always holds: an
 //! update that gives a post another author, or an edge another end, takes the old one back first, as far as the source
-//! sent the old row. A change from which nothing right can follow is set aside with the reason, never guessed at.
+//! sent the old row. What was taken back stays away, whatever is put later: that is the host's. A change from which nothing right can follow is set aside with the reason, never guessed at.
 //! Documented for those who deploy it in `docs/plugins/social-router.md`.
 
 mod pair;

@@ -7,6 +7,7 @@
 
 mod ledger;
 mod reader;
+mod social_feed;
 mod writer;
 
 use std::fs;
@@ -28,6 +29,7 @@ use crate::services::postgres::{Options as PostgresOptions, Postgres};
 use crate::services::{Folder, Host};
 use crate::{interrupt, place, setup};
 use ledger::SharedLedger;
+pub use social_feed::{SocialFeed, run as run_social_feed};
 use writer::Writer;
 
 const EXAMPLE: &str = "examples/orders";
@@ -66,7 +68,7 @@ fn show(length: Option<Duration>) -> Result<ExitCode> {
     let client = runtime.block_on(connect(&postgres.url()))?;
     let schema = fs::read_to_string(place::root().join(EXAMPLE).join("schema.sql"))?;
     runtime.block_on(client.batch_execute(&schema)).context("could not apply the schema")?;
-    let config = folder.write("twohop.toml", &configuration(&postgres.url(), folder.path())?)?;
+    let config = folder.write("twohop.toml", &configuration(EXAMPLE, &postgres.url(), folder.path())?)?;
     let mut host = Host::start(HostOptions::new(config))?;
     println!(
         "[6/6] transactions, {} a second, and a client that checks that each change arrives once",
@@ -103,8 +105,8 @@ fn close(ledger: &SharedLedger) -> ExitCode {
 }
 
 /// The example's configuration, its addresses and paths replaced by ours.
-fn configuration(url: &str, folder: &Path) -> Result<String> {
-    let file = place::root().join(EXAMPLE).join("twohop.toml");
+fn configuration(example: &str, url: &str, folder: &Path) -> Result<String> {
+    let file = place::root().join(example).join("twohop.toml");
     let example = fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
     adapt(&example, url, folder, &|name| place::plugin(name).map(|path| path.display().to_string()))
         .with_context(|| format!("could not use {}", file.display()))

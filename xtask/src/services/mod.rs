@@ -9,6 +9,8 @@ mod folder;
 pub mod host;
 pub mod port;
 pub mod postgres;
+pub mod redis;
+pub(crate) mod spoken;
 
 use anyhow::{Context, Result};
 

@@ -6,18 +6,16 @@
 //! The server's readiness is read from its own log: no polling.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::{Folder, port};
+use super::{Folder, port, spoken};
 use crate::process::{self, Service};
 use crate::setup;
 
@@ -65,6 +63,8 @@ pub const PASSWORD: &str = "twohop";
 /// What kind of server is wanted.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The major version, of those that `cargo xtask test` installs; without one, the system's server.
+    pub major: Option<u32>,
     /// `wal_level`.
     pub wal_level: WalLevel,
     /// How clients show who they are.
@@ -78,7 +78,13 @@ pub struct Options {
 impl Default for Options {
     /// A server that can be captured from, without passwords, that syncs as a real one does.
     fn default() -> Self {
-        Options { wal_level: WalLevel::Logical, auth: Auth::Trust, settings: Vec::new(), files: Vec::new() }
+        Options {
+            major: None,
+            wal_level: WalLevel::Logical,
+            auth: Auth::Trust,
+            settings: Vec::new(),
+            files: Vec::new(),
+        }
     }
 }
 
@@ -88,6 +94,8 @@ pub struct Postgres {
     // Before the folder: fields are dropped in this order.
     server: Option<Service>,
     bin: PathBuf,
+    /// The system's, whatever the server's version.
+    psql: PathBuf,
     port: u16,
     auth: Auth,
     folder: Folder,
@@ -101,14 +109,16 @@ impl Postgres {
     pub fn start(options: Options) -> Result<Postgres> {
         let missing =
             "PostgreSQL is not installed: run `cargo xtask test` or `cargo xtask services`, which install it";
-        let bin = setup::postgres_binaries()?.context(missing)?;
+        let installed = setup::postgres_binaries()?.context(missing)?;
+        let psql = installed.join("psql");
+        let bin = options.major.map_or(Ok(installed), setup::postgres_binaries_of)?;
         let folder = Folder::new("postgres")?;
         initdb(&bin, &folder, options.auth)?;
         for (name, contents) in &options.files {
             let file = folder.write(&format!("data/{name}"), contents)?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
         }
-        let mut postgres = Postgres { server: None, bin, port: 0, auth: options.auth, folder };
+        let mut postgres = Postgres { server: None, bin, psql, port: 0, auth: options.auth, folder };
         for attempt in 1.. {
             postgres.port = port::free().context("could not find a free port")?;
             postgres.folder.write("data/postgresql.conf", &configuration(&options, postgres.port))?;
@@ -160,7 +170,7 @@ impl Postgres {
     /// # Errors
     /// psql fails: then with what it said.
     pub fn psql(&self, sql: &str) -> Result<String> {
-        let mut command = Command::new(self.bin.join("psql"));
+        let mut command = Command::new(&self.psql);
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
         process::capture(self.folder.run_inside(&mut command))
     }
@@ -211,7 +221,7 @@ impl Postgres {
         let log =
             File::options().create(true).append(true).open(self.log()).context("could not open the log")?;
         let mut server = Service::start(command).context("could not start PostgreSQL")?;
-        let ready = watch(server.child().stderr.take(), log);
+        let ready = spoken::until(READY, server.child().stderr.take(), log);
         let outcome = ready.recv_timeout(READY_WITHIN);
         if outcome.is_ok() {
             self.server = Some(server);
@@ -283,30 +293,6 @@ fn configuration(options: &Options, port: u16) -> String {
     ours.into_iter().chain(theirs).map(line).collect()
 }
 
-/// Copies what the server says into its log until it ends; tells when it is ready. The channel closes if it ends
-/// before.
-fn watch(from: Option<impl Read + Send + 'static>, log: File) -> Receiver<()> {
-    let (ready, told) = mpsc::channel();
-    if let Some(from) = from {
-        thread::spawn(move || copy(from, log, ready));
-    }
-    told
-}
-
-fn copy(from: impl Read, mut log: File, ready: Sender<()>) {
-    let mut ready = Some(ready);
-    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-        // A log that cannot be written must not keep the server from running.
-        let _ = log.write_all(&[line.as_slice(), b"\n"].concat());
-        if String::from_utf8_lossy(&line).contains(READY)
-            && let Some(ready) = ready.take()
-        {
-            // Whoever waited may have given up.
-            let _ = ready.send(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,20 +305,6 @@ mod tests {
         assert!(text.contains("port = '5'\n"));
         assert!(text.find("wal_level = 'logical'").unwrap() < text.find("wal_level = 'replica'").unwrap());
         assert!(text.ends_with("a = 'it''s'\n"));
-    }
-
-    #[test]
-    fn readiness_is_told_once_the_server_says_so_and_the_log_keeps_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let told = |said: &str| {
-            let (ready, told) = mpsc::channel();
-            copy(said.as_bytes(), File::create(&log).unwrap(), ready);
-            assert_eq!(fs::read_to_string(&log).unwrap(), said);
-            told.iter().count()
-        };
-        assert_eq!(told(&format!("starting\n{READY}\nmore\n{READY}\n")), 1);
-        assert_eq!(told("FATAL: no\n"), 0);
     }
 
     #[test]
@@ -364,7 +336,7 @@ mod tests {
         let postgres = Postgres::start(options).unwrap();
         assert_eq!(postgres.psql("SHOW wal_level").unwrap(), "replica\n");
         let without = postgres.url().replace(PASSWORD, "wrong");
-        let mut command = Command::new(postgres.bin.join("psql"));
+        let mut command = Command::new(&postgres.psql);
         let status =
             command.args(["-w", "-c", "SELECT 1"]).arg(without).stderr(Stdio::null()).status().unwrap();
         assert!(!status.success());

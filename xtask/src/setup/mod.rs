@@ -6,6 +6,8 @@
 
 pub mod apt;
 mod postgres;
+mod quiet;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,11 +17,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::place::{self, find_program, is_executable};
 use crate::process;
+use crate::test::Length;
 
 pub use postgres::binaries as postgres_binaries;
+pub use versions::{binaries as postgres_binaries_of, majors as postgres_majors};
 
 /// Names a Chromium where the one in `PATH` is not wanted.
 const CHROMIUM_VARIABLE: &str = "XTASK_CHROMIUM";
+/// Names a Redis server where the one in `PATH` is not wanted.
+const REDIS_VARIABLE: &str = "XTASK_REDIS";
 
 /// The folder with `initdb` and `postgres`; installs PostgreSQL if there is none.
 ///
@@ -32,6 +38,35 @@ pub fn postgres() -> Result<PathBuf> {
     postgres::install()?;
     postgres_binaries()?
         .context("PostgreSQL was installed, but neither /usr/lib/postgresql nor PATH has its `initdb`")
+}
+
+/// Servers of the other versions of PostgreSQL that a suite of this length meets.
+///
+/// # Errors
+/// They cannot be installed.
+pub fn postgres_versions(length: Length) -> Result<()> {
+    node()?;
+    versions::install(length)
+}
+
+/// A Redis server; installs Debian's if there is none, without its service.
+///
+/// # Errors
+/// There is none, and it cannot be installed: the message says what to install.
+pub fn redis() -> Result<PathBuf> {
+    if let Some(found) = find_redis()? {
+        return Ok(found);
+    }
+    quiet::install("redis-server", "redis-server", "the comparison with Redis")?;
+    find_redis()?.context("redis-server was installed, but PATH has no `redis-server`")
+}
+
+/// A Redis server, if there is one: `XTASK_REDIS`, else `redis-server` in `PATH`.
+///
+/// # Errors
+/// The variable names something that cannot be executed.
+pub fn find_redis() -> Result<Option<PathBuf>> {
+    named_or_found(REDIS_VARIABLE, &["redis-server"])
 }
 
 /// A Chromium; installs Debian's if there is none.
@@ -51,13 +86,18 @@ pub fn chromium() -> Result<PathBuf> {
 /// # Errors
 /// The variable names something that cannot be executed.
 pub fn find_chromium() -> Result<Option<PathBuf>> {
-    if let Some(named) = env::var_os(CHROMIUM_VARIABLE).map(PathBuf::from) {
+    named_or_found(CHROMIUM_VARIABLE, &["chromium", "chromium-browser", "google-chrome"])
+}
+
+/// The program that a variable names, else the first of these in `PATH`.
+fn named_or_found(variable: &str, names: &[&str]) -> Result<Option<PathBuf>> {
+    if let Some(named) = env::var_os(variable).map(PathBuf::from) {
         if !is_executable(&named) {
-            bail!("{CHROMIUM_VARIABLE} names {}, which cannot be executed", named.display());
+            bail!("{variable} names {}, which cannot be executed", named.display());
         }
         return Ok(Some(named));
     }
-    Ok(["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find_program))
+    Ok(names.iter().copied().find_map(find_program))
 }
 
 /// A Python that can make virtual environments; installs what is missing of it.
@@ -135,5 +175,8 @@ pub fn node() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    apt::install(&missing, "the test of the page in a real browser, and plugins in JavaScript")
+    apt::install(
+        &missing,
+        "the test of the page in a real browser, plugins in JavaScript, and versions of PostgreSQL",
+    )
 }

@@ -6,20 +6,17 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::apt::{self, PutBack, Root};
+use super::quiet::{self, MARK};
 use crate::interrupt::HeldBack;
 use crate::place::{find_program, is_executable};
 
 /// Names the folder of PostgreSQL's programs where the usual places are not wanted.
 const BINARIES_VARIABLE: &str = "XTASK_PG_BIN";
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-/// Marks what we wrote, should `kill -9` keep us from putting a file back.
-const MARK: &str = "# twohop's xtask, until its installation is over";
 
 /// The folder with `initdb` and `postgres`, if there is one: `XTASK_PG_BIN`, else the newest of Debian's, else
 /// where `postgres` in `PATH` really is.
@@ -59,7 +56,7 @@ pub(super) fn install() -> Result<()> {
     let Some(root) = Root::find().filter(|_| apt::is_here()) else { return apt::install(&[server], why) };
     let _held = HeldBack::new().context("could not hold signals back")?;
     heal(root)?;
-    let _policy = forbid_service_starts(root)?;
+    let _policy = quiet::forbid_service_starts(root, "postgresql")?;
     // First, since it brings the file that keeps the server's package from making and starting a cluster.
     apt::install(&["postgresql-common"], why)?;
     let _no_cluster = PutBack::replace(root, Path::new(CREATE_CLUSTER), 0o644, without_main_cluster)?;
@@ -68,34 +65,17 @@ pub(super) fn install() -> Result<()> {
 
 /// Undoes what an installation of ours that was killed left behind.
 fn heal(root: Root) -> Result<()> {
-    if read(POLICY).contains(MARK) {
-        root.remove(Path::new(POLICY))?;
-    }
-    let settings = read(CREATE_CLUSTER);
+    quiet::heal(root)?;
+    let settings = fs::read_to_string(CREATE_CLUSTER).unwrap_or_default();
     if let Some((users, _)) = settings.split_once(&format!("\n{MARK}")) {
         root.write(Path::new(CREATE_CLUSTER), users.as_bytes(), 0o644)?;
     }
     Ok(())
 }
 
-fn read(file: &str) -> String {
-    fs::read_to_string(file).unwrap_or_default()
-}
-
 /// The last setting counts, so that what the user wrote above need not be touched.
 fn without_main_cluster(before: &[u8]) -> Vec<u8> {
     [before, format!("\n{MARK}\ncreate_main_cluster = false\n").as_bytes()].concat()
-}
-
-/// A policy for `invoke-rc.d` that denies every action (exit code 101), unless the one that is here does so.
-fn forbid_service_starts(root: Root) -> Result<Option<PutBack>> {
-    let policy = Path::new(POLICY);
-    let denies = Command::new(policy).args(["postgresql", "start"]).stdin(Stdio::null()).status();
-    if denies.is_ok_and(|status| status.code() == Some(101)) {
-        return Ok(None);
-    }
-    let script = format!("#!/bin/sh\n{MARK}\nexit 101\n");
-    PutBack::replace(root, policy, 0o755, |_| script.clone().into_bytes()).map(Some)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! Invariant: it holds exactly the sequences above the floor up to the head, and exactly their channels' names.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use crate::event::{Channel, Sequence};
 
@@ -117,10 +117,15 @@ impl Directory {
         (cursor < self.head()).then_some(cursor)
     }
 
-    /// Names with a prefix, in order, after a name.
+    /// Names with a prefix, in order, after a name. The server's own, which stand beside each other, are for nobody.
     pub(super) fn names(&self, prefix: &str, after: &str, count_max: usize) -> Vec<Channel> {
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        let names = self.by_name.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name);
+        let Range { start, end } = Channel::RESERVED_NAMES;
+        let is_below = prefix.max(after) < start;
+        let below = is_below.then(|| self.by_name.range::<str, _>((from, Bound::Excluded(start))));
+        let from = if prefix.max(after) < end { Bound::Included(end) } else { from };
+        let above = self.by_name.range::<str, _>((from, Bound::Unbounded));
+        let names = below.into_iter().flatten().chain(above).map(|(name, _)| name);
         names.take_while(|name| name.as_str().starts_with(prefix)).take(count_max).cloned().collect()
     }
 }

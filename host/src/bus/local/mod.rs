@@ -57,7 +57,7 @@ impl Config {
 pub struct LocalBus {
     state: State,
     config: Config,
-    feeds: Option<Along<[FeedWrite]>>,
+    feeds: Option<Along<[FeedWrite], Vec<Message>>>,
     shared: Arc<Shared>,
 }
 
@@ -97,9 +97,10 @@ impl LocalBus {
         Ok(Self { state, config, feeds: None, shared: Arc::new(shared) })
     }
 
-    /// Takes what batches write to feeds, too: `feeds` writes it to the same state, in the commit of the batch.
+    /// Takes what batches write to feeds, too: `feeds` writes it to the same state, in the commit of the batch, and says
+    /// what the history has to carry of it, after the messages of the batch.
     #[must_use]
-    pub fn with_feeds(self, feeds: Along<[FeedWrite]>) -> Self {
+    pub fn with_feeds(self, feeds: Along<[FeedWrite], Vec<Message>>) -> Self {
         Self { feeds: Some(feeds), ..self }
     }
 

@@ -120,7 +120,7 @@ fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
 pub(super) fn apply(
     connection: &Connection,
     batch: Batch,
-    feeds: Option<&Along<[FeedWrite]>>,
+    feeds: Option<&Along<[FeedWrite], Vec<Message>>>,
     config: Config,
     now: Millis,
 ) -> Result<Outcome> {
@@ -136,12 +136,12 @@ pub(super) fn apply(
     if !not_due.is_empty() {
         return Ok(Outcome::NotDue(not_due));
     }
-    let then = feeds.map(|feeds| feeds.write(connection, &feed)).transpose()?;
+    let (news, then) = feeds.map(|feeds| feeds.write(connection, &feed)).transpose()?.unzip();
     let mut sequence = head(connection)?;
     let mut kept = Vec::with_capacity(messages.len());
     let mut live = Vec::new();
     let mut insert = connection.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for message in messages {
+    for message in messages.into_iter().chain(news.unwrap_or_default()) {
         if message.retention == Retention::LiveOnly {
             live.push(Arc::new(message));
             continue;
@@ -278,7 +278,7 @@ fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
 
 fn channel(row: &Row<'_>, column: usize) -> Result<Channel> {
     let name = row.get_ref(column)?;
-    Channel::new(name.as_str()?)
+    Channel::kept(name.as_str()?)
         .map_err(|error| Error::FromSqlConversionFailure(column, name.data_type(), Box::new(error)))
 }
 

@@ -27,6 +27,17 @@ pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Messag
     put_message("message", epoch, sequence, message)
 }
 
+/// A message without a channel, and then with one, in a frame of its own.
+pub(super) fn addressed(channel: &Channel, message: &Bytes) -> Bytes {
+    let message = text(message);
+    let mut out = begin(message.len() + channel.as_str().len() + 16);
+    out.put_slice(b"{\"channel\":");
+    put_json(&mut out, channel.as_str());
+    out.put_u8(b',');
+    out.put_slice(&message[1..]);
+    end(out, TEXT)
+}
+
 /// That messages of these channels may be missing.
 pub(in crate::gateway) fn reset(
     epoch: Epoch,
@@ -68,8 +79,11 @@ fn put_message(kind: &str, epoch: Epoch, sequence: Option<Sequence>, message: &M
     let mut out = begin(message.payload.len() + message.channel.as_str().len() + message.event.len() + 96);
     out.put_slice(b"{\"type\":\"");
     out.put_slice(kind.as_bytes());
-    out.put_slice(b"\",\"channel\":");
-    put_json(&mut out, message.channel.as_str());
+    out.put_u8(b'"');
+    if message.channel.as_reserved().is_none() {
+        out.put_slice(b",\"channel\":");
+        put_json(&mut out, message.channel.as_str());
+    }
     if let Some(sequence) = sequence {
         out.put_slice(b",\"id\":");
         put_json(&mut out, &id(epoch, sequence));

@@ -2,7 +2,10 @@
 //!
 //! In: a message and its place. Out: bytes.
 //!
-//! To add a format: a variant of [`Format`], a module with its `message`, an arm in [`message`].
+//! News of a timeline are encoded without a channel, so that all timelines share one frame, and get it when they are told:
+//! see [`addressed`].
+//!
+//! To add a format: a variant of [`Format`], a module with its `message` and `addressed`, an arm in each function here.
 
 pub(super) mod json;
 pub(super) mod sse;
@@ -13,6 +16,7 @@ use bytes::Bytes;
 
 use crate::event::{Channel, Epoch, Message, Sequence};
 use crate::telemetry::Face;
+use crate::timeline::Source;
 
 /// What a client understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +42,45 @@ impl Format {
 pub(super) struct Frame {
     /// Its place, if it is kept.
     pub(super) sequence: Option<Sequence>,
-    /// Where it belongs.
+    /// Where it belongs, or by which the history carries it.
     pub(super) channel: Channel,
-    /// All that goes to the client.
+    /// All that goes to the client, but for news, which lack a channel.
     pub(super) bytes: Bytes,
+    /// What it is.
+    pub(super) kind: Kind,
 }
 
-/// Encodes a message; `sequence` is its place if it is kept.
+/// What a frame is to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A message of its channel.
+    Message,
+    /// Of a timeline.
+    News,
+    /// That whom the user follows has changed. It has no bytes.
+    Turned,
+}
+
+impl Kind {
+    fn of(message: &Message) -> Self {
+        match Source::of(&message.channel) {
+            None => Self::Message,
+            Some(Source::Author(_) | Source::Inbox(_)) => Self::News,
+            Some(Source::Edges) => Self::Turned,
+        }
+    }
+}
+
+/// News of a timeline with the channel on which they are told.
+pub(super) fn addressed(format: Format, channel: &Channel, news: &Bytes) -> Bytes {
+    match format {
+        Format::EventStream => sse::addressed(channel, news),
+        Format::Json => json::addressed(channel, news),
+    }
+}
+
+/// Encodes a message; `sequence` is its place if it is kept. What is on a channel of the server's own is encoded without
+/// it.
 pub(super) fn message(format: Format, epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
     match format {
         Format::EventStream => sse::message(epoch, sequence, message),
@@ -74,8 +110,12 @@ impl<'a> Frames<'a> {
         };
         frame.get_or_insert_with(|| {
             // The name of its own: a frame that waits must not keep the whole answer of a plugin.
-            let bytes = message(format, *epoch, *sequence, of);
-            Arc::new(Frame { sequence: *sequence, channel: of.channel.own(), bytes })
+            let kind = Kind::of(of);
+            let bytes = match kind {
+                Kind::Message | Kind::News => message(format, *epoch, *sequence, of),
+                Kind::Turned => Bytes::new(),
+            };
+            Arc::new(Frame { sequence: *sequence, channel: of.channel.own(), bytes, kind })
         })
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Messag
     if !message.event.is_empty() {
         put_field(&mut out, "event", &message.event);
     }
-    put_field(&mut out, "channel", message.channel.as_str());
+    if message.channel.as_reserved().is_none() {
+        put_field(&mut out, "channel", message.channel.as_str());
+    }
     if let Some(sequence) = sequence {
         put_id(&mut out, epoch, sequence);
     }
@@ -33,6 +35,14 @@ pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Messag
     }
     put_data(&mut out, &message.payload);
     out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// A message without a channel, and then with one: the order of fields means nothing.
+pub(super) fn addressed(channel: &Channel, message: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.len() + channel.as_str().len() + 16);
+    put_field(&mut out, "channel", channel.as_str());
+    out.put_slice(message);
     out.freeze()
 }
 

@@ -43,6 +43,7 @@ use super::codes::{Code, Refusal};
 use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::hub::Pulse;
+use super::listening::listen;
 use super::query::{Query, too_many_channels};
 use super::routes::{Asker, State};
 use crate::access::{Deed, Visitor};
@@ -248,6 +249,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         for ((_, start), rights) in starts.iter_mut().zip(permit.rights()) {
             *start = within(*start, *rights);
         }
+        self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
         self.permits.add(channels, permit);
         let position = self.feed.subscribe(starts.clone());
         let epoch = self.feed.epoch();

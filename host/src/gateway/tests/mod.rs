@@ -3,6 +3,7 @@
 mod access;
 mod checker;
 mod listener;
+mod live;
 mod memory_bus;
 mod pulls;
 mod socket_client;
@@ -20,7 +21,7 @@ use super::{Config, Gateway, Neighbours};
 use crate::access::Access;
 use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Face, Metrics};
 use crate::timeline::Timelines;
 use memory_bus::MemoryBus;
 

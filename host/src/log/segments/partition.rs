@@ -187,9 +187,9 @@ impl Partition {
 }
 
 /// Notes a record's position as its source's last. A record without a header, or of one source too many, has none;
-/// that of a replay is an old one.
+/// that of a replay is an old one, that of a change of columns another's.
 pub(super) fn advance(positions: &mut Positions, record: &[u8]) {
-    let Ok(Header { source, position, is_replay: false }) = Header::of(record) else { return };
+    let Ok(Header { source, position, is_reached: true }) = Header::of(record) else { return };
     if let Some(last) = positions.get_mut(source) {
         *last = position;
     } else if positions.len() < LOG_SOURCES_COUNT_MAX {

@@ -1,14 +1,17 @@
 //! Plugins' answers, from numbers to what they mean.
 //!
-//! In: the lists of an outcome, from a plugin that may lie. Out: routes, verdicts or plans, or the first rule that is
+//! In: the lists of an outcome, from a plugin that may lie. Out: places of routes, verdicts or plans, or the first rule that is
 //! broken.
 //!
 //! Invariant: every number is checked here and nowhere else. Nothing a plugin answers can make this panic, or
 //! allocate more than a small multiple of what it answered. A kind, option or attribute that this host does not
 //! know is refused, never ignored: the answer is refused whole.
 
+mod answered;
 mod error;
-mod maker;
+mod list;
+#[cfg(test)]
+mod lower;
 mod plans;
 mod routes;
 mod verdicts;
@@ -17,9 +20,13 @@ mod verdicts;
 mod tests;
 
 #[cfg(test)]
+pub(crate) use lower::routes_of;
+#[cfg(test)]
 pub(super) use {tests::outcome as outcome_of_a_router, verdicts::tests::outcome as outcome_of_a_filter};
 
+pub use answered::{Directed, ToChannel};
 pub use error::{AnswerError, PlanError, SpanError, VerdictError};
+pub use list::Routes;
 pub use plans::{Delivery, Plan};
 
 pub(super) use plans::plans;
@@ -53,6 +60,14 @@ struct Arena<'a> {
 impl<'a> Arena<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, text: std::str::from_utf8(bytes).ok() }
+    }
+
+    /// Of what was read before.
+    fn of(text: &'a Result<String, Vec<u8>>) -> Self {
+        match text {
+            Ok(text) => Self { bytes: text.as_bytes(), text: Some(text) },
+            Err(bytes) => Self { bytes, text: None },
+        }
     }
 
     fn bytes(&self, span: u64) -> Result<&'a [u8], SpanError> {

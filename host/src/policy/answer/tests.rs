@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::bindings::exports::twohop::policy::router::Outcome;
-use super::super::route::{CacheKeys, Directed, Entry, Payload, Route};
+use super::super::route::{CacheKeys, Entry, Payload, Route};
 use super::*;
 use crate::event::{Channel, ChannelError, Micros, Retention};
 use crate::limits::{
@@ -40,10 +40,10 @@ struct Answer {
 
 fn check(outcome: &Outcome) -> Result<Answer, AnswerError> {
     let members = [0, 1].map(Member::without_match);
-    let mut routes: Vec<Directed> = Vec::new();
-    let rejected = super::routes(outcome, Asked { plugin: 0, members: &members }, &mut routes);
+    let mut routes = Routes::default();
+    let rejected = super::routes(outcome.clone(), Asked { plugin: 0, members: &members }, &mut routes);
     assert!(rejected.is_ok() || routes.is_empty(), "a wrong answer leaves nothing");
-    let routes = routes.into_iter().map(|directed| (directed.change, directed.route)).collect();
+    let routes = routes.iter().map(|directed| (directed.change(), directed.route())).collect();
     rejected.map(|rejected| Answer { routes, rejected })
 }
 
@@ -106,6 +106,48 @@ fn channels_share_a_short_text_and_copy_their_name_from_a_long_one_or_from_bytes
     assert!(twice(names.to_vec()));
     assert!(!twice([&names[..], b"\xFF"].concat()));
     assert!(!twice([&names[..], &vec![b' '; SHARED_TEXT_BYTES_MAX]].concat()));
+}
+
+#[test]
+fn a_plain_route_after_another_is_checked_as_the_first_is() {
+    let plain = |count: usize| Outcome {
+        changes: vec![1; count],
+        kinds: vec![0; count],
+        options: vec![0; count],
+        spans: [8 << 32, 8 | 6 << 32, 0, 0].repeat(count),
+        numbers: vec![0; count],
+        attributed_routes: vec![],
+        attributes: vec![],
+        arena: b"orders:1insert".to_vec(),
+    };
+    assert_eq!(check(&plain(2)).expect("both are right").routes.len(), 2);
+    let spoils: [fn(&mut Outcome, usize); 10] = [
+        |o, at| o.options[at] = 2 << 3,
+        |o, at| o.options[at] = 1 << 5,
+        |o, at| o.options[at] = 3,
+        |o, at| o.numbers[at] = -1,
+        |o, at| o.spans[4 * at] = 0,
+        |o, at| o.spans[4 * at] = 14 | 1 << 32,
+        |o, at| o.spans[4 * at] = u64::MAX,
+        |o, at| o.spans[4 * at + 1] = 14 | 1 << 32,
+        |o, at| o.spans[4 * at + 2] = 1 << 32,
+        |o, at| o.spans[4 * at + 3] = 1,
+    ];
+    for (nth, spoil) in spoils.into_iter().enumerate() {
+        let error = |count: usize| {
+            let (mut outcome, route) = (plain(count), count - 1);
+            spoil(&mut outcome, route);
+            let error = check(&outcome).expect_err("it is spoiled").to_string();
+            error.strip_prefix(&format!("route {route}")).expect("it names the route").to_owned()
+        };
+        assert_eq!(error(1), error(2), "spoil {nth}");
+    }
+    let live = |count: usize| {
+        let mut outcome = plain(count);
+        outcome.options[count - 1] = 1 << 3;
+        check(&outcome).expect("it is right").routes.pop()
+    };
+    assert_eq!(live(1), live(2), "an option is not passed over");
 }
 
 #[test]
@@ -249,6 +291,11 @@ fn every_other_kind_of_route_is_read() {
         Route::Cache(CacheKeys::Prefix(name(""))),
         Route::Topic { topic: name("a"), key: name(""), payload: Payload::Text("c".into()) },
     ];
+    for route in &expected {
+        let routes = routes_of([(1, 0, route.clone())]);
+        let read: Vec<_> = routes.iter().map(|directed| directed.route()).collect();
+        assert_eq!(read, std::slice::from_ref(route), "what is lowered reads as it was");
+    }
     assert_eq!(answer.routes, expected.map(|route| (1, route)));
     let shown: Vec<_> = answer.routes.iter().map(|(_, route)| route.to_string()).collect();
     insta::assert_snapshot!(shown.join("\n"), @r"

@@ -63,8 +63,11 @@ fn its_filter_and_its_router_answer_as_ever() {
         causes(&evaluation),
         [(2, "rejected: it is broken".to_owned()), (5, "rejected: nobody follows oneself".to_owned()),]
     );
-    let routes: Vec<_> =
-        evaluation.routes.iter().map(|directed| format!("{} {}", directed.change, directed.route)).collect();
+    let routes: Vec<_> = evaluation
+        .routes
+        .iter()
+        .map(|directed| format!("{} {}", directed.change(), directed.route()))
+        .collect();
     assert_eq!(routes, EXPECTED);
     assert_eq!(changes[0].row().expect("it has one").value(2), Value::Masked);
 }

@@ -9,7 +9,7 @@ use super::fixtures::{
     Guest, activation, change, engine, load, load_as, named, orders, refusal, table, world,
 };
 use super::*;
-use crate::event::{LetterId, Offset, Operation, Replay, Retention, Rows, Value};
+use crate::event::{LetterId, Offset, Operation, Replay, Retention, Rows, Table, Value};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_COUNT_MAX, LARGE_PLUGIN_MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX,
     PLUGIN_MEMORY_BYTES_MAX,
@@ -56,14 +56,11 @@ fn inserts(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Change> {
 
 /// The channels of the routes with the indexes of their changes.
 fn channels(evaluation: &Evaluation) -> Vec<(usize, &str)> {
-    evaluation
-        .routes
-        .iter()
-        .map(|directed| match &directed.route {
-            Route::Channel { channel, .. } => (directed.change, channel.as_str()),
-            other => panic!("{other} is for no channel"),
-        })
-        .collect()
+    let read = |directed| {
+        let directed: Directed<'_> = directed;
+        (directed.change(), directed.channel_name().expect("it is for a channel"))
+    };
+    evaluation.routes.iter().map(read).collect()
 }
 
 fn faults_count(evaluation: &Evaluation) -> usize {
@@ -84,10 +81,9 @@ mod judging {
         assert_eq!(channels(&evaluation), [(0, "a"), (1, "b"), (2, "a")]);
         assert_eq!(evaluation.rejected, []);
         assert_eq!(faults_count(&evaluation), 0);
-        let Route::Channel { event, payload, retention, .. } = &evaluation.routes[0].route else {
-            panic!("it is for a channel")
-        };
-        assert_eq!((&**event, payload, *retention), ("", &Payload::Row, Retention::Kept));
+        let first = evaluation.routes.iter().next().and_then(|directed| directed.to_channel());
+        let ToChannel { event, payload, retention, .. } = first.expect("it is for a channel");
+        assert_eq!((event, payload, retention), ("", Payload::Row, Retention::Kept));
     }
 
     #[test]
@@ -101,6 +97,40 @@ mod judging {
         assert_eq!(channels(&evaluation), [(0, "a"), (2, "b")]);
         assert_eq!(faults_count(&evaluation), 0);
         assert_eq!(policy.evaluate(&mut []), Evaluation::default());
+    }
+
+    #[test]
+    fn a_plugin_that_subscribed_to_changes_of_columns_is_told_of_them() {
+        let mut policy = Guest::subscribed("orders", &[Operation::Schema as u8], &["$table"]).policy();
+        let schema = |table| change(&table, Operation::Schema, Rows::Neither, &[]);
+        let other = table("public", "customers", &[("name", true)]);
+        let mut changes = inserts(["a"]);
+        changes.extend([schema(other), schema(table("public", "orders", &[("title", true)]))]);
+        let evaluation = policy.evaluate(&mut changes);
+        assert_eq!(channels(&evaluation), [(2, "orders")]);
+        assert_eq!(faults_count(&evaluation), 0);
+    }
+
+    #[test]
+    fn that_a_column_is_gone_which_a_plugin_subscribed_to_is_counted_and_among_its_lines() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let wasm = Guest::subscribed("orders", &[Operation::Insert as u8], &["name"]).component();
+        let loader = loader_of(folder.path(), &[&wasm]);
+        let (lines, loaded) = (loader.lines(), loader.load(&wasm, activation("guest", &wasm)));
+        let mut policy = Policy::new([loaded.expect("it is a plugin")]).expect("it is one");
+        let missing = |policy: &mut Policy, table: &Arc<Table>| {
+            let mut count = 0;
+            policy.evaluate(&mut [change(table, Operation::Schema, Rows::Neither, &[])]);
+            policy.take_work(|_, work| count += work.missing_columns_count);
+            count
+        };
+        assert_eq!(missing(&mut policy, &orders()), 0);
+        let altered = table("public", "orders", &[("title", true)]);
+        assert_eq!([missing(&mut policy, &altered), missing(&mut policy, &altered)], [1, 0]);
+        let kept = lines.after("guest", 0);
+        let kept: Vec<_> = kept.iter().map(|line| (line.level, &*line.text)).collect();
+        let [(LineLevel::Warn, text)] = kept[..] else { panic!("{kept:?}") };
+        assert!(text.contains("column `name`") && text.contains("table `public.orders`"), "{text}");
     }
 
     #[test]
@@ -138,7 +168,7 @@ mod judging {
         let (a, b) = (table("s", "a", &[("name", true)]), table("s", "b", &[("name", true)]));
         let evaluation = policy.evaluate(&mut [named(&a, "x"), named(&b, "R no"), named(&b, "y")]);
         let order: Vec<_> =
-            evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
+            evaluation.routes.iter().map(|directed| (directed.change(), directed.plugin())).collect();
         assert_eq!(order, [(0, 0), (0, 2), (2, 0), (2, 1), (2, 2)]);
         let rejected: Vec<_> =
             evaluation.rejected.iter().map(|rejection| (rejection.change, &*rejection.name)).collect();
@@ -157,7 +187,7 @@ mod judging {
         }
         let evaluation = policy.evaluate(&mut changes);
         let order: Vec<_> =
-            evaluation.routes.iter().map(|directed| (directed.change, directed.plugin)).collect();
+            evaluation.routes.iter().map(|directed| (directed.change(), directed.plugin())).collect();
         assert_eq!(order, [(0, 1), (1, 0), (1, 1)]);
     }
 

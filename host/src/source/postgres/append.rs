@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Disposition, SourceError, disposition};
 use super::outage::Outage;
+use super::seen::Shape;
 use crate::backoff::Backoff;
 use crate::event::{Change, Partition, encode};
 use crate::limits::{SOURCE_PENDING_BYTES_MAX, SOURCE_PENDING_COUNT_MAX};
@@ -29,6 +30,8 @@ pub(super) struct Batch {
     bytes: usize,
     /// The end of the last transaction that is wholly appended once this batch is.
     pub(super) end: Option<u64>,
+    /// Tables as the log knows them once this batch is appended.
+    pub(super) told: Vec<(u32, Shape)>,
     ripe: bool,
 }
 
@@ -37,6 +40,11 @@ impl Batch {
         let record = encode(change);
         self.bytes += record.len();
         self.records.push(record);
+    }
+
+    /// Notes that its records tell how a table is.
+    pub(super) fn tell(&mut self, relation: u32, shape: Shape) {
+        self.told.push((relation, shape));
     }
 
     #[cfg(test)]

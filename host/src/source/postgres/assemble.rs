@@ -9,6 +9,9 @@
 //! - nothing at or before the position from which the source resumes comes out;
 //! - exactly one change of a transaction, the last, is marked so: one change is held back until the commit shows
 //!   whether another follows;
+//! - a change of a table's columns is told by a record of its own, `schema`, right before the first change that has the
+//!   new ones, in the same batch and at the same position: it counts for none, since whether it comes depends on what was
+//!   seen before;
 //! - the batch's `end` grows only past transactions that are wholly in it or in an earlier one.
 //!
 //! Absent on purpose: I/O.
@@ -17,7 +20,11 @@ use std::sync::Arc;
 
 use super::append::Batch;
 use super::decode::{Datum, Message, Old, Relation, Scope, Tuple};
-use super::relation::{Known, Relations, TooManyRelations};
+use super::error::SourceError;
+use super::messages::Messages;
+use super::outbox::Outbox;
+use super::relation::{Known, RelationError, Relations, TooManyRelations};
+use super::seen::{News, Seen, Shape};
 use super::values::{self, unix_micros};
 use crate::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
@@ -60,6 +67,7 @@ pub enum AssembleError {
 pub(super) struct Assembler {
     relations: Relations,
     logical: Arc<Table>,
+    messages: Messages,
     after: Option<Position>,
     open: Option<Open>,
     ready: Batch,
@@ -72,19 +80,44 @@ struct Open {
     transaction: u64,
     committed_at: Micros,
     index_next: u32,
-    held: Option<Change>,
+    held: Option<Held>,
+    /// Stands before the next change.
+    told: Option<Told>,
+}
+
+/// A change that is not known to be the last.
+#[derive(Debug)]
+struct Held {
+    told: Option<Told>,
+    change: Change,
+}
+
+/// That a table has other columns.
+#[derive(Debug)]
+struct Told {
+    relation: u32,
+    shape: Shape,
+    /// None where the table is new.
+    schema: Option<Change>,
 }
 
 impl Assembler {
-    /// Nothing at or before `after` will come out.
-    pub(super) fn new(source: &str, after: Option<Position>) -> Self {
+    /// Nothing at or before `after` will come out. The rows of an outbox come out as messages.
+    pub(super) fn new(
+        source: &str,
+        after: Option<Position>,
+        seen: Seen,
+        messages: Messages,
+        outbox: Option<Outbox>,
+    ) -> Self {
         Self {
-            relations: Relations::new(source),
+            relations: Relations::new(source, seen, outbox),
             logical: Arc::new(virtual_table(
                 source,
                 "$logical",
                 ["channel", "subject", "event", "id", "body"],
             )),
+            messages,
             after,
             open: None,
             ready: Batch::default(),
@@ -96,7 +129,7 @@ impl Assembler {
         &mut self,
         relation: &Relation<'_>,
         primary_key: Option<&[String]>,
-    ) -> Result<(), TooManyRelations> {
+    ) -> Result<(), RelationError> {
         self.relations.remember(relation, primary_key)
     }
 
@@ -125,6 +158,16 @@ impl Assembler {
         std::mem::take(&mut self.ready)
     }
 
+    /// Takes what is ready to be written down of tables.
+    pub(super) fn take_told(&mut self) -> Vec<(u32, Shape)> {
+        std::mem::take(&mut self.ready.told)
+    }
+
+    /// Writes down tables of which the change log has been told.
+    pub(super) fn keep(&mut self, told: Vec<(u32, Shape)>) -> Result<(), SourceError> {
+        self.relations.keep(told)
+    }
+
     /// Takes one message that is not an announcement. `now` is for messages without a time of their own.
     pub(super) fn push(&mut self, message: &Message<'_>, now: Micros) -> Result<(), AssembleError> {
         match *message {
@@ -138,14 +181,15 @@ impl Assembler {
                     committed_at: unix_micros(committed_at),
                     index_next: 0,
                     held: None,
+                    told: None,
                 });
                 Ok(())
             }
             Message::Commit { end, .. } => {
                 let open = self.open.take().ok_or(AssembleError::OutOfPlace("a commit"))?;
-                if let Some(mut last) = open.held {
-                    last.last = true;
-                    self.ready.push(&last);
+                if let Some(mut held) = open.held {
+                    held.change.last = true;
+                    push_held(&mut self.ready, held);
                 }
                 self.ready.close(end);
                 Ok(())
@@ -157,9 +201,16 @@ impl Assembler {
                 self.delete(&known, &old)
             }
             Message::Truncate { relations } => relations.iter().try_for_each(|relation| {
-                let table = self.known(relation)?.table;
+                let Known { table, is_outbox, .. } = self.known(relation)?;
+                if is_outbox {
+                    return self.pass_index().map(drop);
+                }
                 self.change(table, Operation::Truncate, Rows::Neither, |_| Ok(()))
             }),
+            // It counts all the same, so that an index does not depend on what was asked for.
+            Message::Logical { scope: Scope::Transaction, prefix, .. } if !self.messages.has(prefix) => {
+                self.pass_index().map(drop)
+            }
             Message::Logical { scope: Scope::Transaction, prefix, content, .. } => {
                 let table = self.logical.clone();
                 self.change(table, Operation::Message, Rows::New, |builder| {
@@ -174,19 +225,45 @@ impl Assembler {
         }
     }
 
-    fn known(&self, relation: u32) -> Result<Known, AssembleError> {
+    /// The table of a change that comes next.
+    fn known(&mut self, relation: u32) -> Result<Known, AssembleError> {
+        if let Some((news, shape)) = self.relations.take_news(relation) {
+            self.tell(relation, news, shape)?;
+        }
         self.relations.get(relation).cloned().ok_or(AssembleError::UnknownRelation(relation))
+    }
+
+    /// Sees that the next change stands behind the record that tells of its table's columns.
+    fn tell(&mut self, relation: u32, news: News, shape: Shape) -> Result<(), AssembleError> {
+        let open = self.open.as_mut().ok_or(AssembleError::OutOfPlace("a change"))?;
+        let position = Position { commit: open.commit, index: open.index_next };
+        if self.after.is_some_and(|after| position <= after) {
+            // The log has the change, so it has the record that stands before it.
+            self.ready.tell(relation, shape);
+            return Ok(());
+        }
+        let table = self.relations.get(relation).filter(|_| news == News::Changed);
+        let schema = table.map(|known| {
+            let origin = open.origin(known.table.clone(), Operation::Schema, position);
+            RowBuilder::default().finish(origin, Rows::Neither)
+        });
+        open.told = Some(Told { relation, shape, schema });
+        Ok(())
     }
 
     fn insert(&mut self, relation: u32, new: &Tuple<'_>) -> Result<(), AssembleError> {
         let known = self.known(relation)?;
-        self.change(known.table.clone(), Operation::Insert, Rows::New, |builder| {
-            push_new(builder, &known, new, None)
-        })
+        let operation = if known.is_outbox { Operation::Message } else { Operation::Insert };
+        self.change(known.table.clone(), operation, Rows::New, |builder| push_new(builder, &known, new, None))
     }
 
     fn update(&mut self, relation: u32, old: Option<&Old<'_>>, new: &Tuple<'_>) -> Result<(), AssembleError> {
         let known = self.known(relation)?;
+        if known.is_outbox {
+            // As many as if it were none, so that a change of the setting moves no other change.
+            (0..=u32::from(old.is_some())).try_for_each(|_| self.pass_index().map(drop))?;
+            return Ok(());
+        }
         let whole = match old {
             Some(Old::Full(tuple)) => Some(tuple),
             Some(Old::Key(_)) | None => None,
@@ -215,6 +292,9 @@ impl Assembler {
     }
 
     fn delete(&mut self, known: &Known, old: &Old<'_>) -> Result<(), AssembleError> {
+        if known.is_outbox {
+            return self.pass_index().map(drop);
+        }
         self.change(known.table.clone(), Operation::Delete, Rows::Old, |builder| {
             push_old(builder, known, old)
         })
@@ -243,16 +323,10 @@ impl Assembler {
         }
         let mut builder = RowBuilder::default();
         fill(&mut builder)?;
-        let origin = Origin {
-            table,
-            operation,
-            position,
-            last: false,
-            transaction: open.transaction,
-            committed_at: open.committed_at,
-        };
-        if let Some(before) = open.held.replace(builder.finish(origin, rows)) {
-            self.ready.push(&before);
+        let change = builder.finish(open.origin(table, operation, position), rows);
+        let told = open.told.take();
+        if let Some(before) = open.held.replace(Held { told, change }) {
+            push_held(&mut self.ready, before);
         }
         Ok(())
     }
@@ -269,7 +343,7 @@ impl Assembler {
             return Err(AssembleError::OutOfPlace("a message without a transaction"));
         }
         let position = Position { commit: at, index: 0 };
-        if self.after.is_none_or(|after| position > after) {
+        if self.messages.has(prefix) && self.after.is_none_or(|after| position > after) {
             let mut builder = RowBuilder::default();
             push_logical(&mut builder, prefix, content);
             let origin = Origin {
@@ -285,6 +359,23 @@ impl Assembler {
         self.ready.close(at);
         Ok(())
     }
+}
+
+impl Open {
+    fn origin(&self, table: Arc<Table>, operation: Operation, position: Position) -> Origin {
+        let Self { transaction, committed_at, .. } = *self;
+        Origin { table, operation, position, last: false, transaction, committed_at }
+    }
+}
+
+fn push_held(ready: &mut Batch, held: Held) {
+    if let Some(Told { relation, shape, schema }) = held.told {
+        if let Some(schema) = &schema {
+            ready.push(schema);
+        }
+        ready.tell(relation, shape);
+    }
+    ready.push(&held.change);
 }
 
 /// A table of messages.

@@ -16,7 +16,7 @@ use std::io;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Connection, Row};
 
 use super::error::{Said, SourceError, with_causes};
 use super::transport::{Account, Address, Binding, Cleartext, DialError, Session, Stream, Tls, dial};
@@ -103,6 +103,20 @@ impl Target {
     /// # Errors
     /// If the server cannot be reached, or does not let us in.
     pub(super) async fn connect(&self, application: &str) -> Result<Control, SourceError> {
+        let (client, connection) = self.dialed(application).await?;
+        // The connection's own error also reaches whoever waits for an answer.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Ok(Control { client, driver })
+    }
+
+    /// Opens a connection for SQL that the caller drives, to see what comes on it.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) async fn dialed(
+        &self,
+        application: &str,
+    ) -> Result<(Client, Connection<Stream, Stream>), SourceError> {
         let mut config = self.config.clone();
         // The stream is as encrypted as it is to be: the library is only told what binds a password to it.
         config
@@ -114,13 +128,10 @@ impl Target {
             let stream = self.dial().await?;
             config.connect_raw(stream, Dialed).await.map_err(|error| self.refused(error))
         });
-        let (client, connection) = match connected.await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(self.unreachable(io::ErrorKind::TimedOut.into())),
-        };
-        // The connection's own error also reaches whoever waits for an answer.
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Control { client, driver })
+        match connected.await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.unreachable(io::ErrorKind::TimedOut.into())),
+        }
     }
 
     /// Opens a replication connection.

@@ -446,7 +446,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::encode::{self, OwnedDatum, owned_datum};
+    use super::super::tests::encode::{self, OwnedDatum};
     use super::*;
 
     fn data(tuple: &Tuple<'_>) -> Vec<OwnedDatum> {
@@ -458,6 +458,14 @@ mod tests {
                 Datum::Text(text) => OwnedDatum::Text(text.to_vec()),
             })
             .collect()
+    }
+
+    fn owned_datum() -> impl Strategy<Value = OwnedDatum> {
+        prop_oneof![
+            Just(OwnedDatum::Null),
+            Just(OwnedDatum::Unchanged),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(OwnedDatum::Text),
+        ]
     }
 
     fn rows() -> impl Strategy<Value = Vec<OwnedDatum>> {
@@ -480,6 +488,7 @@ mod tests {
                 prop::collection::vec(("[a-z]{1,5}", any::<u32>(), any::<bool>()), 0..5)
             )
                 .prop_map(|(oid, name, columns)| encode::relation(oid, "public", &name, b'd', &columns)),
+            (any::<u64>(), "[a-z]{0,9}").prop_map(|(at, name)| encode::origin(at, &name)),
             (any::<u32>(), "[a-z]{1,9}").prop_map(|(oid, name)| encode::type_name(oid, "public", &name)),
             (any::<u32>(), rows()).prop_map(|(relation, new)| encode::insert(relation, &new)),
             (any::<u32>(), old, rows()).prop_map(|(relation, old, new)| encode::update(
@@ -532,7 +541,7 @@ mod tests {
 
         #[test]
         fn a_message_of_a_block_is_what_it_would_be_outside_of_one(bytes in messages(), part in any::<u32>()) {
-            prop_assume!(!matches!(bytes[0], b'B' | b'C'));
+            prop_assume!(!matches!(bytes[0], b'B' | b'C' | b'O'));
             let within = encode::within(part, &bytes);
             let expected = Within::Message { part, kind: bytes[0], rest: &bytes[1..] };
             prop_assert_eq!(decode_within(&within), Ok(expected));

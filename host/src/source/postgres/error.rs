@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::assemble::AssembleError;
 use super::decode::DecodeError;
+use super::outbox::OutboxError;
 use super::preflight::Problem;
-use super::relation::TooManyRelations;
+use super::relation::{RelationError, TooManyRelations};
 use super::spill::SpillError;
 use crate::event::Position;
 use crate::limits::CHANGE_BYTES_MAX;
@@ -270,6 +271,24 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
+    /// What a polling source is about to take cannot be kept.
+    #[error(
+        "cannot use {}, which says what rows of the outbox this source was about to take: see to it that this user may \
+         write there; if its content is broken, remove it, and rows that were appended but not marked come again",
+        path.display()
+    )]
+    ClaimFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The change log takes no notifications.
+    #[error(
+        "the change log has taken no notifications for too long: what is notified from now on is lost until it does"
+    )]
+    Unheard,
     /// The server refuses for another reason.
     #[error("PostgreSQL refuses {doing}: {said}")]
     Server {
@@ -326,6 +345,9 @@ pub enum SourceError {
     /// A message of the stream does not fit those before it.
     #[error("a message of the replication stream does not fit those before it")]
     Assemble(#[from] AssembleError),
+    /// The outbox is none any more.
+    #[error(transparent)]
+    Outbox(OutboxError),
     /// The stream has announced too much; a new connection begins anew.
     #[error(transparent)]
     Relations(#[from] TooManyRelations),
@@ -341,6 +363,15 @@ pub enum SourceError {
     /// The change log refuses.
     #[error("the change log does not take the changes")]
     Log(#[source] LogError),
+}
+
+impl From<RelationError> for SourceError {
+    fn from(error: RelationError) -> Self {
+        match error {
+            RelationError::TooMany(error) => Self::Relations(error),
+            RelationError::Outbox(error) => Self::Outbox(error),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for Said {
@@ -397,10 +428,12 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::Silent(_)
         | SourceError::SlotInUse { .. }
         | SourceError::NoFreeSender
+        | SourceError::Unheard
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
         SourceError::Server { said, .. } => server_heals(&said.code),
         SourceError::Spill(error) => error.is_full(),
+        SourceError::ClaimFile { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
         // At a failover the next primary is a standby until it is promoted.
         SourceError::NotReady(problems) => {
             !problems.is_empty() && problems.iter().all(|problem| *problem == Problem::Standby)

@@ -11,6 +11,9 @@
 //! - the log's last position is where the source goes on, to the change, so nothing is appended twice;
 //! - what is wrong at the start is an error of [`Postgres::prepare`]; later, what heals by itself is tried again.
 //!
+//! Two ways more lead from a PostgreSQL into the log: `polling` asks an outbox for its rows, `notify` listens. `outbox` says
+//! how a table's rows are messages.
+//!
 //! Absent on purpose: several hosts for one source; prepared transactions before their commit.
 
 mod append;
@@ -20,11 +23,17 @@ mod decode;
 mod doctor;
 mod error;
 mod health;
+mod heartbeat;
+mod messages;
+mod notify;
 mod outage;
+mod outbox;
+mod polling;
 mod preflight;
 mod publication;
 mod reached;
 mod relation;
+mod seen;
 mod server;
 mod slot;
 mod snapshot;
@@ -42,6 +51,7 @@ mod tests;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -52,14 +62,23 @@ pub use decode::DecodeError;
 pub use doctor::{Examination, examine};
 pub use error::{Disposition, Said, SourceError, disposition};
 pub use health::Warning;
+pub use heartbeat::PREFIX as HEARTBEAT;
+pub use notify::{Notify, NotifyConfig};
+pub use outbox::{OutboxColumns, OutboxError};
+pub use polling::{Polling, PollingConfig};
 pub use preflight::Problem;
-pub use relation::TooManyRelations;
+pub use relation::{RelationError, TooManyRelations};
 pub use spill::SpillError;
 
 use append::Appender;
+use assemble::Assembler;
 use connect::{Control, Target};
+use heartbeat::Heartbeat;
+use messages::Messages;
 use outage::Outage;
+use outbox::Outbox;
 use reached::Reached;
+use seen::{Seen, Shape};
 use slot::{Created, Plan};
 use spill::Spill;
 use table::{Captured, TableName};
@@ -79,6 +98,8 @@ pub struct Config {
     pub url: String,
     /// `schema.table`, or `table` for the schema `public`; exactly as the catalog has the names.
     pub tables: Vec<String>,
+    /// A further table, whose rows are messages.
+    pub outbox: Option<(String, OutboxColumns)>,
     /// The replication slot; `twohop_NAME` if it is not given.
     pub slot: Option<String>,
     /// The publication; `twohop_NAME` if it is not given.
@@ -90,20 +111,29 @@ pub struct Config {
     pub folder: PathBuf,
     /// What transactions in progress may take on disk, in a folder of that folder.
     pub spill_bytes_max: u64,
+    /// Prefixes of messages that become changes; one that ends in `*` stands for all that begin so. [`HEARTBEAT`]'s
+    /// never do.
+    pub messages: Vec<String>,
+    /// How often the source writes a message of its own, so that an idle database's log moves.
+    pub heartbeat: Option<Duration>,
 }
 
 impl fmt::Debug for Config {
     /// Without the URL, which has a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, tables, slot, publication, snapshot, folder, spill_bytes_max } = self;
+        let Self { name, url: _, tables, outbox, slot, publication, snapshot, .. } = self;
+        let Self { folder, spill_bytes_max, .. } = self;
         f.debug_struct("Config")
             .field("name", name)
             .field("tables", tables)
+            .field("outbox", outbox)
             .field("slot", slot)
             .field("publication", publication)
             .field("snapshot", snapshot)
             .field("folder", folder)
             .field("spill_bytes_max", spill_bytes_max)
+            .field("messages", &self.messages)
+            .field("heartbeat", &self.heartbeat)
             .finish_non_exhaustive()
     }
 }
@@ -129,6 +159,7 @@ struct Plans {
     config: Config,
     target: Target,
     tables: Vec<TableName>,
+    outbox: Option<Outbox>,
     slot: String,
     publication: String,
 }
@@ -232,12 +263,19 @@ impl Plans {
             return Err(SourceError::Config(what));
         }
         let target = Target::parse(&config.url)?;
-        let tables = table::parse_all(&config.tables)?;
+        let outbox = config.outbox.as_ref().map(|(table, columns)| {
+            Ok::<_, SourceError>(Outbox { table: TableName::parse(table)?, columns: columns.clone() })
+        });
+        let outbox = outbox.transpose()?;
+        let mut tables = table::parse_all(&config.tables)?;
+        tables.extend(outbox.as_ref().map(|outbox| outbox.table.clone()));
+        tables.sort();
+        tables.dedup();
         if tables.is_empty() {
             return Err(SourceError::Config("the source's `tables` names no table".to_owned()));
         }
         let (slot, publication) = slot_and_publication(&config)?;
-        Ok(Self { config, target, tables, slot, publication })
+        Ok(Self { config, target, tables, outbox, slot, publication })
     }
 
     /// Opens both connections and sees to it that publication and slot are there.
@@ -246,6 +284,7 @@ impl Plans {
         let control = self.target.connect(&application).await?;
         let tables =
             preflight::check(&control, self.config.snapshot, &self.target.user, &self.tables).await?;
+        self.check_outbox(&control, &tables).await?;
         let last = log.last_position(&self.config.name);
         let state = slot::free(&control, &self.slot).await?;
         let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot);
@@ -312,6 +351,12 @@ impl Plans {
     ) -> Result<(), SourceError> {
         server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
         reached::forget(&reached::path(&self.config.folder, &self.config.name))?;
+        let mut shapes = Vec::new();
+        for captured in tables {
+            let (table, _) = table::describe(control, &self.config.name, captured).await?;
+            shapes.push((captured.oid, Shape::of(&table)));
+        }
+        Seen::begin(seen::path(&self.config.folder, &self.config.name), shapes)?;
         let mark = match self.config.snapshot {
             SnapshotMode::Initial => snapshot::Mark::Began,
             SnapshotMode::None => snapshot::Mark::Skipped,
@@ -328,6 +373,14 @@ impl Plans {
             warn!(source = config.name, "{warning}");
         }
         Ok(())
+    }
+
+    /// Sees that the outbox has the columns of one.
+    async fn check_outbox(&self, control: &Control, tables: &[Captured]) -> Result<(), SourceError> {
+        let Some(outbox) = &self.outbox else { return Ok(()) };
+        let Some(captured) = tables.iter().find(|table| table.name == outbox.table) else { return Ok(()) };
+        let (table, _) = table::describe(control, &self.config.name, captured).await?;
+        outbox.messages(&table).map(drop).map_err(SourceError::Outbox)
     }
 
     fn warn_of_added(&self, publication: &publication::Outcome) {
@@ -363,7 +416,11 @@ impl Plans {
         let reached = match begin {
             Begin::Stream(reached) => reached,
             Begin::Snapshot(created) => {
-                let copied = snapshot::copy(&control, source, &tables, &created, appender, stop).await?;
+                // What was written before anybody listened is no message.
+                let is_outbox =
+                    |table: &Captured| self.outbox.as_ref().is_some_and(|its| its.table == table.name);
+                let rows: Vec<_> = tables.iter().filter(|table| !is_outbox(table)).cloned().collect();
+                let copied = snapshot::copy(&control, source, &rows, &created, appender, stop).await?;
                 if copied == snapshot::Outcome::Stopped {
                     return Ok(());
                 }
@@ -374,7 +431,11 @@ impl Plans {
         info!(source, slot = self.slot, "reading the changes of {} tables", tables.len());
         let folder = self.config.folder.join(format!("{source}.spill"));
         let spill = Spill::open(folder, self.config.spill_bytes_max).await?;
-        stream::Stream::new(control, wire, appender, spill, reached, source, after).run(stop).await
+        let seen = Seen::open(seen::path(&self.config.folder, source))?;
+        let messages = Messages::new(&self.config.messages);
+        let assembler = Assembler::new(source, after, seen, messages, self.outbox.clone());
+        let heartbeat = Heartbeat::new(self.config.heartbeat);
+        stream::Stream::new(control, wire, appender, assembler, spill, reached).run(heartbeat, stop).await
     }
 }
 

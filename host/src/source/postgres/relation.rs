@@ -1,6 +1,7 @@
 //! The tables that the server has announced on this connection.
 //!
-//! In: `Relation` and `Type` messages. Out: the table of a change, and the class of each of its columns.
+//! In: `Relation` and `Type` messages. Out: the table of a change, the class of each of its columns, and whether they
+//! are other columns than before.
 //!
 //! Invariant: a relation is as the server announced it last; a new announcement makes a new [`Table`] and leaves
 //! those of earlier changes alone. The server announces everything anew on each connection, so a cache lives as long
@@ -10,6 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::decode::{Identity, Relation};
+use super::error::SourceError;
+use super::outbox::{Outbox, OutboxError};
+use super::seen::{News, Seen, Shape};
 use super::values::{Class, builtin_name, type_name};
 use crate::event::{Column, Table};
 use crate::limits::SOURCE_RELATIONS_COUNT_MAX;
@@ -20,6 +24,21 @@ pub(super) struct Known {
     pub(super) table: Arc<Table>,
     /// One for each column.
     pub(super) classes: Box<[Class]>,
+    /// What no change was told of yet.
+    news: Option<News>,
+    /// Whether its rows are messages.
+    pub(super) is_outbox: bool,
+}
+
+/// Why an announcement cannot be taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RelationError {
+    /// There are too many of them.
+    #[error(transparent)]
+    TooMany(#[from] TooManyRelations),
+    /// The outbox is none any more.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
 }
 
 /// Too many announcements on one connection.
@@ -31,13 +50,31 @@ pub struct TooManyRelations;
 #[derive(Debug)]
 pub(super) struct Relations {
     source: Box<str>,
+    /// As they were before, also on earlier connections.
+    seen: Seen,
+    outbox: Option<Outbox>,
     known: HashMap<u32, Known>,
     types: HashMap<u32, (Box<str>, Class)>,
 }
 
 impl Relations {
-    pub(super) fn new(source: &str) -> Self {
-        Self { source: source.into(), known: HashMap::new(), types: HashMap::new() }
+    pub(super) fn new(source: &str, seen: Seen, outbox: Option<Outbox>) -> Self {
+        let source = source.into();
+        Self { source, seen, outbox, known: HashMap::new(), types: HashMap::new() }
+    }
+
+    /// What is new of a table, once.
+    pub(super) fn take_news(&mut self, relation: u32) -> Option<(News, Shape)> {
+        let known = self.known.get_mut(&relation)?;
+        let news = known.news.take()?;
+        let shape = Shape::of(&known.table);
+        self.seen.tell(relation, shape.clone());
+        Some((news, shape))
+    }
+
+    /// Writes down tables of which the change log has been told.
+    pub(super) fn keep(&mut self, told: Vec<(u32, Shape)>) -> Result<(), SourceError> {
+        self.seen.keep(told)
     }
 
     pub(super) fn get(&self, relation: u32) -> Option<&Known> {
@@ -60,7 +97,7 @@ impl Relations {
         &mut self,
         relation: &Relation<'_>,
         primary_key: Option<&[String]>,
-    ) -> Result<(), TooManyRelations> {
+    ) -> Result<(), RelationError> {
         let primary_key = primary_key.filter(|key| relation.identity == Identity::Full && !key.is_empty());
         let columns = relation
             .columns()
@@ -74,14 +111,19 @@ impl Relations {
             })
             .collect();
         let classes = relation.columns().map(|column| self.type_of(column.type_oid).1).collect();
-        let table = Arc::new(Table {
+        let table = Table {
             source: self.source.clone(),
             schema: relation.schema.into(),
             name: relation.name.into(),
             columns,
-        });
-        self.known.insert(relation.oid, Known { table, classes });
-        self.check_bound()
+        };
+        let outbox = self.outbox.as_ref().filter(|outbox| outbox.is(relation.schema, relation.name));
+        let is_outbox = outbox.is_some();
+        let table = Arc::new(outbox.map(|outbox| outbox.messages(&table)).transpose()?.unwrap_or(table));
+        // Columns of an outbox mean nothing but what its settings say.
+        let news = if is_outbox { None } else { self.seen.news(relation.oid, &Shape::of(&table)) };
+        self.known.insert(relation.oid, Known { table, classes, news, is_outbox });
+        Ok(self.check_bound()?)
     }
 
     fn type_of(&self, oid: u32) -> (Box<str>, Class) {
@@ -105,7 +147,7 @@ mod tests {
         let columns = [("id".to_owned(), 20, true), ("mood".to_owned(), 70_000, identity == b'f')];
         let bytes = encode::relation(5, "shop", "orders", identity, &columns);
         let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
-        let mut relations = Relations::new("main");
+        let mut relations = Relations::new("main", Seen::default(), None);
         relations.remember_type(70_000, "public", "mood_type").expect("the first type fits");
         relations.remember(&relation, primary_key).expect("the first relation fits");
         relations.get(5).expect("it was remembered").table.clone()

@@ -93,13 +93,13 @@ fn read(path: &Path) -> io::Result<Option<Server>> {
     }
 }
 
-/// Durably: whoever reads the file sees the old server or the new one.
-fn replace(path: &Path, server: &Server) -> io::Result<()> {
+/// Durably: whoever reads the file sees the old contents or the new ones.
+pub(super) fn replace(path: &Path, contents: &impl Serialize) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let unfinished = path.with_extension("new");
     let mut file = File::create(&unfinished)?;
-    file.write_all(&serde_json::to_vec(server)?)?;
+    file.write_all(&serde_json::to_vec(contents)?)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     for folder in [Some(folder), folder.parent()].into_iter().flatten() {
@@ -109,7 +109,7 @@ fn replace(path: &Path, server: &Server) -> io::Result<()> {
     Ok(())
 }
 
-fn failed(path: &Path, cause: io::Error) -> SourceError {
+pub(super) fn failed(path: &Path, cause: io::Error) -> SourceError {
     SourceError::ServerFile { path: path.to_owned(), cause }
 }
 

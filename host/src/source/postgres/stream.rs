@@ -21,11 +21,13 @@ use super::assemble::Assembler;
 use super::connect::Control;
 use super::decode::{Identity, Message, Streamed, Within, decode, decode_streamed, decode_within};
 use super::error::SourceError;
+use super::heartbeat::Heartbeat;
 use super::reached::Reached;
+use super::seen::Shape;
 use super::spill::{ReadBack, Spill, SpillError};
 use super::table;
 use super::wire::{Event, Wire};
-use crate::event::{Micros, Position};
+use crate::event::Micros;
 use crate::limits::SOURCE_SILENCE_TIME_MAX;
 
 /// A stream that has started.
@@ -37,6 +39,8 @@ pub(super) struct Stream<'a> {
     spill: Spill,
     reached: Reached,
     replayed: Option<Replayed>,
+    /// What the append under way, and those before it since a place was confirmed, tell of tables.
+    told: Vec<(u32, Shape)>,
     /// The server has sent everything before this place.
     sent: u64,
 }
@@ -59,29 +63,31 @@ enum Incoming {
 }
 
 impl<'a> Stream<'a> {
-    /// Nothing at or before `after` will be appended again.
     pub(super) fn new(
         control: Control,
         wire: Wire,
         appender: &'a mut Appender,
+        assembler: Assembler,
         spill: Spill,
         reached: Reached,
-        source: &str,
-        after: Option<Position>,
     ) -> Self {
-        let assembler = Assembler::new(source, after);
-        Self { control, wire, appender, assembler, spill, reached, replayed: None, sent: 0 }
+        let (replayed, told, sent) = (None, Vec::new(), 0);
+        Self { control, wire, appender, assembler, spill, reached, replayed, told, sent }
     }
 
     /// Streams until told to stop. An append that is under way then is finished.
     ///
     /// # Errors
     /// If the stream cannot go on; an append may then still be under way.
-    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), SourceError> {
+    pub(super) async fn run(
+        mut self,
+        mut heartbeat: Heartbeat,
+        stop: &CancellationToken,
+    ) -> Result<(), SourceError> {
         let mut heard_at = Instant::now();
         loop {
             let append = if self.appender.is_idle() { Append::Idle } else { Append::UnderWay };
-            self.step(append);
+            self.step(append)?;
             let has_room = !self.assembler.ready().is_full();
             if !has_room {
                 // Silence counts only while we listen.
@@ -91,11 +97,12 @@ impl<'a> Stream<'a> {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
                 appended = self.appender.ended() => {
-                    if self.step(Append::Ended(appended?)) == Step::Finish {
+                    if self.step(Append::Ended(appended?))? == Step::Finish {
                         self.wire.close().await;
                         return Ok(());
                     }
                 }
+                beaten = heartbeat.next(&self.control) => beaten?,
                 place = self.reached.next() => self.wire.confirm(place?),
                 incoming = next(self.replayed.as_mut(), &mut self.wire), if has_room => {
                     heard_at = Instant::now();
@@ -109,14 +116,24 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn step(&mut self, append: Append) -> Step {
+    fn step(&mut self, append: Append) -> Result<Step, SourceError> {
         let step = next_step(append, self.assembler.ready(), self.sent);
         match step {
-            Step::Begin => self.appender.begin(self.assembler.take_ready()),
-            Step::Confirm(place) => self.reached.want(place),
+            Step::Begin => {
+                let mut batch = self.assembler.take_ready();
+                self.told.append(&mut batch.told);
+                self.appender.begin(batch);
+            }
+            Step::Confirm(place) => {
+                if self.assembler.ready().is_empty() {
+                    self.told.append(&mut self.assembler.take_told());
+                }
+                self.assembler.keep(std::mem::take(&mut self.told))?;
+                self.reached.want(place);
+            }
             Step::Wait | Step::Finish => {}
         }
-        step
+        Ok(step)
     }
 
     /// Takes what is in memory already, so that what came together is appended together.
@@ -198,7 +215,7 @@ impl<'a> Stream<'a> {
 
     async fn finish(mut self) -> Result<(), SourceError> {
         let appended = self.appender.settle().await?;
-        self.step(Append::Ended(appended));
+        self.step(Append::Ended(appended))?;
         let place = self.reached.settle().await?;
         self.wire.confirm(place);
         self.wire.close().await;
@@ -247,7 +264,8 @@ fn next_step(append: Append, ready: &Batch, sent: u64) -> Step {
     }
 }
 
-fn now() -> Micros {
+/// Our own clock.
+pub(super) fn now() -> Micros {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }

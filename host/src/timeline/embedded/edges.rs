@@ -70,6 +70,15 @@ fn turn_side(connection: &Connection, side: Side, of: UserId, other: UserId, tur
     Ok(changed)
 }
 
+/// Whether one follows the other.
+pub(super) fn has(connection: &Connection, follower: UserId, followee: UserId) -> Result<bool> {
+    let users: Option<RoaringBitmap> = connection
+        .prepare_cached("SELECT users FROM followed WHERE user = ?1 AND stretch = ?2")?
+        .query_row(params![follower.0, followee.0 >> 16], |row| read(row.get_ref(0)?.as_blob()?))
+        .optional()?;
+    Ok(users.is_some_and(|users| users.contains(followee.0)))
+}
+
 /// A whole set.
 pub(super) fn set(connection: &Connection, side: Side, of: UserId) -> Result<RoaringBitmap> {
     let get = match side {
@@ -83,6 +92,28 @@ pub(super) fn set(connection: &Connection, side: Side, of: UserId) -> Result<Roa
         all |= read(row.get_ref(0)?.as_blob()?)?;
     }
     Ok(all)
+}
+
+/// Tells of each author who is followed how many do so.
+pub(super) fn count_followers(connection: &Connection, mut tell: impl FnMut(u64)) -> Result<()> {
+    let mut statement = connection.prepare("SELECT user, users FROM followers ORDER BY user")?;
+    let mut rows = statement.query([])?;
+    let mut counted: Option<(u32, u64)> = None;
+    while let Some(row) = rows.next()? {
+        let (author, count) = (row.get(0)?, read(row.get_ref(1)?.as_blob()?)?.len());
+        match &mut counted {
+            Some((last, sum)) if *last == author => *sum += count,
+            counted => {
+                if let Some((_, sum)) = counted.replace((author, count)) {
+                    tell(sum);
+                }
+            }
+        }
+    }
+    if let Some((_, sum)) = counted {
+        tell(sum);
+    }
+    Ok(())
 }
 
 fn read(bytes: &[u8]) -> Result<RoaringBitmap> {

@@ -10,8 +10,10 @@
 //!
 //! Absent on purpose: a removal of posts by age; a post stays until it is retracted.
 
+mod census;
 mod edges;
 mod kept;
+mod listen;
 mod memory;
 mod merge;
 mod shelf;
@@ -20,10 +22,13 @@ mod tables;
 pub(super) mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+pub use census::{Census, count_graph};
+pub use listen::{Connected, Listeners, Sources};
 pub use memory::Activity;
 
 use self::edges::Side;
@@ -32,13 +37,14 @@ use self::merge::Merge;
 use self::shelf::Slot;
 use self::tables::Written;
 use super::{Cursor, Entry, Facts, Page, Place, TimelineError, UserId};
-use crate::event::{FeedWrite, Micros};
+use crate::event::{FeedWrite, Message, Micros};
 use crate::limits::{
     TIMELINE_BYTES_MAX, TIMELINE_CHUNK_COUNT_MAX, TIMELINE_LACKING_COUNT_MAX, TIMELINE_MARKS_COUNT_MAX,
     TIMELINE_OUTBOXES_COUNT_MAX, TIMELINE_PUSH_FOLLOWERS_MAX, TIMELINE_SLOTS_COUNT_MAX,
 };
 use crate::state::sql::{self, Connection};
 use crate::state::{Along, State, StateError};
+use crate::telemetry::TimelineMetrics;
 
 /// What a person may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +112,7 @@ struct Shared {
     memory: Mutex<Memory>,
     /// There is something to push.
     work: Condvar,
+    metrics: Arc<TimelineMetrics>,
 }
 
 impl From<StateError> for TimelineError {
@@ -120,7 +127,19 @@ impl Timelines {
     /// # Errors
     /// If the state refuses.
     pub async fn open(state: State, config: Config) -> Result<Self, TimelineError> {
-        let mut timelines = Self::open_idle(state, config).await?;
+        Self::open_counted(state, config, Arc::default()).await
+    }
+
+    /// The same, and says where to count.
+    ///
+    /// # Errors
+    /// If the state refuses.
+    pub async fn open_counted(
+        state: State,
+        config: Config,
+        metrics: Arc<TimelineMetrics>,
+    ) -> Result<Self, TimelineError> {
+        let mut timelines = Self::open_idle(state, config, metrics).await?;
         if let Some(inner) = Arc::get_mut(&mut timelines.0) {
             let shared = inner.shared.clone();
             let pusher = std::thread::Builder::new().name("timeline-push".into());
@@ -131,31 +150,38 @@ impl Timelines {
     }
 
     /// Without anybody who pushes.
-    async fn open_idle(state: State, config: Config) -> Result<Self, TimelineError> {
+    async fn open_idle(
+        state: State,
+        config: Config,
+        metrics: Arc<TimelineMetrics>,
+    ) -> Result<Self, TimelineError> {
         let version = state.commit(tables::create).await?;
-        let memory = Mutex::new(Memory::new(config, version));
-        let shared = Arc::new(Shared { memory, work: Condvar::new() });
+        let memory = Mutex::new(Memory::new(config, version, metrics.clone()));
+        let shared = Arc::new(Shared { memory, work: Condvar::new(), metrics });
         Ok(Self(Arc::new(Inner { state, shared, pusher: None })))
     }
 
-    /// What writes posts and edges in the commit of somebody else, and tells memory of them after it.
+    /// What writes posts and edges in the commit of somebody else, says what the history has to carry of it in the same
+    /// commit, and tells memory of them after it.
     #[must_use]
-    pub fn along(&self) -> Along<[FeedWrite]> {
+    pub fn along(&self) -> Along<[FeedWrite], Vec<Message>> {
         let shared = self.0.shared.clone();
         Along::new(move |connection: &Connection, writes: &[FeedWrite]| {
-            let written = tables::write(connection, writes)?;
+            let mut written = tables::write(connection, writes)?;
+            let news = std::mem::take(&mut written.news);
             let shared = shared.clone();
-            Ok(Box::new(move || shared.apply(written)))
+            Ok((news, Box::new(move || shared.apply(written))))
         })
     }
 
-    /// Makes writes in a commit of their own: for who has no bus, whose offset would keep them from coming twice.
+    /// Makes writes in a commit of their own: for who has no bus, whose offset would keep them from coming twice, and
+    /// whose history would carry them to those who are there.
     ///
     /// # Errors
     /// If the state refuses; none of them is made then.
     pub async fn apply(&self, writes: Vec<FeedWrite>) -> Result<(), TimelineError> {
         let along = self.along();
-        let work = move |connection: &Connection| along.write(connection, &writes);
+        let work = move |connection: &Connection| Ok(along.write(connection, &writes)?.1);
         Ok(self.0.state.commit_then(work, |then| then()).await?)
     }
 
@@ -200,20 +226,10 @@ impl Timelines {
         if let Some(known) = known {
             return Ok(known);
         }
-        let begun = self.memory().begin_audience(author);
-        let building = begun.map(|build| Building { of: self, what: What::Audience(author), build });
-        let set = move |connection: &Connection| edges::set(connection, Side::Followers, author);
-        let found = self.0.state.read(set).await?;
-        let mut memory = self.memory();
-        let count = found.len();
-        if let Some(build) = begun {
-            memory.install_audience(author, build, found);
-        }
-        let known = memory.audience(author);
-        drop(memory);
-        drop(building);
+        let found = self.build_audience(author).await?;
+        let known = self.memory().audience(author);
         // It was evicted at once: then nobody can be pushed to, and the figure that matters is how many follow.
-        Ok(known.unwrap_or([count, 0, 0]))
+        Ok(known.unwrap_or([found.len(), 0, 0]))
     }
 
     /// A page of a user's timeline, below a cursor or from the newest on. The timeline is active afterwards.
@@ -226,6 +242,8 @@ impl Timelines {
         before: Option<Cursor>,
         count_max: usize,
     ) -> Result<Page, TimelineError> {
+        let metrics = &self.0.shared.metrics;
+        metrics.reads.fetch_add(1, Ordering::Relaxed);
         let version = self.memory().version();
         let mut page = Page { entries: Vec::new(), next: None, version };
         let Some(id) = self.user(user).await? else { return Ok(page) };
@@ -252,6 +270,7 @@ impl Timelines {
                     self.build_outboxes(authors).await?;
                 }
                 Look::NoHome | Look::NoOutboxes(_) | Look::Disk => {
+                    metrics.disk_reads.fetch_add(1, Ordering::Relaxed);
                     let rest = move |connection: &Connection| merge::page(connection, id, before, wanted);
                     page.entries.extend(self.0.state.read(rest).await?);
                     break;
@@ -262,27 +281,6 @@ impl Timelines {
             page.next = page.entries.last().map(|last| Cursor(last.place));
         }
         Ok(page)
-    }
-
-    /// Notes a connection of a user, whose timeline becomes active, until what is returned is dropped.
-    ///
-    /// # Errors
-    /// If the state refuses.
-    pub async fn connect(&self, user: &str) -> Result<Connected, TimelineError> {
-        // Before the look: a write that makes the user known tells who is here already.
-        self.memory().online().enter(user);
-        let connected = Connected { timelines: self.clone(), user: user.into() };
-        if let Some(id) = self.user(user).await? {
-            let is_active = {
-                let mut memory = self.memory();
-                memory.online().know(user, id);
-                memory.is_active(id)
-            };
-            if !is_active {
-                self.build_home(id, user).await?;
-            }
-        }
-        Ok(connected)
     }
 
     /// Lets a user's timeline go. The next one who reads it makes it active again.
@@ -398,18 +396,6 @@ impl Drop for Building<'_> {
             What::Outbox(author) => memory.abandon_outbox(author, self.build),
             What::Audience(author) => memory.abandon_audience(author, self.build),
         }
-    }
-}
-
-/// A connection of a user.
-pub struct Connected {
-    timelines: Timelines,
-    user: Box<str>,
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.timelines.memory().online().leave(&self.user);
     }
 }
 

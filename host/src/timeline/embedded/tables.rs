@@ -1,7 +1,7 @@
 //! The tables of users and posts, and every statement that writes to them.
 //!
 //! In: a connection of the state within a transaction, and the writes of a batch. Out: what they changed, for who keeps
-//! some of it in memory.
+//! some of it in memory, and what there is to tell of it.
 //!
 //! Invariants:
 //! - an author's item is one row, whichever way it came; its time and number never change;
@@ -9,10 +9,11 @@
 
 use super::edges::{self, Turn};
 use super::shelf::{Reasons, Slot};
-use crate::event::{FeedPost, FeedWrite, Micros, Plan};
+use crate::event::{FeedPost, FeedWrite, Message, Micros, Plan};
 use crate::limits::TIMELINE_RATE_COUNT_MAX;
 use crate::state::sql::{Connection, OptionalExtension, Result, params};
-use crate::timeline::{Place, UserId, Version};
+use crate::timeline::live::{self, Source};
+use crate::timeline::{Entry, Place, UserId, Version};
 
 /// Put into some inboxes, and not made known to followers.
 pub(super) const INBOX_ONLY: u8 = 0;
@@ -30,6 +31,8 @@ pub(super) struct Written {
     pub(super) deeds: Vec<Deed>,
     /// Who was not known before.
     pub(super) new_users: Vec<(Box<str>, UserId)>,
+    /// What there is to tell.
+    pub(super) news: Vec<Message>,
 }
 
 /// One thing that changed.
@@ -53,6 +56,7 @@ pub(super) fn create(connection: &Connection) -> Result<Version> {
         "CREATE TABLE IF NOT EXISTS feeds (version INTEGER NOT NULL) STRICT;
          INSERT INTO feeds SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM feeds);
          CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, plan INTEGER) STRICT;
+         CREATE TABLE IF NOT EXISTS turns (user INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS posts (
              number INTEGER PRIMARY KEY,
              author INTEGER NOT NULL,
@@ -69,7 +73,8 @@ pub(super) fn create(connection: &Connection) -> Result<Version> {
          CREATE TABLE IF NOT EXISTS inbox (
              user INTEGER NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL, author INTEGER NOT NULL,
              PRIMARY KEY (user, time, number)
-         ) STRICT, WITHOUT ROWID;",
+         ) STRICT, WITHOUT ROWID;
+         CREATE INDEX IF NOT EXISTS inbox_by_number ON inbox (number);",
     )?;
     version(connection)
 }
@@ -83,14 +88,19 @@ pub(super) fn version(connection: &Connection) -> Result<Version> {
 /// Makes the writes of a batch.
 pub(super) fn write(connection: &Connection, writes: &[FeedWrite]) -> Result<Written> {
     connection.prepare_cached("UPDATE feeds SET version = version + 1")?.execute([])?;
-    let written = Written { version: version(connection)?, deeds: Vec::new(), new_users: Vec::new() };
+    let version = version(connection)?;
+    let written = Written { version, deeds: Vec::new(), new_users: Vec::new(), news: Vec::new() };
     let mut writer = Writer { connection, written };
     for write in writes {
         if let Some(deed) = writer.write(write)? {
             writer.written.deeds.push(deed);
         }
     }
-    Ok(writer.written)
+    let mut written = writer.written;
+    if written.deeds.iter().any(|deed| matches!(deed, Deed::Turned { .. })) {
+        written.news.push(live::turned(version));
+    }
+    Ok(written)
 }
 
 struct Writer<'c> {
@@ -118,16 +128,26 @@ impl Writer<'_> {
     fn post(&mut self, post: &FeedPost, plan: Plan) -> Result<Option<Deed>> {
         let author = self.intern(&post.author)?;
         let place = match self.find(author, &post.item)? {
-            None => self.insert(author, post, PUBLIC)?,
+            None => {
+                let place = self.insert(author, post, PUBLIC)?;
+                if plan.notify {
+                    self.show(Source::Author(author), live::ENTRY, post, place, 0);
+                }
+                place
+            }
             Some(Found { state: RETRACTED, .. }) => return Ok(None),
             Some(Found { place, state }) => {
-                self.edit(place, post)?;
+                let edits_count = self.edit(place, post)?;
+                self.show_edit(author, post, place, edits_count, state)?;
                 if state == PUBLIC {
                     return Ok(Some(Deed::Edited { slot: Slot::new(place, author, Reasons::FOLLOWED) }));
                 }
                 self.connection
                     .prepare_cached("UPDATE posts SET state = 1, committed_at = ?2 WHERE number = ?1")?
                     .execute(params![place.number.cast_signed(), post.committed_at.0])?;
+                if plan.notify {
+                    self.show(Source::Author(author), live::ENTRY, post, place, edits_count);
+                }
                 place
             }
         };
@@ -139,12 +159,13 @@ impl Writer<'_> {
 
     fn inbox(&mut self, user: &str, post: &FeedPost) -> Result<Option<Deed>> {
         let author = self.intern(&post.author)?;
-        let place = match self.find(author, &post.item)? {
-            None => self.insert(author, post, INBOX_ONLY)?,
+        let (place, edits_count, state) = match self.find(author, &post.item)? {
+            None => (self.insert(author, post, INBOX_ONLY)?, 0, INBOX_ONLY),
             Some(Found { state: RETRACTED, .. }) => return Ok(None),
-            Some(Found { place, .. }) => {
-                self.edit(place, post)?;
-                place
+            Some(Found { place, state }) => {
+                let edits_count = self.edit(place, post)?;
+                self.show_edit(author, post, place, edits_count, state)?;
+                (place, edits_count, state)
             }
         };
         let user = self.intern(user)?;
@@ -153,11 +174,14 @@ impl Writer<'_> {
             .connection
             .prepare_cached("INSERT INTO inbox VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
             .execute(params![user.0, place.time.0, place.number.cast_signed(), author.0])?;
+        if added > 0 && !(state == PUBLIC && edges::has(self.connection, user, author)?) {
+            self.show(Source::Inbox(user), live::ENTRY, post, place, edits_count);
+        }
         Ok(Some(if added == 0 { Deed::Edited { slot } } else { Deed::Inboxed { user, slot } }))
     }
 
-    fn retract(&mut self, author: &str, item: &str) -> Result<Option<Deed>> {
-        let author = self.intern(author)?;
+    fn retract(&mut self, name: &str, item: &str) -> Result<Option<Deed>> {
+        let author = self.intern(name)?;
         match self.find(author, item)? {
             None => {
                 self.connection
@@ -169,7 +193,10 @@ impl Writer<'_> {
                 Ok(None)
             }
             Some(Found { state: RETRACTED, .. }) => Ok(None),
-            Some(Found { place, .. }) => {
+            Some(Found { place, state }) => {
+                for source in self.sources_of(author, place, state)? {
+                    self.written.news.push(source.retracts(name, item));
+                }
                 self.connection
                     .prepare_cached("UPDATE posts SET state = 2, payload = x'' WHERE number = ?1")?
                     .execute([place.number.cast_signed()])?;
@@ -181,7 +208,48 @@ impl Writer<'_> {
     fn turn(&mut self, follower: &str, followee: &str, turn: Turn) -> Result<Option<Deed>> {
         let (follower, followee) = (self.intern(follower)?, self.intern(followee)?);
         let changed = edges::turn(self.connection, follower, followee, turn)?;
+        if changed {
+            self.connection
+                .prepare_cached("INSERT INTO turns VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2")?
+                .execute(params![follower.0, self.written.version.0.cast_signed()])?;
+        }
         Ok(changed.then_some(Deed::Turned { follower, followee, turn }))
+    }
+
+    /// By which messages each timeline that may have a post is told of it once: that of its author, and for inboxes those
+    /// of their users who do not hear it from the author.
+    fn sources_of(&self, author: UserId, place: Place, state: u8) -> Result<Vec<Source>> {
+        let mut holders = self.connection.prepare_cached("SELECT user FROM inbox WHERE number = ?1")?;
+        let holders = holders.query_map([place.number.cast_signed()], |row| Ok(UserId(row.get(0)?)))?;
+        let is_public = state == PUBLIC;
+        let mut sources: Vec<Source> = is_public.then_some(Source::Author(author)).into_iter().collect();
+        for holder in holders {
+            let holder = holder?;
+            if !(is_public && edges::has(self.connection, holder, author)?) {
+                sources.push(Source::Inbox(holder));
+            }
+        }
+        Ok(sources)
+    }
+
+    fn show_edit(
+        &mut self,
+        author: UserId,
+        post: &FeedPost,
+        place: Place,
+        edits_count: u64,
+        state: u8,
+    ) -> Result<()> {
+        for source in self.sources_of(author, place, state)? {
+            self.show(source, live::EDIT, post, place, edits_count);
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, source: Source, event: &str, post: &FeedPost, place: Place, edits_count: u64) {
+        let FeedPost { author, item, payload, .. } = post.clone();
+        let entry = Entry { author, item, place, edits_count, payload };
+        self.written.news.push(source.shows(event, &entry));
     }
 
     fn intern(&mut self, name: &str) -> Result<UserId> {
@@ -222,12 +290,26 @@ impl Writer<'_> {
         Ok(Place { time: post.time, number })
     }
 
-    fn edit(&self, place: Place, post: &FeedPost) -> Result<()> {
+    /// Says how often it was edited.
+    fn edit(&self, place: Place, post: &FeedPost) -> Result<u64> {
         self.connection
-            .prepare_cached("UPDATE posts SET payload = ?2, edits_count = edits_count + 1 WHERE number = ?1")?
-            .execute(params![place.number.cast_signed(), &*post.payload])?;
-        Ok(())
+            .prepare_cached(
+                "UPDATE posts SET payload = ?2, edits_count = edits_count + 1 WHERE number = ?1
+                 RETURNING edits_count",
+            )?
+            .query_row(params![place.number.cast_signed(), &*post.payload], |row| {
+                Ok(row.get::<_, i64>(0)?.cast_unsigned())
+            })
     }
+}
+
+/// In which batch whom a user follows changed last.
+pub(super) fn turned(connection: &Connection, user: UserId) -> Result<Version> {
+    let version: Option<i64> = connection
+        .prepare_cached("SELECT version FROM turns WHERE user = ?1")?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?;
+    Ok(Version(version.unwrap_or(0).cast_unsigned()))
 }
 
 /// The number of a user who has been seen.

@@ -73,6 +73,8 @@ const TABLE: &[(&str, May)] = &[
     ("deploy", May::Import(&["failpoint", "log", "policy", "registry", "pipeline"])),
     // What people tell whom. It tells the pipeline nothing but through those who deploy.
     ("admin", May::Import(&["http", "log", "policy", "registry", "bus", "letters", "deploy"])),
+    // What feeds would cost, by running the store of timelines.
+    ("simulate", May::Import(&["timeline"])),
     // The app composes.
     ("config", May::ImportConfigs),
     ("app", May::ImportAll),

@@ -25,9 +25,10 @@ impl Feeds {
                 connection.execute("INSERT INTO feeds VALUES (?1)", [&**follower])?;
             }
             let (tell, count) = (tell.clone(), writes.len() as u64);
-            Ok(Box::new(move || {
+            let then = move || {
                 tell.fetch_add(count, Ordering::Relaxed);
-            }))
+            };
+            Ok((Vec::new(), Box::new(then)))
         });
         let bus = LocalBus::open(state.clone(), CONFIG).await.unwrap().with_feeds(along);
         (Self { state, told }, bus)

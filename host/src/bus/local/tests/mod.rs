@@ -34,6 +34,12 @@ pub(crate) async fn local(folder: &Path) -> Arc<LocalBus> {
     Arc::new(open(folder, CONFIG).await)
 }
 
+/// A bus that takes what batches write to feeds, for the tests of whoever shows them.
+pub(crate) async fn with_feeds(state: State, feeds: Along<[FeedWrite], Vec<Message>>) -> Arc<dyn Bus> {
+    let config = Config { count_max: 10_000, age_max: Duration::from_secs(3_600) };
+    Arc::new(LocalBus::open(state, config).await.unwrap().with_feeds(feeds))
+}
+
 #[tokio::test]
 async fn a_sweep_removes_what_is_too_old() {
     let home = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::append::{Appended, Appender, Batch};
-use super::assemble::{AssembleError, Assembler};
+use super::assemble::AssembleError;
 use super::decode::{Message, decode};
 use super::outage::Outage;
 use super::*;
@@ -89,9 +89,13 @@ fn assembler(after: Option<Position>) -> Assembler {
     assembler_with_key(after, "id")
 }
 
+fn messages() -> Messages {
+    Messages::new(&["mail".to_owned()])
+}
+
 /// The same, where the catalog has another primary key of the second one.
 fn assembler_with_key(after: Option<Position>, key: &str) -> Assembler {
-    let mut assembler = Assembler::new("main", after);
+    let mut assembler = Assembler::new("main", after, Seen::default(), messages(), None);
     let columns =
         |key: bool| [("id".to_owned(), 20, true), ("note".to_owned(), 25, key), ("blob".to_owned(), 25, key)];
     for (oid, name, identity) in [(ORDERS, "orders", b'd'), (WHOLE, "whole", b'f')] {
@@ -241,6 +245,56 @@ fn truncate_is_a_change_for_each_table_and_a_message_is_one_of_a_virtual_table()
 }
 
 #[test]
+fn a_message_that_nobody_asked_for_is_left_out_but_counted() {
+    let insert = encode::insert(ORDERS, &row("1", "a", text("b")));
+    let messages = transaction(0x100, [encode::logical(true, 0x90, "other", b"hi"), insert]);
+    let (changes, end) = assembled(&mut assembler(None), &messages);
+    assert_eq!(operations(&changes), [(Operation::Insert, 1, true)]);
+    assert_eq!(end, Some(0x108));
+    let (changes, end) = assembled(&mut assembler(None), &[encode::logical(false, 0x90, "other", b"hi")]);
+    assert_eq!((changes.len(), end), (0, Some(0x90)), "the server need not keep it");
+}
+
+#[test]
+fn only_an_outboxs_inserts_are_messages_and_everything_else_of_it_still_counts() {
+    let columns = OutboxColumns {
+        channel: "kind".into(),
+        subject: "about".into(),
+        event: "what".into(),
+        body: "says".into(),
+        ..OutboxColumns::default()
+    };
+    let outbox = Outbox { table: TableName::parse("outbox").expect("the name is whole"), columns };
+    let mut assembler = Assembler::new("main", None, Seen::default(), messages(), Some(outbox));
+    let names = ["id", "kind", "about", "what", "says"];
+    let theirs = names.map(|name| (name.to_owned(), 25, name == "id"));
+    let relation = encode::relation(ORDERS, "public", "outbox", b'd', &theirs);
+    let Ok(Message::Relation(relation)) = decode(&relation) else { panic!("not a relation") };
+    assembler.announce(&relation, None).expect("it is an outbox");
+    let row = |id: &str| {
+        ["order", "7", "paid", "{}"].iter().fold(vec![text(id)], |mut row, value| {
+            row.push(text(value));
+            row
+        })
+    };
+    let key = |id: &str| (b'K', [vec![text(id)], vec![OwnedDatum::Null; 4]].concat());
+    let messages = [
+        encode::insert(ORDERS, &row("a")),
+        encode::update(ORDERS, None, &row("a")),
+        encode::update(ORDERS, Some(&key("a")), &row("b")),
+        encode::insert(ORDERS, &row("c")),
+        encode::delete(ORDERS, &key("c")),
+        encode::truncate(&[ORDERS]),
+    ];
+    let (changes, _) = assembled(&mut assembler, &transaction(0x100, messages));
+    let found: Vec<_> = changes.iter().map(|its| (its.operation, its.position.index, its.last)).collect();
+    assert_eq!(found, [(Operation::Message, 0, false), (Operation::Message, 4, true)]);
+    let mut subject = String::new();
+    changes[0].write_key(&mut subject);
+    assert_eq!((subject.as_str(), &*changes[0].table.columns[4].name), ("7", "body"));
+}
+
+#[test]
 fn a_message_without_a_transaction_stands_at_its_own_place() {
     let message = encode::logical(false, 0x90, "mail", &[0xff]);
     let (changes, end) = assembled(&mut assembler(None), std::slice::from_ref(&message));
@@ -250,6 +304,81 @@ fn a_message_without_a_transaction_stands_at_its_own_place() {
     assert_eq!(end, Some(0x90));
     let again = assembled(&mut assembler(Some(changes[0].position)), &[message]).0;
     assert_eq!(again.len(), 0, "it is in the log already");
+}
+
+/// Announces `orders` anew, with these columns beside `id`.
+fn reshape(assembler: &mut Assembler, columns: &[&str]) {
+    let columns = columns.iter().map(|name| ((*name).to_owned(), 25, false));
+    let columns: Vec<_> = std::iter::once(("id".to_owned(), 20, true)).chain(columns).collect();
+    let bytes = encode::relation(ORDERS, "public", "orders", b'd', &columns);
+    let Ok(Message::Relation(relation)) = decode(&bytes) else { panic!("not a relation") };
+    assembler.announce(&relation, None).expect("the table fits");
+}
+
+fn operations(changes: &[Change]) -> Vec<(Operation, u32, bool)> {
+    changes.iter().map(|change| (change.operation, change.position.index, change.last)).collect()
+}
+
+#[test]
+fn a_change_of_columns_stands_before_the_first_change_that_has_them_and_counts_for_none() {
+    let mut assembler = assembler(None);
+    let insert =
+        |values: &[&str]| encode::insert(ORDERS, &values.iter().map(|value| text(value)).collect::<Vec<_>>());
+    let (changes, _) = assembled(&mut assembler, &transaction(0x100, [insert(&["1", "a", "b"])]));
+    assert_eq!(operations(&changes), [(Operation::Insert, 0, true)], "a table that is new has not changed");
+    let mut messages = vec![encode::begin(0x200, 0, 9), insert(&["2", "a", "b"])];
+    let (mut changes, _) = assembled(&mut assembler, &messages);
+    reshape(&mut assembler, &["remark"]);
+    messages = vec![insert(&["3", "c"]), encode::commit(0x200, 0x208, 0)];
+    changes.extend(assembled(&mut assembler, &messages).0);
+    let expected =
+        [(Operation::Insert, 0, false), (Operation::Schema, 1, false), (Operation::Insert, 1, true)];
+    assert_eq!(operations(&changes), expected);
+    let names = |change: &Change| -> Vec<_> {
+        change.table.columns.iter().map(|column| column.name.to_string()).collect()
+    };
+    assert_eq!(names(&changes[0]), ["id", "note", "blob"]);
+    assert_eq!(names(&changes[1]), ["id", "remark"]);
+    assert_eq!(values(changes[1].row()), None);
+    assert_eq!(values(changes[2].row()), Some(vec![Value::Integer(3), Value::Text("c")]));
+    // Announced again, as after a look at its key, it is as it was.
+    reshape(&mut assembler, &["remark"]);
+    let (changes, _) = assembled(&mut assembler, &transaction(0x300, [insert(&["4", "d"])]));
+    assert_eq!(operations(&changes), [(Operation::Insert, 0, true)]);
+    // Twice, without a change in between: it is told how they are now, and not at all if that is how they were.
+    for columns in [&["remark", "more"][..], &["remark"]] {
+        reshape(&mut assembler, columns);
+    }
+    let (changes, _) = assembled(&mut assembler, &transaction(0x400, [insert(&["5", "e"])]));
+    assert_eq!(operations(&changes), [(Operation::Insert, 0, true)]);
+}
+
+#[test]
+fn a_change_of_columns_that_the_log_has_is_not_told_again() {
+    let insert = || encode::insert(ORDERS, &[text("1"), text("c")]);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = seen::path(folder.path(), "main");
+    let told = |after: Option<Position>| {
+        let seen = Seen::open(path.clone()).expect("it is read");
+        let mut assembler = Assembler::new("main", after, seen, messages(), None);
+        reshape(&mut assembler, &["remark"]);
+        for message in transaction(0x100, [insert(), insert()]) {
+            push(&mut assembler, &message).expect("the messages fit");
+        }
+        let told = assembler.take_told();
+        (operations(&assembled(&mut assembler, &[]).0), told)
+    };
+    let before = Shape::of(&super::assemble::virtual_table("main", "orders", ["id"]));
+    Seen::begin(path.clone(), [(ORDERS, before)]).expect("it is written");
+    let schema = (Operation::Schema, 0, false);
+    let inserts = [(Operation::Insert, 0, false), (Operation::Insert, 1, true)];
+    // A crash before the file was written: the log says how far it had come.
+    assert_eq!(told(None).0, [schema, inserts[0], inserts[1]]);
+    assert_eq!(told(Some(Position { commit: 0x90, index: 0 })).0, [schema, inserts[0], inserts[1]]);
+    let (rest, kept) = told(Some(Position { commit: 0x100, index: 0 }));
+    assert_eq!(rest, [inserts[1]]);
+    Seen::open(path.clone()).expect("it is read").keep(kept).expect("it is written");
+    assert_eq!(told(None).0, inserts);
 }
 
 #[test]
@@ -435,11 +564,14 @@ fn config() -> Config {
         name: "Main-db".to_owned(),
         url: "postgres://ann:s3cret@localhost/shop".to_owned(),
         tables: vec!["orders".to_owned(), "public.orders".to_owned(), "audit.log".to_owned()],
+        outbox: None,
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
         folder: "data/sources".into(),
         spill_bytes_max: 1 << 30,
+        messages: Vec::new(),
+        heartbeat: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! which readers cannot tell apart.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use roaring::RoaringBitmap;
 
@@ -17,6 +18,7 @@ pub(super) struct Flight {
     pub(super) slot: Slot,
     /// In which it became known.
     pub(super) version: Version,
+    pub(super) begun: Instant,
 }
 
 /// What one author has under way.

@@ -3,6 +3,7 @@
 //! It ends at the highest floor of what it merges; below, the disk goes on.
 
 use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
 
 use super::home::{Home, HomeState};
 use super::{Memory, Version};
@@ -81,6 +82,7 @@ impl Memory {
         if floor != Place::OLDEST && before <= floor.above() {
             return Look::Disk;
         }
+        self.metrics.merges.fetch_add(merged.len() as u64, Ordering::Relaxed);
         Look::Slice(merge(home, &shelves, &flying, floor, before, count_max))
     }
 

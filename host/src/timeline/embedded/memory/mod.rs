@@ -23,6 +23,8 @@ mod online;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 pub(super) use home::FoundHome;
 pub(super) use look::Look;
@@ -37,6 +39,7 @@ use super::shelf::{Shelf, Slot};
 use super::tables::{Deed, Written};
 use crate::event::Delivery;
 use crate::limits::{TIMELINE_AUDIENCE_BYTES_MAX, TIMELINE_OUTBOX_BYTES_MAX};
+use crate::telemetry::TimelineMetrics;
 use crate::timeline::{Place, UserId, Version};
 
 pub(super) struct Memory {
@@ -55,6 +58,7 @@ pub(super) struct Memory {
     online: Online,
     flights: Flights,
     builds_count: u64,
+    metrics: Arc<TimelineMetrics>,
     /// Of one chunk.
     users: Vec<u32>,
     places: Vec<At>,
@@ -72,7 +76,7 @@ struct Mark {
 }
 
 impl Memory {
-    pub(super) fn new(config: Config, version: Version) -> Self {
+    pub(super) fn new(config: Config, version: Version, metrics: Arc<TimelineMetrics>) -> Self {
         Self {
             version,
             homes: Kept::new(config.bytes_max),
@@ -85,6 +89,7 @@ impl Memory {
             online: Online::default(),
             flights: Flights::default(),
             builds_count: 0,
+            metrics,
             users: vec![0; config.sizes.chunk],
             places: Vec::with_capacity(config.sizes.chunk),
             ended: false,
@@ -102,7 +107,7 @@ impl Memory {
 
     /// Takes what was written.
     pub(super) fn apply(&mut self, written: Written) {
-        let Written { version, deeds, new_users } = written;
+        let Written { version, deeds, new_users, news: _ } = written;
         self.version = version;
         for (name, user) in new_users {
             self.online.know(&name, user);
@@ -118,6 +123,7 @@ impl Memory {
                     }
                 }
                 Deed::Turned { follower, followee, turn } => {
+                    self.online.turn(follower);
                     if let Some(audience) = self.audiences.get_mut(followee) {
                         audience.turn(follower, turn);
                     }
@@ -141,9 +147,10 @@ impl Memory {
         let mark = self.marks.entry(author).or_default();
         if delivery == Delivery::Push && !self.flights.is_full() {
             mark.flying.push(slot);
-            self.flights.add(Flight { slot, version: self.version });
+            self.flights.add(Flight { slot, version: self.version, begun: Instant::now() });
         } else {
             mark.pulled = self.version;
+            self.metrics.pulls.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -164,9 +171,19 @@ impl Memory {
     fn make_room(&mut self) {
         while let Some((user, home)) = self.homes.evict() {
             self.forget(user, &home);
+            self.metrics.evictions.fetch_add(1, Ordering::Relaxed);
         }
         while self.outboxes.evict().is_some() {}
         while self.audiences.evict().is_some() {}
+        for (gauge, value) in [
+            (&self.metrics.active, self.homes.len()),
+            (&self.metrics.timelines_bytes, self.homes.bytes()),
+            (&self.metrics.posts_bytes, self.outboxes.bytes()),
+            (&self.metrics.followers_bytes, self.audiences.bytes()),
+            (&self.metrics.under_way, self.flights.count()),
+        ] {
+            gauge.store(value as u64, Ordering::Relaxed);
+        }
     }
 
     fn forget(&mut self, user: UserId, home: &Home) {
@@ -284,6 +301,18 @@ impl Memory {
         &mut self.online
     }
 
+    /// Who follows an author and has a connection; if the followers are in memory.
+    pub(super) fn online_followers(&mut self, author: UserId) -> Option<RoaringBitmap> {
+        self.audiences.touch(author);
+        let audience = self.audiences.get(author).filter(|audience| audience.building.is_none())?;
+        Some(&audience.followers & self.online.users())
+    }
+
+    /// Those with a connection whose edges changed since this was asked.
+    pub(super) fn take_turned(&mut self) -> RoaringBitmap {
+        self.online.take_turned()
+    }
+
     /// Brings one chunk of one post into timelines. Says whether there was something to do.
     pub(super) fn fly(&mut self) -> bool {
         let Some(mut lane) = self.flights.next() else { return false };
@@ -324,6 +353,7 @@ impl Memory {
         for at in &places {
             self.homes.change(*at, |home| home.shelf.put(slot));
         }
+        self.metrics.entries.fetch_add(places.len() as u64, Ordering::Relaxed);
         self.places = places;
     }
 
@@ -331,6 +361,15 @@ impl Memory {
     fn land(&mut self, flight: Flight, how: Delivery) {
         let author = flight.slot.author();
         self.flights.ended();
+        match how {
+            Delivery::Push => {
+                self.metrics.pushes.fetch_add(1, Ordering::Relaxed);
+                self.metrics.push_delays.observe(flight.begun.elapsed());
+            }
+            Delivery::Pull => {
+                self.metrics.pulls.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         let Some(mark) = self.marks.get_mut(&author) else { return };
         mark.flying.retain(|slot| slot.place() != flight.slot.place());
         if how == Delivery::Pull {

@@ -1,15 +1,20 @@
 //! Who has a connection. A user whom the store has never seen is kept by name until a write brings the number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
 
-use crate::timeline::UserId;
+use crate::timeline::{UserId, channel_of};
 
 #[derive(Default)]
 pub(in crate::timeline::embedded) struct Online {
     by_name: HashMap<Box<str>, Present>,
     users: RoaringBitmap,
+    channels: FxHashMap<UserId, Arc<str>>,
+    /// Whose edges changed since somebody asked, whether they are there or not: they may come before it is told.
+    turned: RoaringBitmap,
 }
 
 struct Present {
@@ -29,9 +34,11 @@ impl Online {
 
     /// That user has this number.
     pub(in crate::timeline::embedded) fn know(&mut self, name: &str, user: UserId) {
-        if let Some(present) = self.by_name.get_mut(name) {
-            present.user = Some(user);
+        if let Some(present) = self.by_name.get_mut(name)
+            && present.user.replace(user).is_none()
+        {
             self.users.insert(user.0);
+            self.channels.insert(user, channel_of(name).into());
         }
     }
 
@@ -42,10 +49,26 @@ impl Online {
             && let Some(user) = self.by_name.remove(name).and_then(|present| present.user)
         {
             self.users.remove(user.0);
+            self.channels.remove(&user);
         }
     }
 
-    pub(super) fn users(&self) -> &RoaringBitmap {
+    pub(in crate::timeline::embedded) fn users(&self) -> &RoaringBitmap {
         &self.users
+    }
+
+    /// The channel of the timeline of one who is there.
+    pub(in crate::timeline::embedded) fn channel(&self, user: UserId) -> Option<Arc<str>> {
+        self.channels.get(&user).cloned()
+    }
+
+    /// Whom a user follows has changed.
+    pub(super) fn turn(&mut self, user: UserId) {
+        self.turned.insert(user.0);
+    }
+
+    /// Those who are there and whose edges changed since this was asked.
+    pub(super) fn take_turned(&mut self) -> RoaringBitmap {
+        std::mem::take(&mut self.turned) & &self.users
     }
 }

@@ -44,8 +44,14 @@ fn unfollow(follower: &str, followee: &str) -> FeedWrite {
 
 /// Timelines in a folder, for the tests of whoever reads them.
 pub(crate) async fn in_folder(folder: &std::path::Path) -> Timelines {
+    in_folder_with(folder).await.1
+}
+
+/// The same, with the state that they share with a bus.
+pub(crate) async fn in_folder_with(folder: &std::path::Path) -> (State, Timelines) {
     let state = State::open(folder).expect("the folder is writable");
-    Timelines::open(state, Config::default()).await.expect("the tables are made")
+    let timelines = Timelines::open(state.clone(), Config::default()).await.expect("the tables are made");
+    (state, timelines)
 }
 
 /// Timelines without a pusher: a test says when a chunk is pushed.
@@ -62,7 +68,8 @@ impl Home {
     async fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
-        Self { timelines: Timelines::open_idle(state, config).await.unwrap(), _folder: folder }
+        let timelines = Timelines::open_idle(state, config, Arc::default()).await.unwrap();
+        Self { timelines, _folder: folder }
     }
 
     async fn apply(&self, writes: impl Into<Vec<FeedWrite>>) {
@@ -86,7 +93,8 @@ impl Home {
     }
 }
 
-// The letters are those of the notes on what others' feeds went wrong with.
+// The letters are those of the notes on what others' feeds went wrong with; `h`, what a client misses between two
+// connections, is the gateway's (`gateway/tests/live.rs`).
 
 #[tokio::test]
 async fn a_an_entry_that_came_in_two_ways_stays_when_one_goes() {
@@ -130,6 +138,17 @@ async fn c_nobody_becomes_active_by_a_push() {
     let Activity { active_count, entries_count, .. } = home.timelines.activity();
     assert_eq!((active_count, entries_count), (1, 1));
     assert_eq!(home.read("carol", 9).await, ["1"]);
+}
+
+#[tokio::test]
+async fn d_a_timeline_is_built_of_whom_one_follows_however_new_ones_own_posts_are() {
+    let mut config = Config::default();
+    config.sizes.slots = 3;
+    let home = Home::with(config).await;
+    home.apply([follow("bob", "alice"), follow("bob", "carol"), post("carol", "c", 1, PULL)]).await;
+    home.apply((0..5).map(|at| post("alice", &format!("a{at}"), 10 + at, PULL)).collect::<Vec<_>>()).await;
+    home.apply((0..9).map(|at| post("bob", &format!("b{at}"), 100 + at, PUSH)).collect::<Vec<_>>()).await;
+    assert_eq!(home.read("bob", 9).await, ["a4", "a3", "a2", "a1", "a0", "c"]);
 }
 
 #[tokio::test]
@@ -222,7 +241,8 @@ async fn what_a_failed_commit_wrote_is_nowhere() {
     home.read("bob", 9).await;
     let along = home.timelines.along();
     let work = move |connection: &Connection| -> sql::Result<()> {
-        let _then = along.write(connection, &[post("alice", "1", 1, PUSH), unfollow("bob", "alice")])?;
+        let _news_and_then =
+            along.write(connection, &[post("alice", "1", 1, PUSH), unfollow("bob", "alice")])?;
         Err(sql::Error::InvalidQuery)
     };
     home.timelines.0.state.commit(work).await.unwrap_err();

@@ -1,5 +1,6 @@
 //! Any sequence of writes, reads, connections, evictions, restarts and half-done work, over any thresholds, against a
-//! list of all posts and a set of all edges: every page is the model's.
+//! list of all posts and a set of all edges: every page is the model's, what is told of each batch makes the page before it
+//! the page after it, and it is told to those who are there.
 //!
 //! Half-done work is what races are made of: a timeline that is being built while others write, a push that has
 //! reached some. The test takes each of its steps by itself, in any order with all others.
@@ -10,9 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::state::Then;
+use crate::timeline::{Source, turned_in};
 
 const USERS: [&str; 4] = ["a", "b", "c", "d"];
 const ITEMS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
@@ -53,7 +57,11 @@ enum Write {
 fn write() -> impl Strategy<Value = Write> {
     let user = || 0..USERS.len();
     let item = || 0..ITEMS.len();
-    let plan = prop_oneof![3 => Just(PUSH), 2 => Just(PULL)];
+    let plan = prop_oneof![
+        3 => Just(Plan { notify: true, ..PUSH }),
+        2 => Just(Plan { notify: true, ..PULL }),
+        1 => Just(PUSH),
+    ];
     prop_oneof![
         3 => (user(), user()).prop_map(|(follower, followee)| Write::Follow(follower, followee)),
         1 => (user(), user()).prop_map(|(follower, followee)| Write::Unfollow(follower, followee)),
@@ -112,6 +120,8 @@ struct Model {
     follows: BTreeSet<(usize, usize)>,
     inboxes: BTreeSet<(usize, u64)>,
     plans: BTreeMap<usize, Plan>,
+    /// Of which posts nobody was told.
+    quiet: BTreeSet<(String, String)>,
     numbers: u64,
     writes: i64,
 }
@@ -160,6 +170,9 @@ impl Model {
                     post.state = tables::PUBLIC;
                     post.committed_at = feed_post.committed_at.0;
                     self.plans.insert(author, plan);
+                    if !plan.notify {
+                        self.quiet.insert((USERS[author].into(), ITEMS[item].into()));
+                    }
                 }
                 FeedWrite::Post { post: feed_post, plan }
             }
@@ -210,7 +223,12 @@ struct Run {
     begun: Vec<Begun>,
     connected: Vec<(usize, Connected)>,
     cursors: BTreeMap<usize, Option<Cursor>>,
+    /// What a client that was told everything shows, for each user.
+    shown: Vec<BTreeMap<Key, Value>>,
 }
+
+/// An author and an item.
+type Key = (String, String);
 
 impl Run {
     async fn new(config: Config, asks: bool) -> Self {
@@ -224,6 +242,7 @@ impl Run {
             begun: vec![],
             connected: vec![],
             cursors: BTreeMap::new(),
+            shown: vec![BTreeMap::new(); USERS.len()],
         };
         run.open().await;
         run
@@ -234,7 +253,7 @@ impl Run {
         self.connected.clear();
         self.timelines = None;
         let state = State::open(self.folder.path()).unwrap();
-        self.timelines = Some(Timelines::open_idle(state, self.config).await.unwrap());
+        self.timelines = Some(Timelines::open_idle(state, self.config, Arc::default()).await.unwrap());
     }
 
     fn timelines(&self) -> &Timelines {
@@ -263,8 +282,16 @@ impl Run {
                         }
                     }
                 }
+                let follows = self.model.follows.clone();
                 let writes: Vec<FeedWrite> = writes.iter().map(|write| self.model.write(write)).collect();
-                self.timelines().apply(writes).await.unwrap();
+                let along = self.timelines().along();
+                let work = move |connection: &Connection| along.write(connection, &writes);
+                let tell = |(news, then): (Vec<Message>, Then)| {
+                    then();
+                    news
+                };
+                let news = self.timelines().0.state.commit_then(work, tell).await.unwrap();
+                self.tell(&news, &follows).await;
             }
             Step::Read(user, count) => self.read(user, None, count).await,
             Step::Next(user, count) => {
@@ -311,6 +338,83 @@ impl Run {
                 }
             }
             Step::Continue(_) | Step::Abandon(_) => {}
+        }
+    }
+
+    /// `follows` is as it was before.
+    async fn tell(&mut self, news: &[Message], follows: &BTreeSet<(usize, usize)>) {
+        let is_there = |user: &usize| self.connected.iter().any(|(other, _)| other == user);
+        let online: Vec<usize> = (0..USERS.len()).filter(is_there).collect();
+        for message in news {
+            let source = Source::of(&message.channel).unwrap();
+            let mut hears = Vec::new();
+            for (user, name) in USERS.iter().enumerate() {
+                let sources = self.timelines().sources(name).await.unwrap();
+                let is_of = sources.channels.contains(&message.channel);
+                if source == Source::Edges {
+                    let of = |follows: &BTreeSet<(usize, usize)>| -> Vec<usize> {
+                        follows.range((user, 0)..(user + 1, 0)).map(|edge| edge.1).collect()
+                    };
+                    let turned = turned_in(&message.payload) == Some(sources.turned);
+                    // An edge that came and went turned as well.
+                    assert!(turned || of(follows) == of(&self.model.follows), "{name} turned");
+                    if turned {
+                        hears.push(user);
+                    }
+                } else if is_of {
+                    hears.push(user);
+                }
+            }
+            for user in &hears {
+                self.hear(*user, source, message);
+            }
+            hears.retain(|user| online.contains(user));
+            let mut listeners = self.timelines().listeners(source).await.unwrap();
+            assert_eq!(listeners.count(), hears.len() as u64);
+            let mut channels = Vec::new();
+            while let Some(more) = self.timelines().next_channels(&mut listeners, 2) {
+                channels.extend(more);
+            }
+            channels.sort();
+            let expected: Vec<String> =
+                hears.iter().map(|user| format!("timeline:{}", USERS[*user])).collect();
+            assert_eq!(channels.iter().map(|channel| channel.to_string()).collect::<Vec<_>>(), expected);
+        }
+        for (user, name) in USERS.iter().enumerate() {
+            let page = self.model.page(user, None, usize::MAX);
+            let is_told = |entry: &&Entry| !self.model.quiet.contains(&key(entry));
+            let shown = &self.shown[user];
+            let missing = page.iter().filter(is_told).any(|entry| !shown.contains_key(&key(entry)));
+            assert!(!missing, "{name} was not told of an entry: {shown:?} for {page:?}");
+            let page: BTreeMap<Key, Value> = page.iter().map(|entry| (key(entry), json(entry))).collect();
+            for (key, value) in shown {
+                assert_eq!(page.get(key), Some(value), "{name} shows {key:?}");
+            }
+        }
+    }
+
+    fn hear(&mut self, user: usize, source: Source, message: &Message) {
+        let shown = &mut self.shown[user];
+        if source == Source::Edges {
+            *shown = self
+                .model
+                .page(user, None, usize::MAX)
+                .iter()
+                .map(|entry| (key(entry), json(entry)))
+                .collect();
+            return;
+        }
+        let value: Value = serde_json::from_slice(&message.payload).unwrap();
+        let key = (value["author"].as_str().unwrap().to_owned(), value["item"].as_str().unwrap().to_owned());
+        match &*message.event {
+            "entry" => drop(shown.insert(key, value)),
+            "edit" => {
+                if let Some(entry) = shown.get_mut(&key) {
+                    *entry = value;
+                }
+            }
+            "retract" => drop(shown.remove(&key)),
+            other => panic!("{other}"),
         }
     }
 
@@ -385,6 +489,16 @@ impl Run {
             while self.timelines().memory().fly() {}
         }
     }
+}
+
+fn key(entry: &Entry) -> Key {
+    (entry.author.to_string(), entry.item.to_string())
+}
+
+fn json(entry: &Entry) -> Value {
+    let mut json = String::new();
+    entry.to_json(&mut json);
+    serde_json::from_str(&json).unwrap()
 }
 
 fn cases() -> u32 {
