@@ -200,7 +200,8 @@ impl<'a> Checker<'a> {
             && self.printable
             && self.event == Some(*event)
             && (1..=CHANNEL_BYTES_MAX).contains(&name.len())
-            && name.end <= self.arena.bytes.len()
+            // Names that begin so are the server's own.
+            && self.arena.bytes.get(name).is_some_and(|name| name[0] != b'$')
     }
 
     fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {

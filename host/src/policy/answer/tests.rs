@@ -121,7 +121,11 @@ fn a_plain_route_after_another_is_checked_as_the_first_is() {
         arena: b"orders:1insert".to_vec(),
     };
     assert_eq!(check(&plain(2)).expect("both are right").routes.len(), 2);
-    let spoils: [fn(&mut Outcome, usize); 10] = [
+    let spoils: [fn(&mut Outcome, usize); 11] = [
+        |o, at| {
+            o.arena.extend(*b"$own");
+            o.spans[4 * at] = 14 | 4 << 32;
+        },
         |o, at| o.options[at] = 2 << 3,
         |o, at| o.options[at] = 1 << 5,
         |o, at| o.options[at] = 3,
