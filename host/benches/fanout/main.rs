@@ -10,11 +10,14 @@
 mod crowd;
 mod entries;
 mod reading;
+#[path = "../support/report.rs"]
+mod report;
 #[path = "../support/resident.rs"]
 mod resident;
 mod stage;
 
 use anyhow::Context;
+use report::print_report;
 
 /// Figures with the most that each may be.
 const AIMS: [(&str, f64); 5] = [
@@ -71,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     let sizes = if std::env::args().any(|argument| argument == "--small") { SMALL } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let figures = runtime.context("could not start the runtime")?.block_on(measure(sizes))?;
-    print_report(&figures);
+    print_report("fanout", &figures, &AIMS);
     Ok(())
 }
 
@@ -81,14 +84,4 @@ async fn measure(sizes: Sizes) -> anyhow::Result<Figures> {
     figures.extend(reading::measure(sizes).await?);
     figures.extend(crowd::measure(sizes).await?);
     Ok(figures)
-}
-
-fn print_report(figures: &Figures) {
-    let aims = AIMS.iter().map(|(name, at_most)| {
-        let met = figures.iter().any(|(figure, value)| figure == name && value <= at_most);
-        format!("{{\"figure\":\"{name}\",\"at_most\":{at_most},\"met\":{met}}}")
-    });
-    let aims: Vec<_> = aims.collect();
-    let figures: Vec<_> = figures.iter().map(|(name, value)| format!("\"{name}\":{value:.3}")).collect();
-    println!("{{\"bench\":\"fanout\",\"figures\":{{{}}},\"aims\":[{}]}}", figures.join(","), aims.join(","));
 }

@@ -8,6 +8,8 @@
 //! for the caches that they share), and the figure is the median of many short rounds.
 
 mod idle;
+#[path = "../support/report.rs"]
+mod report;
 #[path = "../support/mod.rs"]
 mod support;
 mod swap;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use report::print_report;
 use twohop::policy::{Engine, Loader, Plugin, Profile, read_component};
 
 /// Figures with the most that each may be.
@@ -48,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let mut figures = idle::measure(&components)?;
     figures.extend(time::measure(&components)?);
     figures.extend(swap::measure(&components)?);
-    print_report(&figures);
+    print_report("policy", &figures, &AIMS);
     Ok(())
 }
 
@@ -76,16 +79,6 @@ impl Components {
     fn load_as(&self, name: &str, component: &str, settings: &[(&str, &str)]) -> anyhow::Result<Plugin> {
         support::load(&self.loader, &self.read(component)?, name, Profile::Small, settings)
     }
-}
-
-fn print_report(figures: &Figures) {
-    let aims = AIMS.iter().map(|(name, at_most)| {
-        let met = figures.iter().any(|(figure, value)| figure == name && value <= at_most);
-        format!("{{\"figure\":\"{name}\",\"at_most\":{at_most},\"met\":{met}}}")
-    });
-    let aims: Vec<_> = aims.collect();
-    let figures: Vec<_> = figures.iter().map(|(name, value)| format!("\"{name}\":{value:.3}")).collect();
-    println!("{{\"bench\":\"policy\",\"figures\":{{{}}},\"aims\":[{}]}}", figures.join(","), aims.join(","));
 }
 
 /// `TARGET/release/deps/policy-HASH` → `TARGET/plugins`.

@@ -25,7 +25,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 #[cfg(test)]
-pub(crate) use embedded::tests::{in_folder, in_folder_with};
+pub(crate) use embedded::tests::{follow, in_folder, in_folder_with, retract, unfollow};
 pub use embedded::{Activity, Asked, Census, Connected, Listeners, Sources, Timelines};
 pub use live::{Source, channel_of, turned_in, user_of};
 

@@ -15,7 +15,7 @@ use crate::bus::{Batch, Bus};
 use crate::event::{Delivery, FeedPost, FeedWrite, Micros, Offset, Partition, Plan, Retention, Sequence};
 use crate::http::tests::Client;
 use crate::limits::CHANNEL_BYTES_MAX;
-use crate::timeline::{Asked, in_folder_with};
+use crate::timeline::{Asked, follow, in_folder_with, retract, unfollow};
 
 const END: &str = "end";
 
@@ -112,18 +112,6 @@ fn post(author: &str, item: &str, says: u64) -> FeedWrite {
 
 fn inbox(user: &str, author: &str, item: &str, says: u64) -> FeedWrite {
     FeedWrite::Inbox { user: user.into(), post: feed_post(author, item, says) }
-}
-
-fn retract(author: &str, item: &str) -> FeedWrite {
-    FeedWrite::Retract { author: author.into(), item: item.into() }
-}
-
-fn follow(follower: &str, followee: &str) -> FeedWrite {
-    FeedWrite::Follow { follower: follower.into(), followee: followee.into() }
-}
-
-fn unfollow(follower: &str, followee: &str) -> FeedWrite {
-    FeedWrite::Unfollow { follower: follower.into(), followee: followee.into() }
 }
 
 /// What a client gets.

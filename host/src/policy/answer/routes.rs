@@ -12,11 +12,10 @@ use super::super::matches::Member;
 use super::super::route::Kind;
 use super::answered::{Answered, Place};
 use super::list::Routes;
-use super::{AnswerError, Arena, Asked, Rejected, range};
+use super::{AnswerError, Arena, Asked, Rejected};
 use crate::event::{Channel, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
 use crate::limits::{
-    CHANNEL_BYTES_MAX, EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
+    EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
 };
 
 /// In the list of kinds: the change has no routes, and this is why.
@@ -195,13 +194,11 @@ impl<'a> Checker<'a> {
     fn is_plain(&self, numbers: Numbers<'_>) -> bool {
         let Numbers { options, spans: [name, event, payload, unused], number, .. } = numbers;
         let zero = u64::from(options) | payload | unused | number.cast_unsigned();
-        let name = range(*name);
+        let is_channel = |name| Channel::check_printable(name).is_ok();
         zero == 0
             && self.printable
             && self.event == Some(*event)
-            && (1..=CHANNEL_BYTES_MAX).contains(&name.len())
-            // Names that begin so are the server's own.
-            && self.arena.bytes.get(name).is_some_and(|name| name[0] != b'$')
+            && self.arena.text(*name).is_ok_and(is_channel)
     }
 
     fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {

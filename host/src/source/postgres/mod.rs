@@ -24,6 +24,7 @@ mod doctor;
 mod error;
 mod health;
 mod heartbeat;
+mod json_file;
 mod messages;
 mod notify;
 mod outage;

@@ -11,14 +11,13 @@
 //! "columns": [["id", "int8"], ["note", "text"]]}}`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::SourceError;
-use super::server::{failed, replace};
+use super::json_file;
+use super::server::failed;
 use crate::event::Table;
 
 /// What of a table matters here: not its key, which is none of its columns.
@@ -67,12 +66,8 @@ impl Seen {
     /// # Errors
     /// [`SourceError::ServerFile`].
     pub(super) fn open(path: PathBuf) -> Result<Self, SourceError> {
-        let tables = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        let kept: BTreeMap<_, _> = tables.map_err(|cause| failed(&path, cause))?;
+        let kept = json_file::read::<BTreeMap<_, _>>(&path).map_err(|cause| failed(&path, cause))?;
+        let kept = kept.unwrap_or_default();
         Ok(Self { path, told: kept.clone().into_iter().collect(), kept })
     }
 
@@ -115,7 +110,7 @@ impl Seen {
     }
 
     fn write(&self) -> Result<(), SourceError> {
-        replace(&self.path, &self.kept).map_err(|cause| failed(&self.path, cause))
+        json_file::replace(&self.path, &self.kept).map_err(|cause| failed(&self.path, cause))
     }
 }
 

@@ -9,13 +9,13 @@
 //! Invariant: the file is there before the slot is, whole. A change log that is older than such files takes the server
 //! that it meets first for its own.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::SourceError;
+use super::json_file;
 use super::wire::{Wire, notation, place};
 use crate::event::Position;
 
@@ -39,7 +39,7 @@ pub(super) fn path(folder: &Path, source: &str) -> PathBuf {
 /// [`SourceError::OtherServer`], [`SourceError::Diverged`]; [`SourceError::ServerFile`] if the file cannot be used.
 pub(super) async fn check(path: &Path, wire: &mut Wire, last: Position) -> Result<(), SourceError> {
     let found = wire.server.clone();
-    match read(path).map_err(|cause| failed(path, cause))? {
+    match json_file::read::<Server>(path).map_err(|cause| failed(path, cause))? {
         None => {}
         Some(known) if known == found => return Ok(()),
         Some(known) => {
@@ -56,7 +56,7 @@ pub(super) async fn check(path: &Path, wire: &mut Wire, last: Position) -> Resul
 /// # Errors
 /// [`SourceError::ServerFile`] if it cannot be written down.
 pub(super) fn write(path: &Path, server: &Server) -> Result<(), SourceError> {
-    replace(path, server).map_err(|cause| failed(path, cause))
+    json_file::replace(path, server).map_err(|cause| failed(path, cause))
 }
 
 fn compare(known: &Server, found: &Server, history: &str, last: Position) -> Result<(), SourceError> {
@@ -83,30 +83,6 @@ fn left_at(history: &str, timeline: u32) -> Option<u64> {
         (words.next()?.parse() == Ok(timeline)).then_some(())?;
         words.next().and_then(place)
     })
-}
-
-fn read(path: &Path) -> io::Result<Option<Server>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Durably: whoever reads the file sees the old contents or the new ones.
-pub(super) fn replace(path: &Path, contents: &impl Serialize) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(&serde_json::to_vec(contents)?)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    for folder in [Some(folder), folder.parent()].into_iter().flatten() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 pub(super) fn failed(path: &Path, cause: io::Error) -> SourceError {
@@ -159,13 +135,15 @@ mod tests {
     fn a_server_is_remembered_and_a_file_that_is_not_whole_is_named() {
         let home = tempfile::tempdir().expect("a folder");
         let path = path(&home.path().join("sources"), "shop");
-        assert_eq!(read(&path).expect("there is none"), None);
+        assert_eq!(json_file::read::<Server>(&path).expect("there is none"), None);
         for timeline in [1, 2] {
             write(&path, &server("7", timeline)).expect("it is written");
-            assert_eq!(read(&path).expect("it is whole"), Some(server("7", timeline)));
+            assert_eq!(json_file::read::<Server>(&path).expect("it is whole"), Some(server("7", timeline)));
         }
-        fs::write(&path, "{").expect("it is written");
-        let error = read(&path).map_err(|cause| failed(&path, cause)).expect_err("it is not whole");
+        std::fs::write(&path, "{").expect("it is written");
+        let error = json_file::read::<Server>(&path)
+            .map_err(|cause| failed(&path, cause))
+            .expect_err("it is not whole");
         assert!(error.to_string().contains("sources/shop.json"), "{error}");
     }
 }

@@ -7,13 +7,13 @@
 //!
 //! `FOLDER/SOURCE.claim`, replaced as a whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::error::SourceError;
+use super::super::json_file;
 use crate::event::Position;
 
 /// The rows of a round.
@@ -55,28 +55,12 @@ pub(super) fn path(folder: &Path, source: &str) -> PathBuf {
 
 /// What is on disk.
 pub(super) fn read(path: &Path) -> Result<Option<Claim>, SourceError> {
-    let read = match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    read.map_err(|cause| failed(path, cause))
+    json_file::read(path).map_err(|cause| failed(path, cause))
 }
 
-/// Durably: whoever reads the file sees the old claim or the new one.
+/// Durably.
 pub(super) fn write(path: &Path, claim: &Claim) -> Result<(), SourceError> {
-    replace(path, claim).map_err(|cause| failed(path, cause))
-}
-
-fn replace(path: &Path, claim: &Claim) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let unfinished = path.with_extension("claim.new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(&serde_json::to_vec(claim)?)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
+    json_file::replace(path, claim).map_err(|cause| failed(path, cause))
 }
 
 fn failed(path: &Path, cause: io::Error) -> SourceError {
@@ -118,7 +102,7 @@ mod tests {
         assert_eq!(read(&path).expect("there is none"), None);
         write(&path, &claim(3).expect("there is one")).expect("it is written");
         assert_eq!(read(&path).expect("it is whole"), claim(3));
-        fs::write(&path, "{").expect("it is written");
+        std::fs::write(&path, "{").expect("it is written");
         assert!(read(&path).expect_err("it is not whole").to_string().contains("jobs.claim"));
     }
 }

@@ -30,15 +30,15 @@ fn inbox(user: &str, author: &str, item: &str, time: i64) -> FeedWrite {
     FeedWrite::Inbox { user: user.into(), post: feed_post(author, item, time) }
 }
 
-fn retract(author: &str, item: &str) -> FeedWrite {
+pub(crate) fn retract(author: &str, item: &str) -> FeedWrite {
     FeedWrite::Retract { author: author.into(), item: item.into() }
 }
 
-fn follow(follower: &str, followee: &str) -> FeedWrite {
+pub(crate) fn follow(follower: &str, followee: &str) -> FeedWrite {
     FeedWrite::Follow { follower: follower.into(), followee: followee.into() }
 }
 
-fn unfollow(follower: &str, followee: &str) -> FeedWrite {
+pub(crate) fn unfollow(follower: &str, followee: &str) -> FeedWrite {
     FeedWrite::Unfollow { follower: follower.into(), followee: followee.into() }
 }
 
