@@ -74,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     let sizes = if std::env::args().any(|argument| argument == "--small") { SMALL } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let figures = runtime.context("could not start the runtime")?.block_on(measure(sizes))?;
-    print_report("fanout", &figures, &AIMS);
+    print_report("fanout", &figures, &AIMS, &[]);
     Ok(())
 }
 

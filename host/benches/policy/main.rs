@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let mut figures = idle::measure(&components)?;
     figures.extend(time::measure(&components)?);
     figures.extend(swap::measure(&components)?);
-    print_report("policy", &figures, &AIMS);
+    print_report("policy", &figures, &AIMS, &[]);
     Ok(())
 }
 
