@@ -13,8 +13,13 @@ use crate::{place, process};
 
 /// Runs the host's bench of that name, and takes its report.
 pub(super) fn measured_by(bench: &str) -> Result<Report> {
+    measured_with(bench, &[])
+}
+
+/// The same, with arguments for it.
+pub(super) fn measured_with(bench: &str, arguments: &[&str]) -> Result<Report> {
     let mut cargo = place::cargo();
-    cargo.args(["bench", "--package", "twohop", "--bench", bench]);
+    cargo.args(["bench", "--package", "twohop", "--bench", bench, "--"]).args(arguments);
     taken(bench, &last_line(cargo)?)
 }
 

@@ -11,6 +11,7 @@
 //! To add a bench: a file with a `run` that gives a `Report`, a line in `BENCHES`.
 
 mod fanout;
+mod gateway;
 mod hosted;
 mod ingest;
 mod latency;
@@ -42,6 +43,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("policy", Bench::Whole(policy::run)),
     ("languages", Bench::Whole(policy::run_languages)),
     ("fanout", Bench::Whole(fanout::run)),
+    ("gateway", Bench::Sized(gateway::run)),
     ("latency", Bench::Whole(latency::run)),
     ("ingest", Bench::Sized(ingest::run)),
 ];
@@ -100,6 +102,6 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_an_error_that_names_the_known_ones() {
         let error = run("speed", Size::Whole).unwrap_err().to_string();
-        assert_eq!(error, "there is no bench `speed`; there are policy, languages, fanout, latency, ingest");
+        assert_eq!(error, "there is no bench `speed`; there are policy, languages, fanout, gateway, latency, ingest");
     }
 }

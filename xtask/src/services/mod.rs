@@ -7,6 +7,7 @@
 
 mod folder;
 pub mod host;
+pub mod nchan;
 pub mod port;
 pub mod postgres;
 pub mod redis;

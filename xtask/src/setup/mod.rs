@@ -69,6 +69,27 @@ pub fn find_redis() -> Result<Option<PathBuf>> {
     named_or_found(REDIS_VARIABLE, &["redis-server"])
 }
 
+/// Where Debian has nchan.
+pub const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+
+/// nginx with nchan; installs Debian's if there is none, without its service.
+///
+/// # Errors
+/// There is none, and it cannot be installed: the message says what to install.
+pub fn nchan() -> Result<()> {
+    if find_nginx().is_none() || !Path::new(NCHAN_MODULE).exists() {
+        quiet::install("libnginx-mod-nchan", "nginx", "the comparison with nchan")?;
+        quiet::install("nginx", "nginx", "the comparison with nchan")?;
+    }
+    Ok(())
+}
+
+/// nginx, if there is one; its folder is not in everybody's `PATH`.
+#[must_use]
+pub fn find_nginx() -> Option<PathBuf> {
+    find_program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| is_executable(path)))
+}
+
 /// A Chromium; installs Debian's if there is none.
 ///
 /// # Errors
