@@ -23,7 +23,7 @@ use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
-use crate::http::ListenError;
+use crate::http::{ListenError, TlsFiles};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
@@ -140,6 +140,8 @@ const PARTITION: Partition = Partition(0);
 pub struct Addresses {
     /// For clients.
     pub clients: SocketAddr,
+    /// Whether these need TLS.
+    pub is_encrypted: bool,
     /// For operators.
     pub admin: SocketAddr,
 }
@@ -153,6 +155,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     if config.sources.is_empty() && config.polling.is_empty() && config.notify.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
+    let is_encrypted = config.gateway.tls.is_some();
     let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
@@ -212,7 +215,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     deployer.resume_shadows().await?;
     parts.spawn(sweep(bus, stop.clone()));
     readiness.set();
-    ready(Addresses { clients: gateway.address(), admin: admin.address() });
+    ready(Addresses { clients: gateway.address(), is_encrypted, admin: admin.address() });
     parts.spawn(listener("public", gateway.stopped(), stop.clone()));
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
@@ -260,8 +263,10 @@ async fn listener(
 }
 
 fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
+    let tls = config.gateway.tls.clone();
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
         metrics,
         ..gateway::Config::new(config.gateway.listen)
     }

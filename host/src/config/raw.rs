@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::listener::RawTls;
 use super::outbox::{Kind, Marks};
 use super::{Grants, OnFault, Outbox, Snapshot, units};
 use crate::limits;
@@ -35,6 +36,8 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 struct Gateway {
     listen: Option<SocketAddr>,
+    #[serde(default)]
+    tls: RawTls,
     #[serde(default, deserialize_with = "units::duration")]
     heartbeat: Option<Duration>,
     #[serde(default)]
@@ -160,10 +163,14 @@ impl Config {
         let data = overrides.data.clone();
         let data = data.unwrap_or_else(|| folder.join(self.data.unwrap_or_else(|| "twohop-data".into())));
         let listen = overrides.listen.or(self.gateway.listen);
+        let tls = self.gateway.tls.check(folder);
+        let tls = tls
+            .map_err(|key| value(&format!("gateway.tls.{key}"), "is missing: TLS needs both files".into()))?;
         Ok(super::Config {
             data,
             gateway: super::Gateway {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                tls,
                 heartbeat,
                 access: self.gateway.access.check(folder)?,
             },
