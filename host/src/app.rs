@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -155,7 +156,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     if config.sources.is_empty() && config.polling.is_empty() && config.notify.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
-    let is_encrypted = config.gateway.tls.is_some();
+    let (is_encrypted, grace) = (config.gateway.tls.is_some(), config.gateway.grace);
     let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
@@ -219,7 +220,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     parts.spawn(listener("public", gateway.stopped(), stop.clone()));
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
-    until_stopped(parts, signals, &stop).await
+    until_stopped(parts, signals, &stop, grace + SHUTDOWN_TIME_MAX).await
 }
 
 /// Waits for the order to stop, or for a part that cannot go on; then ends all of them.
@@ -227,6 +228,7 @@ async fn until_stopped(
     mut parts: JoinSet<Result<(), AppError>>,
     mut signals: Signals,
     stop: &CancellationToken,
+    time_max: Duration,
 ) -> Result<(), AppError> {
     let end = tokio::select! {
         () = signals.requested() => Ok(()),
@@ -242,7 +244,7 @@ async fn until_stopped(
             }
         }
     };
-    if tokio::time::timeout(SHUTDOWN_TIME_MAX * 2, rest).await.is_err() {
+    if tokio::time::timeout(time_max, rest).await.is_err() {
         warn!("stopped without waiting any longer; nothing is lost");
     }
     end
@@ -266,6 +268,7 @@ fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
     let tls = config.gateway.tls.clone();
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        shutdown_time_max: config.gateway.grace,
         tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
         metrics,
         ..gateway::Config::new(config.gateway.listen)

@@ -477,5 +477,9 @@ pub const AUDIT_PAGE_COUNT_MAX: usize = 1_000;
 /// Changes of the log that one request gets.
 pub const CHANGES_COUNT_MAX: u64 = 100_000;
 
-/// From the order to stop until connections are cut.
+/// Between the ends of two streams when the server stops, and between their returns: a thousand a second.
+pub const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest time to stop that may be set.
+pub const GRACE_MAX: Duration = Duration::from_secs(300);
+/// From the order to stop until connections are cut, by default.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);

@@ -119,7 +119,7 @@ impl Admin {
             refusal: refusal::overloaded,
         };
         // Streams end by themselves: they wait for `stop` as well.
-        Ok(Self { address, server: tokio::spawn(server.run(stop, || {})) })
+        Ok(Self { address, server: tokio::spawn(server.run(stop, async {})) })
     }
 
     /// Where it listens, with the port that it got.

@@ -33,6 +33,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("gateway.listen", "`127.0.0.1:8080`", "Address and port for clients. Port 0 takes a free one."),
     (
+        "gateway.grace",
+        "`10s`",
+        "From the order to stop until connections are cut; streams end one after the other in it: 1s to 300s.",
+    ),
+    (
         "gateway.tls.certificate_file",
         "",
         "PEM file of a certificate and those above it; with it, clients need TLS.",
@@ -300,6 +305,8 @@ pub struct Gateway {
     pub tls: Option<Tls>,
     /// Between two signs of life on a quiet connection.
     pub heartbeat: Duration,
+    /// From the order to stop until connections are cut.
+    pub grace: Duration,
     /// Who may listen to what.
     pub access: Access,
 }

@@ -40,6 +40,8 @@ struct Gateway {
     tls: RawTls,
     #[serde(default, deserialize_with = "units::duration")]
     heartbeat: Option<Duration>,
+    #[serde(default, deserialize_with = "units::duration")]
+    grace: Option<Duration>,
     #[serde(default)]
     access: Access,
 }
@@ -147,6 +149,13 @@ impl Config {
             let bounds = (limits::HEARTBEAT_INTERVAL_MIN.as_secs(), limits::HEARTBEAT_INTERVAL_MAX.as_secs());
             return Err(value("gateway.heartbeat", format!("is not from {}s to {}s", bounds.0, bounds.1)));
         }
+        let grace = self.gateway.grace.unwrap_or(limits::SHUTDOWN_TIME_MAX);
+        if !(Duration::from_secs(1)..=limits::GRACE_MAX).contains(&grace) {
+            return Err(value(
+                "gateway.grace",
+                format!("is not from 1s to {}s", limits::GRACE_MAX.as_secs()),
+            ));
+        }
         let (mut sources, mut polling, mut notify) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (name, source) in self.source {
             match source.check(&name, folder)? {
@@ -172,6 +181,7 @@ impl Config {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 tls,
                 heartbeat,
+                grace,
                 access: self.gateway.access.check(folder)?,
             },
             admin: self.admin.check(folder)?,

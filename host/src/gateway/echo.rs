@@ -52,7 +52,7 @@ pub async fn echo(
         routes: warp::path::end().and(handshake()).and_then(answer).boxed(),
         refusal: super::overloaded,
     };
-    Ok((address, tokio::spawn(server.run(stop, || {}))))
+    Ok((address, tokio::spawn(server.run(stop, async {}))))
 }
 
 async fn talk<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut link: Link<Io>) {

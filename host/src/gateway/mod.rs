@@ -77,6 +77,8 @@ pub struct Config {
     pub request_head_time_max: Duration,
     /// From the order to stop until connections are cut.
     pub shutdown_time_max: Duration,
+    /// Between the ends of two streams then, unless there are too many for it.
+    pub drain_interval: Duration,
     /// How long a connection of HTTP/2 may have nothing going on.
     pub idle_time_max: Duration,
     /// The certificate; without one it speaks in the clear.
@@ -101,6 +103,7 @@ impl Config {
             silence_time_max: limits::SOCKET_SILENCE_TIME_MAX,
             request_head_time_max: limits::REQUEST_HEAD_TIME_MAX,
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
+            drain_interval: limits::DRAIN_INTERVAL,
             idle_time_max: limits::CONNECTION_IDLE_TIME_MAX,
             tls: None,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
@@ -199,6 +202,8 @@ impl Gateway {
 
 /// Serves until `stop`, or until the bus has ended: without the hub, streams would live and be silent.
 async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower, stop: CancellationToken) {
+    // What is left is for the last words to get through.
+    let drain_time_max = server.config.shutdown_time_max * 4 / 5;
     let own = stop.child_token();
     let (following, ended) = (Arc::clone(&hub), own.clone().drop_guard());
     let hub_stop = own.clone();
@@ -206,7 +211,7 @@ async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower
         let _ended = ended;
         following.run(follower, hub_stop).await;
     });
-    server.run(own, || hub.close()).await;
+    server.run(own, hub.drain(drain_time_max)).await;
     if !stop.is_cancelled() {
         let failed = hub_task.await.is_err();
         tracing::error!(failed, "the hub has ended, and the gateway with it");

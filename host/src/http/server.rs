@@ -71,8 +71,8 @@ pub(super) struct Shared {
 }
 
 impl Server {
-    /// Serves until `stop`. `close` is called then: it ends whatever answers without an end.
-    pub(crate) async fn run(self, stop: CancellationToken, close: impl FnOnce()) {
+    /// Serves until `stop`. Nobody is accepted then, and `drain` begins: it ends whatever answers without an end.
+    pub(crate) async fn run(self, stop: CancellationToken, drain: impl Future<Output = ()>) {
         let Self { config, listener, tls, routes, refusal } = self;
         let places = Arc::new(Semaphore::new(config.connections_count_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
@@ -121,12 +121,12 @@ impl Server {
             }
         }
         drop(listener);
-        close();
-        let ended = tokio::time::timeout(shutdown_time_max, async {
+        let all_ended = async {
             while let Some(ended) = tasks.join_next().await {
                 go_on(name, ended, &mut tasks);
             }
-        });
+        };
+        let ended = tokio::time::timeout(shutdown_time_max, async { tokio::join!(drain, all_ended) });
         if ended.await.is_err() {
             tracing::warn!(name, count = tasks.len(), "cut connections that did not end in time");
             tasks.shutdown().await;

@@ -62,7 +62,7 @@ impl Fixture {
         let routes = hello.or(endless).unify().boxed();
         let server = Server { config, listener, tls: Some(tls), routes, refusal: Response::default };
         let stop = CancellationToken::new();
-        let server = tokio::spawn(server.run(stop.clone(), || {}));
+        let server = tokio::spawn(server.run(stop.clone(), async {}));
         Self { folder, address, stop, server }
     }
 
