@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -23,7 +24,7 @@ use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
-use crate::http::ListenError;
+use crate::http::{ListenError, TlsFiles};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
@@ -140,6 +141,8 @@ const PARTITION: Partition = Partition(0);
 pub struct Addresses {
     /// For clients.
     pub clients: SocketAddr,
+    /// Whether these need TLS.
+    pub is_encrypted: bool,
     /// For operators.
     pub admin: SocketAddr,
 }
@@ -153,6 +156,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     if config.sources.is_empty() && config.polling.is_empty() && config.notify.is_empty() {
         return Err(AppError::Incomplete("no source is configured"));
     }
+    let (is_encrypted, grace) = (config.gateway.tls.is_some(), config.gateway.grace);
     let mut signals = Signals::new().map_err(AppError::Signal)?;
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
@@ -212,11 +216,11 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     deployer.resume_shadows().await?;
     parts.spawn(sweep(bus, stop.clone()));
     readiness.set();
-    ready(Addresses { clients: gateway.address(), admin: admin.address() });
+    ready(Addresses { clients: gateway.address(), is_encrypted, admin: admin.address() });
     parts.spawn(listener("public", gateway.stopped(), stop.clone()));
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
-    until_stopped(parts, signals, &stop).await
+    until_stopped(parts, signals, &stop, grace + SHUTDOWN_TIME_MAX).await
 }
 
 /// Waits for the order to stop, or for a part that cannot go on; then ends all of them.
@@ -224,6 +228,7 @@ async fn until_stopped(
     mut parts: JoinSet<Result<(), AppError>>,
     mut signals: Signals,
     stop: &CancellationToken,
+    time_max: Duration,
 ) -> Result<(), AppError> {
     let end = tokio::select! {
         () = signals.requested() => Ok(()),
@@ -239,7 +244,7 @@ async fn until_stopped(
             }
         }
     };
-    if tokio::time::timeout(SHUTDOWN_TIME_MAX * 2, rest).await.is_err() {
+    if tokio::time::timeout(time_max, rest).await.is_err() {
         warn!("stopped without waiting any longer; nothing is lost");
     }
     end
@@ -260,8 +265,11 @@ async fn listener(
 }
 
 fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
+    let tls = config.gateway.tls.clone();
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        shutdown_time_max: config.gateway.grace,
+        tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
         metrics,
         ..gateway::Config::new(config.gateway.listen)
     }

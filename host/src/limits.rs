@@ -365,6 +365,14 @@ pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
 pub const REFUSALS_COUNT_MAX: usize = 256;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Streams of one HTTP/2 connection that were ended by its client before we came to them.
+pub const RESETS_PER_CONNECTION_MAX: usize = 20;
+/// How long a connection of HTTP/2 may have nothing going on.
+pub const CONNECTION_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// A file with a certificate and those above it, or with a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 256 << 10;
+/// Between two looks whether the files of a certificate have changed.
+pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// One command of a client over WebSocket; room for some hundred channels with their ids.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// What is read of a WebSocket at once; every idle one holds so much.
@@ -395,7 +403,8 @@ pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(20);
 /// What a client is told to wait before it connects again.
 pub const RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// From accepting a connection, or from the last answer on it, to the end of a request's head.
+/// From accepting a connection, from the end of its handshake of TLS, or from the last answer on it, to the end of a
+/// request's head; and the handshake itself.
 pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// A resume id.
 pub const RESUME_ID_BYTES_MAX: usize = 512;
@@ -468,5 +477,9 @@ pub const AUDIT_PAGE_COUNT_MAX: usize = 1_000;
 /// Changes of the log that one request gets.
 pub const CHANGES_COUNT_MAX: u64 = 100_000;
 
-/// From the order to stop until connections are cut.
+/// Between the ends of two streams when the server stops, and between their returns: a thousand a second.
+pub const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest time to stop that may be set.
+pub const GRACE_MAX: Duration = Duration::from_secs(300);
+/// From the order to stop until connections are cut, by default.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);

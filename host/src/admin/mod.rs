@@ -48,8 +48,8 @@ use crate::event::Partition;
 use crate::http::{self, ListenError};
 use crate::letters::DeadLetters;
 use crate::limits::{
-    ADMIN_CONNECTIONS_COUNT_MAX, ADMIN_UPLOADS_COUNT_MAX, HEARTBEAT_INTERVAL, REQUEST_HEAD_TIME_MAX,
-    SHUTDOWN_TIME_MAX,
+    ADMIN_CONNECTIONS_COUNT_MAX, ADMIN_UPLOADS_COUNT_MAX, CONNECTION_IDLE_TIME_MAX, HEARTBEAT_INTERVAL,
+    REQUEST_HEAD_TIME_MAX, SHUTDOWN_TIME_MAX,
 };
 use crate::log::ChangeLog;
 use crate::policy::PluginLines;
@@ -110,14 +110,16 @@ impl Admin {
                 request_head_time_max: REQUEST_HEAD_TIME_MAX,
                 heartbeat_interval: HEARTBEAT_INTERVAL,
                 shutdown_time_max: SHUTDOWN_TIME_MAX,
+                idle_time_max: CONNECTION_IDLE_TIME_MAX,
                 connections_count_max: ADMIN_CONNECTIONS_COUNT_MAX,
             },
             listener,
+            tls: None,
             routes: routes::routes(Arc::new(state)),
             refusal: refusal::overloaded,
         };
         // Streams end by themselves: they wait for `stop` as well.
-        Ok(Self { address, server: tokio::spawn(server.run(stop, || {})) })
+        Ok(Self { address, server: tokio::spawn(server.run(stop, async {})) })
     }
 
     /// Where it listens, with the port that it got.

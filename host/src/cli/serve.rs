@@ -37,7 +37,11 @@ pub(crate) fn run_server(arguments: Serve) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let served = runtime.block_on(app::serve(config, program, |addresses| {
         println!("admin on http://{}", addresses.admin);
-        println!("listening on http://{}", addresses.clients);
+        println!(
+            "listening on {}://{}",
+            if addresses.is_encrypted { "https" } else { "http" },
+            addresses.clients
+        );
     }));
     // Whatever still waits in a blocking call has nothing left to do.
     runtime.shutdown_background();

@@ -12,12 +12,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod listener;
 mod outbox;
 mod plugin;
 mod raw;
 mod source;
 mod units;
 
+pub use listener::Tls;
 pub use outbox::{Notify, Outbox, Polling};
 pub use plugin::{Grants, OnFault, Plugin, Profile};
 pub use source::{Snapshot, Source};
@@ -30,6 +32,17 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "Folder of everything that is kept. A relative path begins at the file's folder.",
     ),
     ("gateway.listen", "`127.0.0.1:8080`", "Address and port for clients. Port 0 takes a free one."),
+    (
+        "gateway.grace",
+        "`10s`",
+        "From the order to stop until connections are cut; streams end one after the other in it: 1s to 300s.",
+    ),
+    (
+        "gateway.tls.certificate_file",
+        "",
+        "PEM file of a certificate and those above it; with it, clients need TLS.",
+    ),
+    ("gateway.tls.key_file", "", "PEM file of its key. Both are read again when they change."),
     ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection: 1s to 20s."),
     (
         "gateway.access.anonymous",
@@ -288,8 +301,12 @@ pub struct Config {
 pub struct Gateway {
     /// Its address.
     pub listen: SocketAddr,
+    /// Its certificate, if it has one.
+    pub tls: Option<Tls>,
     /// Between two signs of life on a quiet connection.
     pub heartbeat: Duration,
+    /// From the order to stop until connections are cut.
+    pub grace: Duration,
     /// Who may listen to what.
     pub access: Access,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::listener::RawTls;
 use super::outbox::{Kind, Marks};
 use super::{Grants, OnFault, Outbox, Snapshot, units};
 use crate::limits;
@@ -35,8 +36,12 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 struct Gateway {
     listen: Option<SocketAddr>,
+    #[serde(default)]
+    tls: RawTls,
     #[serde(default, deserialize_with = "units::duration")]
     heartbeat: Option<Duration>,
+    #[serde(default, deserialize_with = "units::duration")]
+    grace: Option<Duration>,
     #[serde(default)]
     access: Access,
 }
@@ -144,6 +149,13 @@ impl Config {
             let bounds = (limits::HEARTBEAT_INTERVAL_MIN.as_secs(), limits::HEARTBEAT_INTERVAL_MAX.as_secs());
             return Err(value("gateway.heartbeat", format!("is not from {}s to {}s", bounds.0, bounds.1)));
         }
+        let grace = self.gateway.grace.unwrap_or(limits::SHUTDOWN_TIME_MAX);
+        if !(Duration::from_secs(1)..=limits::GRACE_MAX).contains(&grace) {
+            return Err(value(
+                "gateway.grace",
+                format!("is not from 1s to {}s", limits::GRACE_MAX.as_secs()),
+            ));
+        }
         let (mut sources, mut polling, mut notify) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (name, source) in self.source {
             match source.check(&name, folder)? {
@@ -160,11 +172,16 @@ impl Config {
         let data = overrides.data.clone();
         let data = data.unwrap_or_else(|| folder.join(self.data.unwrap_or_else(|| "twohop-data".into())));
         let listen = overrides.listen.or(self.gateway.listen);
+        let tls = self.gateway.tls.check(folder);
+        let tls = tls
+            .map_err(|key| value(&format!("gateway.tls.{key}"), "is missing: TLS needs both files".into()))?;
         Ok(super::Config {
             data,
             gateway: super::Gateway {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                tls,
                 heartbeat,
+                grace,
                 access: self.gateway.access.check(folder)?,
             },
             admin: self.admin.check(folder)?,

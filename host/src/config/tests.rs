@@ -252,3 +252,17 @@ fn the_reference_in_the_docs_is_current() {
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(written, reference, "write the right side to docs/configuration.md");
 }
+
+#[test]
+fn tls_needs_both_files_which_begin_at_the_folder() {
+    let both = "[gateway.tls]\ncertificate_file = \"a.pem\"\nkey_file = \"/b.key\"\n";
+    let config = parse_with(&format!("{FIVE_LINES}{both}"), &[]).expect("the configuration is right");
+    let tls = config.gateway.tls.expect("it is said");
+    assert_eq!((tls.certificate_file, tls.key_file), ("etc/a.pem".into(), "/b.key".into()));
+    for (line, missing) in [("certificate_file", "key_file"), ("key_file", "certificate_file")] {
+        assert_eq!(
+            message(&format!("{FIVE_LINES}[gateway.tls]\n{line} = \"a\"\n"), &[]),
+            format!("gateway.tls.{missing}: is missing: TLS needs both files")
+        );
+    }
+}

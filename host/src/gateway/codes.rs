@@ -7,6 +7,8 @@
 //!
 //! To add a code: a variant, a line in each function, a line in `docs/protocol.md`.
 
+use std::time::Duration;
+
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
@@ -151,11 +153,23 @@ impl Code {
 pub(super) struct Refusal {
     pub(super) code: Code,
     pub(super) message: String,
+    /// How long to wait, if it is known.
+    delay: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), delay: None }
+    }
+
+    /// The same, with a time to wait before the next try.
+    pub(super) fn after(self, delay: Duration) -> Self {
+        Self { delay: Some(delay), ..self }
+    }
+
+    /// The end of the server, for a client that should come back so much later.
+    pub(super) fn stopping(delay: Duration) -> Self {
+        Self::new(Code::ShuttingDown, "the server is stopping").after(delay)
     }
 
     /// What is no resume id.
@@ -163,19 +177,23 @@ impl Refusal {
         Self::new(Code::ResumeIdInvalid, error.to_string())
     }
 
-    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face.
+    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face, and `delay_ms` where it is known.
     pub(super) fn json(&self) -> serde_json::Value {
         let reconnect = match self.code.reconnect() {
             Reconnect::Never => "never",
             Reconnect::Later => "later",
             Reconnect::Now => "now",
         };
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "code": self.code.number(),
             "reason": self.code.reason(),
             "message": self.message,
             "reconnect": reconnect,
-        })
+        });
+        if let Some(delay) = self.delay {
+            json["delay_ms"] = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).into();
+        }
+        json
     }
 
     /// `{"error":{…}}` under the code's status.
@@ -186,14 +204,14 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        match self.code.reconnect() {
-            Reconnect::Never => {}
-            Reconnect::Later => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-            }
-            Reconnect::Now => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
-            }
+        let seconds = match (self.delay, self.code.reconnect()) {
+            (Some(delay), _) => Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
+            (None, Reconnect::Never) => None,
+            (None, Reconnect::Later) => Some(2),
+            (None, Reconnect::Now) => Some(0),
+        };
+        if let Some(seconds) = seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // RFC 9110 demands both headers (sections 15.5.2 and 15.5.6); a route that takes another method says so itself.
         let challenge = match self.code {
@@ -243,7 +261,7 @@ impl From<SubscribeError> for Refusal {
     fn from(error: SubscribeError) -> Self {
         match error {
             SubscribeError::Full => Self::new(Code::Overloaded, "the server has as many streams as it may"),
-            SubscribeError::Closed => Self::new(Code::ShuttingDown, "the server is stopping"),
+            SubscribeError::Closed(delay) => Self::stopping(delay),
         }
     }
 }

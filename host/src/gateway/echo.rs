@@ -44,13 +44,15 @@ pub async fn echo(
             request_head_time_max: config.request_head_time_max,
             heartbeat_interval: config.heartbeat_interval,
             shutdown_time_max: Duration::ZERO,
+            idle_time_max: config.idle_time_max,
             connections_count_max: config.connections_count_max,
         },
         listener,
+        tls: None,
         routes: warp::path::end().and(handshake()).and_then(answer).boxed(),
         refusal: super::overloaded,
     };
-    Ok((address, tokio::spawn(server.run(stop, || {}))))
+    Ok((address, tokio::spawn(server.run(stop, async {}))))
 }
 
 async fn talk<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut link: Link<Io>) {

@@ -24,6 +24,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -154,9 +155,9 @@ impl Feed {
         self.subscription.channels()
     }
 
-    /// A number that no other feed of this gateway has.
-    pub(super) fn number(&self) -> u64 {
-        self.subscription.number()
+    /// How long its client should wait before it comes back.
+    pub(super) fn reconnect_delay(&self) -> Duration {
+        self.subscription.reconnect_delay()
     }
 
     /// The means to tell how the connection does.

@@ -13,7 +13,7 @@
 //! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ struct SubscriberId(u64);
 pub(super) enum SubscribeError {
     /// The bound is reached.
     Full,
-    /// The gateway stops.
-    Closed,
+    /// The gateway stops: who asks should come back after this time.
+    Closed(Duration),
 }
 
 /// See the head of this file.
@@ -50,9 +50,13 @@ pub(super) struct Hub {
     subscribers_count_max: usize,
     queue_count_max: usize,
     stall_time_max: Duration,
+    reconnect_delay: Duration,
+    drain_interval: Duration,
     metrics: Arc<Metrics>,
     timelines: Option<Timelines>,
     registry: Mutex<Registry>,
+    /// How many were here when the end began.
+    leaving: AtomicU32,
 }
 
 #[derive(Default)]
@@ -104,6 +108,9 @@ impl Hub {
             subscribers_count_max: config.connections_count_max,
             queue_count_max: config.queue_count_max,
             stall_time_max: config.stall_time_max,
+            reconnect_delay: config.reconnect_delay,
+            drain_interval: config.drain_interval,
+            leaving: AtomicU32::new(0),
             metrics: Arc::clone(&config.metrics),
             timelines,
             registry: Mutex::new(Registry { position, settled: position, ..Registry::default() }),
@@ -115,11 +122,11 @@ impl Hub {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the bus until `stop` or the end of the bus, then ends every stream.
+    /// Follows the bus until `stop`, or until the end of the bus, which ends every stream.
     pub(super) async fn run(self: Arc<Self>, follower: Follower, stop: CancellationToken) {
         let Follower { head, live } = follower;
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => return,
             () = self.follow_history(head) => {}
             () = self.follow_live(live) => {}
             () = self.sweep() => {}
@@ -270,10 +277,39 @@ impl Hub {
     }
 
     /// Ends every stream, and lets nobody subscribe any more.
-    pub(super) fn close(&self) {
+    fn close(&self) {
+        self.shut().iter().for_each(|mailbox| mailbox.close());
+    }
+
+    /// Lets nobody subscribe any more, and ends the streams, in no order: one `drain_interval` after the other, but all of
+    /// them within `time_max`.
+    pub(super) async fn drain(&self, time_max: Duration) {
+        let leaving = self.shut();
+        let count = u32::try_from(leaving.len()).unwrap_or(u32::MAX);
+        let (began, time) = (Instant::now(), self.drain_interval.saturating_mul(count).min(time_max));
+        for (nth, mailbox) in (0..).zip(&leaving) {
+            tokio::time::sleep_until(began + time * nth / count).await;
+            mailbox.close();
+        }
+    }
+
+    /// Lets nobody subscribe any more; those who are here.
+    fn shut(&self) -> Vec<Arc<Mailbox>> {
         let mut registry = self.registry();
         registry.closed = true;
-        registry.subscribers.values().for_each(|mailbox| mailbox.close());
+        let leaving: Vec<_> = registry.subscribers.values().cloned().collect();
+        self.leaving.fetch_max(u32::try_from(leaving.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        leaving
+    }
+
+    /// How long the client of this number should wait before it comes back. The times are spread, the wider the more
+    /// clients there were: those who were here must not all come back in the same moment.
+    fn reconnect_delay(&self, number: u64) -> Duration {
+        // By the golden ratio: whichever numbers are left, they lie apart.
+        let share = u32::try_from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).unwrap_or(0);
+        let crowd = self.drain_interval.saturating_mul(self.leaving.load(Ordering::Relaxed));
+        let spread = crowd.max(self.reconnect_delay);
+        self.reconnect_delay / 2 + spread.mul_f64(f64::from(share) / f64::from(u32::MAX))
     }
 
     fn now_millis(&self) -> u64 {
@@ -303,7 +339,8 @@ impl Hub {
     ) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
         if registry.closed {
-            return Err(SubscribeError::Closed);
+            registry.next += 1;
+            return Err(SubscribeError::Closed(self.reconnect_delay(registry.next)));
         }
         if registry.subscribers.len() >= self.subscribers_count_max {
             return Err(SubscribeError::Full);
@@ -354,9 +391,9 @@ impl Subscription {
         &self.channels
     }
 
-    /// A number that no other subscription of this gateway has.
-    pub(super) fn number(&self) -> u64 {
-        self.id.0
+    /// How long its client should wait before it comes back.
+    pub(super) fn reconnect_delay(&self) -> Duration {
+        self.hub.reconnect_delay(self.id.0)
     }
 
     /// Adds channels, none of which may be there already. Whoever follows gets everything of them after the position

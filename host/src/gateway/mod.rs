@@ -1,7 +1,7 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
-//! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, WebSockets, answers
-//! to long-polls, pages of history, the list of channels, the page.
+//! In: a bus, and HTTP requests. Out: event streams, WebSockets, answers to long-polls, pages of history, the list of
+//! channels, the page.
 //!
 //! ```text
 //! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
@@ -15,7 +15,7 @@
 //! - the frame of a message is encoded once for each format and shared by all that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), TLS, client messages.
+//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), client messages.
 //!
 //! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`. To add a
 //! format: see `frame`.
@@ -54,7 +54,7 @@ use warp::reply::Response;
 pub use self::echo::echo as websocket_echo;
 use crate::access::Access;
 use crate::bus::Bus;
-use crate::http::{self, ListenError};
+use crate::http::{self, ListenError, Tls, TlsFiles};
 use crate::limits;
 use crate::telemetry::Metrics;
 use crate::timeline::Timelines;
@@ -72,10 +72,17 @@ pub struct Config {
     pub stall_time_max: Duration,
     /// How long a WebSocket's client may say nothing, not even in answer to a ping; longer than the heartbeat.
     pub silence_time_max: Duration,
-    /// From accepting a connection, or from the last answer, to the end of a request's head.
+    /// From accepting a connection, or from the last answer, to the end of a request's head; and as long for a handshake
+    /// of TLS.
     pub request_head_time_max: Duration,
     /// From the order to stop until connections are cut.
     pub shutdown_time_max: Duration,
+    /// Between the ends of two streams then, unless there are too many for it.
+    pub drain_interval: Duration,
+    /// How long a connection of HTTP/2 may have nothing going on.
+    pub idle_time_max: Duration,
+    /// The certificate; without one it speaks in the clear.
+    pub tls: Option<TlsFiles>,
     /// Connections at once, and streams at once.
     pub connections_count_max: usize,
     /// Frames that wait for one client.
@@ -96,6 +103,9 @@ impl Config {
             silence_time_max: limits::SOCKET_SILENCE_TIME_MAX,
             request_head_time_max: limits::REQUEST_HEAD_TIME_MAX,
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
+            drain_interval: limits::DRAIN_INTERVAL,
+            idle_time_max: limits::CONNECTION_IDLE_TIME_MAX,
+            tls: None,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
             metrics: Arc::default(),
@@ -135,6 +145,10 @@ impl Gateway {
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
         let Neighbours { bus, timelines, access } = neighbours;
+        let tls = match config.tls.clone() {
+            Some(files) => Some(Tls::open(files).await?),
+            None => None,
+        };
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus), timelines.clone());
         let server = http::Server {
@@ -143,9 +157,11 @@ impl Gateway {
                 request_head_time_max: config.request_head_time_max,
                 heartbeat_interval: config.heartbeat_interval,
                 shutdown_time_max: config.shutdown_time_max,
+                idle_time_max: config.idle_time_max,
                 connections_count_max: config.connections_count_max,
             },
             listener,
+            tls,
             routes: routes::routes(Arc::new(routes::State {
                 config,
                 bus,
@@ -186,6 +202,8 @@ impl Gateway {
 
 /// Serves until `stop`, or until the bus has ended: without the hub, streams would live and be silent.
 async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower, stop: CancellationToken) {
+    // What is left is for the last words to get through.
+    let drain_time_max = server.config.shutdown_time_max * 4 / 5;
     let own = stop.child_token();
     let (following, ended) = (Arc::clone(&hub), own.clone().drop_guard());
     let hub_stop = own.clone();
@@ -193,7 +211,7 @@ async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower
         let _ended = ended;
         following.run(follower, hub_stop).await;
     });
-    server.run(own, || hub.close()).await;
+    server.run(own, hub.drain(drain_time_max)).await;
     if !stop.is_cancelled() {
         let failed = hub_task.await.is_err();
         tracing::error!(failed, "the hub has ended, and the gateway with it");

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use warp::reply::Response;
 
 use super::admission::{admit, ending, starts};
-use super::codes::{Code, Refusal};
+use super::codes::Refusal;
 use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::history::{json_response, unavailable, with_messages};
@@ -104,7 +104,7 @@ impl Gathered {
                 }
                 Told::Unavailable if self.is_empty() => return Err(unavailable()),
                 Told::Closed if self.is_empty() => {
-                    return Err(Refusal::new(Code::ShuttingDown, "the server is stopping"));
+                    return Err(Refusal::stopping(feed.reconnect_delay()));
                 }
                 Told::Unavailable | Told::Closed => return Ok(()),
             }

@@ -8,7 +8,6 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use warp::filters::BoxedFilter;
@@ -34,16 +33,6 @@ pub(super) struct State {
     pub(super) timelines: Option<Timelines>,
     pub(super) hub: Arc<hub::Hub>,
     pub(super) access: Access,
-}
-
-impl State {
-    /// How long the client of this number should wait before it comes back: they differ, so that those who were here
-    /// do not all come back in the same moment.
-    pub(super) fn reconnect_delay(&self, number: u64) -> Duration {
-        let share = u32::try_from(number % 16).unwrap_or(0);
-        let delay = self.config.reconnect_delay;
-        delay / 2 + delay * share / 16
-    }
 }
 
 /// What a request says of who sends it.

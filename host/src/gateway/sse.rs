@@ -159,7 +159,7 @@ impl Writer {
     /// Telling → ended.
     fn say_farewell(&mut self) -> Bytes {
         self.phase = Phase::Ended;
-        frame::farewell(self.state.reconnect_delay(self.feed.number()))
+        frame::farewell(self.feed.reconnect_delay())
     }
 }
 

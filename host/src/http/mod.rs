@@ -1,18 +1,21 @@
 //! HTTP as both listeners speak it: sockets, connections and their ends, files of a page.
 //!
-//! In: an address and routes. Out: a server that runs until it is told to stop (HTTP/1.1, and HTTP/2 with prior
-//! knowledge).
+//! In: an address and routes. Out: a server that runs until it is told to stop: HTTP/1.1 and HTTP/2, chosen by ALPN over
+//! TLS, and by prior knowledge in the clear.
 //!
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
-//! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
+//! Absent on purpose: routes and their answers (`gateway`, `admin`).
 
+mod connection;
 mod files;
 mod server;
 mod streams;
+mod tls;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use files::{file, shared_file};
 pub(crate) use server::{Config, Server};
 pub(crate) use streams::stream;
+pub(crate) use tls::Tls;
+pub use tls::TlsFiles;
 
 /// Rides on a request: ends its connection, which it has for itself.
 #[derive(Debug, Clone)]
@@ -72,6 +77,14 @@ pub enum ListenError {
         address: SocketAddr,
         /// Where it is configured.
         key: &'static str,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("TLS cannot begin: {} {why}", path.display())]
+    Tls {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The machine has no such address, or something rarer.
     #[error("cannot listen on {address}: set {key} to an address of this machine")]

@@ -1,7 +1,7 @@
-//! The listener: accepts connections, serves HTTP on them, and ends them.
+//! The listener: accepts connections, has them served, and ends them.
 //!
-//! In: sockets. Out: requests for the routes. warp's own server sets no timer, so a client that says nothing would
-//! stay for ever; this one sets them all.
+//! In: sockets. Out: connections that are served (`connection`). warp's own server sets no timer, so a client that says
+//! nothing would stay for ever; this one sets them all.
 //!
 //! Invariants:
 //! - an accept that fails never ends the listener;
@@ -10,29 +10,23 @@
 //!   order to stop. HTTP's own graceful end waits for open streams for ever; who has streams ends them first.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper::{Request, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::sockopt::TcpUserTimeout;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::{Afterlife, Cut, Peer, Takeover};
+use super::connection::{Admission, connection};
+use super::{Afterlife, Tls};
 use crate::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, CONNECTION_STALL_TIME_MAX, REFUSALS_COUNT_MAX, RETRY_DELAY_MIN,
+    CONNECTION_BUFFER_BYTES_MAX, REFUSALS_COUNT_MAX, RESETS_PER_CONNECTION_MAX, RETRY_DELAY_MIN,
     STREAMS_PER_CONNECTION_MAX,
 };
 
@@ -41,10 +35,13 @@ use crate::limits::{
 pub(crate) struct Config {
     /// What it is called in the log.
     pub(crate) name: &'static str,
-    /// From accepting a connection, or from the last answer, to the end of a request's head.
+    /// From accepting a connection, or from the last answer, to the end of a request's head; and as long for a handshake
+    /// of TLS.
     pub(crate) request_head_time_max: Duration,
     /// Between two signs of life that HTTP/2 asks for.
     pub(crate) heartbeat_interval: Duration,
+    /// How long a connection of HTTP/2 may have nothing going on; it may take twice as long to be seen.
+    pub(crate) idle_time_max: Duration,
     /// From the order to stop until connections are cut.
     pub(crate) shutdown_time_max: Duration,
     /// Connections at once.
@@ -55,58 +52,48 @@ pub(crate) struct Config {
 pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) listener: TcpListener,
+    /// None if it speaks in the clear.
+    pub(crate) tls: Option<Tls>,
     pub(crate) routes: BoxedFilter<(Response,)>,
     /// What is said to a connection that is one too many.
     pub(crate) refusal: fn() -> Response,
 }
 
-/// How a connection is met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Served,
-    Refused,
-}
-
-/// Whether a connection has asked for anything in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Head {
-    Awaited,
-    Seen,
-}
-
-/// Whether a connection takes further requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Serving,
-    Ending,
-}
-
 /// What the connections share.
-struct Shared {
-    config: Config,
-    routes: BoxedFilter<(Response,)>,
-    refusal: fn() -> Response,
-    served: auto::Builder<TokioExecutor>,
-    refused: auto::Builder<TokioExecutor>,
-    stop: CancellationToken,
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) routes: BoxedFilter<(Response,)>,
+    pub(super) refusal: fn() -> Response,
+    pub(super) served: auto::Builder<TokioExecutor>,
+    pub(super) refused: auto::Builder<TokioExecutor>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Server {
-    /// Serves until `stop`. `close` is called then: it ends whatever answers without an end.
-    pub(crate) async fn run(self, stop: CancellationToken, close: impl FnOnce()) {
-        let Self { config, listener, routes, refusal } = self;
+    /// Serves until `stop`. Nobody is accepted then, and `drain` begins: it ends whatever answers without an end.
+    pub(crate) async fn run(self, stop: CancellationToken, drain: impl Future<Output = ()>) {
+        let Self { config, listener, tls, routes, refusal } = self;
         let places = Arc::new(Semaphore::new(config.connections_count_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
         let (name, shutdown_time_max) = (config.name, config.shutdown_time_max);
         let shared = Arc::new(Shared {
             served: builder(&config),
             refused: refusing_builder(&config),
+            acceptor: tls.as_ref().map(Tls::acceptor),
             config,
             routes,
             refusal,
             stop: stop.clone(),
         });
         let mut tasks = JoinSet::new();
+        if let Some(tls) = tls {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                tls.watch(stop).await;
+                None
+            });
+        }
         loop {
             tokio::select! {
                 biased;
@@ -134,12 +121,12 @@ impl Server {
             }
         }
         drop(listener);
-        close();
-        let ended = tokio::time::timeout(shutdown_time_max, async {
+        let all_ended = async {
             while let Some(ended) = tasks.join_next().await {
                 go_on(name, ended, &mut tasks);
             }
-        });
+        };
+        let ended = tokio::time::timeout(shutdown_time_max, async { tokio::join!(drain, all_ended) });
         if ended.await.is_err() {
             tracing::warn!(name, count = tasks.len(), "cut connections that did not end in time");
             tasks.shutdown().await;
@@ -148,7 +135,7 @@ impl Server {
 }
 
 /// A connection that was upgraded, and its place.
-type Upgraded = (OwnedSemaphorePermit, Afterlife);
+pub(super) type Upgraded = (OwnedSemaphorePermit, Afterlife);
 
 /// What was upgraded goes on in a task of its own: HTTP's would weigh several KiB for as long as it lives.
 fn go_on(name: &str, ended: Result<Option<Upgraded>, JoinError>, tasks: &mut JoinSet<Option<Upgraded>>) {
@@ -170,6 +157,7 @@ fn is_of_one_connection(kind: ErrorKind) -> bool {
 }
 
 fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
+    let bytes_max = u32::try_from(CONNECTION_BUFFER_BYTES_MAX).unwrap_or(u32::MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -181,8 +169,13 @@ fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(config.heartbeat_interval)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        // Streams that are ended as soon as they are begun cost more than they look (CVE-2023-44487).
+        .max_pending_accept_reset_streams(RESETS_PER_CONNECTION_MAX)
+        // Of all that comes on a connection, and of each of its streams; hyper's own are 1 MiB.
+        .initial_connection_window_size(bytes_max)
+        .initial_stream_window_size(bytes_max)
         .max_send_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-        .max_header_list_size(u32::try_from(CONNECTION_BUFFER_BYTES_MAX).unwrap_or(u32::MAX));
+        .max_header_list_size(bytes_max);
     builder
 }
 
@@ -190,77 +183,4 @@ fn refusing_builder(config: &Config) -> auto::Builder<TokioExecutor> {
     let mut builder = builder(config);
     builder.http1().keep_alive(false);
     builder
-}
-
-async fn connection(
-    shared: Arc<Shared>,
-    socket: TcpStream,
-    address: IpAddr,
-    place: OwnedSemaphorePermit,
-    admission: Admission,
-) -> Option<Upgraded> {
-    // A frame must not wait for the next one. Without it all works, only later.
-    let _ = socket.set_nodelay(true);
-    // Signs of life go out all the time: a peer that left without a word is one that confirms none of them.
-    let unconfirmed_max = u32::try_from(CONNECTION_STALL_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
-    let _ = nix::sys::socket::setsockopt(&socket, TcpUserTimeout, &unconfirmed_max);
-    let asked = AtomicBool::new(false);
-    let cut = CancellationToken::new();
-    let refused = CancellationToken::new();
-    let takeover = Takeover::default();
-    let refusal = shared.refusal;
-    let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
-    let service = service_fn(|mut request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(Peer(address));
-        if request.version() < Version::HTTP_2 {
-            // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
-            request.extensions_mut().insert(Cut(cut.clone()));
-            request.extensions_mut().insert(takeover.clone());
-        }
-        let answer = (admission == Admission::Served).then(|| routes.call(request));
-        if answer.is_none() {
-            // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
-            refused.cancel();
-        }
-        async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(refusal()),
-            }
-        }
-    });
-    let builder = match admission {
-        Admission::Served => &shared.served,
-        Admission::Refused => &shared.refused,
-    };
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
-    // hyper's own timer begins with the choice between HTTP/1 and HTTP/2, for which it needs bytes.
-    let mut head_late = pin!(tokio::time::sleep(shared.config.request_head_time_max));
-    let mut head = Head::Awaited;
-    let mut life = Life::Serving;
-    let ending = async {
-        tokio::select! { () = shared.stop.cancelled() => {}, () = refused.cancelled() => {} }
-    };
-    let mut ending = pin!(ending);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut serving => break ended,
-            () = cut.cancelled() => return None,
-            () = &mut head_late, if head == Head::Awaited => {
-                if !asked.load(Ordering::Relaxed) {
-                    return None;
-                }
-                head = Head::Seen;
-            }
-            () = &mut ending, if life == Life::Serving => {
-                life = Life::Ending;
-                serving.as_mut().graceful_shutdown();
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a connection ended early");
-    }
-    takeover.take().map(|afterlife| (place, afterlife))
 }

@@ -23,8 +23,8 @@ use crate::process::{self, Service};
 /// A cold start compiles every plugin to machine code.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const TERMINATED_WITHIN: Duration = Duration::from_secs(30);
-/// What the host prints once, on stdout, when it is ready.
-const READY: &str = "listening on http://";
+/// What the host prints once, on stdout, when it is ready: the one or the other.
+const READY: [&str; 2] = ["listening on http://", "listening on https://"];
 /// What it prints before.
 const ADMIN: &str = "admin on http://";
 
@@ -198,7 +198,8 @@ fn watch(stdout: Option<impl Read + Send + 'static>) -> Receiver<Addresses> {
             let address = |line: &str, said: &str| line.strip_prefix(said)?.trim().parse().ok();
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 admin = address(&line, ADMIN).or(admin);
-                if let (Some(clients), Some(admin)) = (address(&line, READY), admin) {
+                let clients = READY.iter().find_map(|ready| address(&line, ready));
+                if let (Some(clients), Some(admin)) = (clients, admin) {
                     // Whoever waited may have given up; the pipe is read on all the same.
                     let _ = ready.send(Addresses { clients, admin });
                 }

@@ -165,7 +165,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 // In this order: a socket that is always busy must end as well.
                 biased;
                 () = self.cut.cancelled() => Err(End::Gone),
-                refusal = self.permits.ended() => self.dismiss(&refusal.into(), Value::Null).await,
+                refusal = self.permits.ended() => self.dismiss(&refusal.into()).await,
                 said = self.link.receive() => self.hear(said).await,
                 told = self.feed.next() => self.tell(told).await,
                 _ = self.heartbeat.tick() => self.show_life().await,
@@ -272,13 +272,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
             Told::Unavailable => {
                 let message =
                     "the history cannot be read at the moment: come back with the ids that you have";
-                self.dismiss(&Refusal::new(Code::HistoryUnavailable, message), Value::Null).await
+                self.dismiss(&Refusal::new(Code::HistoryUnavailable, message)).await
             }
-            Told::Closed => {
-                let delay = self.state.reconnect_delay(self.feed.number()).as_millis();
-                let refusal = Refusal::new(Code::ShuttingDown, "the server is stopping");
-                self.dismiss(&refusal, json!(delay)).await
-            }
+            Told::Closed => self.dismiss(&Refusal::stopping(self.feed.reconnect_delay())).await,
         }
     }
 
@@ -286,7 +282,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         if self.heard.elapsed() > self.state.config.silence_time_max {
             self.state.config.metrics.gateway.silent.fetch_add(1, Ordering::Relaxed);
             let message = "no sign of life came, not even an answer to a ping";
-            return self.dismiss(&Refusal::new(Code::Silent, message), Value::Null).await;
+            return self.dismiss(&Refusal::new(Code::Silent, message)).await;
         }
         let alive = self.with_place(json!({"type": "alive"}));
         self.say(&alive).await?;
@@ -294,12 +290,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
     }
 
     /// The last word, and then the end with the same code.
-    async fn dismiss(&mut self, refusal: &Refusal, delay_ms: Value) -> Result<(), End> {
+    async fn dismiss(&mut self, refusal: &Refusal) -> Result<(), End> {
         let mut error = refusal.json();
         error["type"] = "error".into();
-        if !delay_ms.is_null() {
-            error["delay_ms"] = delay_ms;
-        }
         self.say(&error).await?;
         Err(End::Said(refusal.code.number(), refusal.code.reason()))
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod checker;
+mod drain;
 mod listener;
 mod live;
 mod memory_bus;

@@ -32,9 +32,10 @@ const READS_ENVIRONMENT: &[&str] =
 const TABLE: &[Owned] = &[
     Owned { library: &["tokio_postgres"], owners: &[Room("source")] },
     Owned { library: &["postgres_protocol"], owners: &[Room("source")] },
-    Owned { library: &["rustls"], owners: &[Room("source")] },
+    // A client's, for databases, and a server's.
+    Owned { library: &["rustls"], owners: &[Room("source"), Room("http")] },
     Owned { library: &["rustls_native_certs"], owners: &[Room("source")] },
-    Owned { library: &["tokio_rustls"], owners: &[Room("source")] },
+    Owned { library: &["tokio_rustls"], owners: &[Room("source"), Room("http")] },
     Owned { library: &["rdkafka"], owners: &[Room("log")] },
     Owned { library: &["wasmtime"], owners: &[Room("policy")] },
     // The embedded stores keep their tables in the one database that `state` opens.
