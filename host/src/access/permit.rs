@@ -75,6 +75,12 @@ impl Permit {
         !self.visitor.identity.is_known() && self.by_gate.is_empty()
     }
 
+    /// When it may end, or has to be asked for again, as far as that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<SystemTime> {
+        self.visitor.identity.until().into_iter().chain(self.gate_until).min()
+    }
+
     /// Waits until it has ended, and says why. Cancelling loses nothing.
     pub async fn ended(&mut self) -> Refusal {
         loop {

@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -160,6 +160,11 @@ impl Feed {
         self.subscription.reconnect_delay()
     }
 
+    /// When its permit may end, if it may.
+    pub(super) fn permit_until(&self, until: Option<SystemTime>) {
+        self.subscription.permit_until(until);
+    }
+
     /// The means to tell how the connection does.
     pub(super) fn pulse(&self) -> Pulse {
         self.subscription.pulse()
@@ -230,6 +235,7 @@ impl Feed {
         if let Some(position) = self.subscription.drained_position() {
             self.cursor = self.cursor.max(position);
         }
+        self.cursor = self.cursor.max(self.subscription.written());
         self.forget_passed();
         self.ahead.is_empty().then_some(self.cursor)
     }
@@ -268,7 +274,10 @@ impl Feed {
     }
 
     async fn live(&mut self) -> Option<Told> {
-        match self.subscription.take().await {
+        // A channel that is ahead has messages to be left out.
+        let taken = self.subscription.take(!self.ahead.is_empty()).await;
+        self.cursor = self.cursor.max(self.subscription.written());
+        match taken {
             Taken::Frame(frame) => {
                 let channel = match (frame.kind, &self.listening) {
                     (Kind::Message, _) => &frame.channel,

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::frame::{Format, Frames};
-use super::mailbox::{Mailbox, Taken};
+use super::mailbox::{Mailbox, Own, Taken};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
@@ -66,8 +66,10 @@ struct Registry {
     closed: bool,
     next: u64,
     subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
-    channels: HashMap<Channel, BTreeMap<SubscriberId, Arc<Mailbox>>>,
+    channels: HashMap<Channel, Followers>,
 }
+
+type Followers = BTreeMap<SubscriberId, Arc<Mailbox>>;
 
 impl Registry {
     fn leave(&mut self, id: SubscriberId, channel: &Channel) {
@@ -203,9 +205,7 @@ impl Hub {
         let mut registry = self.registry();
         let count = match registry.channels.get(message.channel.as_str()) {
             Some(followers) => {
-                let mut frames = Frames::new(self.bus.epoch(), sequence, message);
-                followers.values().for_each(|mailbox| mailbox.put(frames.get(Format::of(mailbox.face()))));
-                followers.len()
+                self.put_frame(followers, &mut Frames::new(self.bus.epoch(), sequence, message))
             }
             None => 0,
         };
@@ -238,10 +238,19 @@ impl Hub {
         let mut count = 0;
         for channel in channels {
             let Some(followers) = registry.channels.get(&**channel) else { continue };
-            followers.values().for_each(|mailbox| mailbox.put(frames.get(Format::of(mailbox.face()))));
-            count += followers.len();
+            count += self.put_frame(followers, frames);
         }
         count
+    }
+
+    fn put_frame(&self, followers: &Followers, frames: &mut Frames<'_>) -> usize {
+        let now = self.now_millis();
+        for mailbox in followers.values() {
+            if mailbox.put(frames.get(Format::of(mailbox.face())), now) {
+                self.metrics.gateway.face(mailbox.face()).messages.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        followers.len()
     }
 
     fn lapse(&self, floor: Sequence) {
@@ -327,15 +336,14 @@ impl Hub {
         self.registry().channels.len()
     }
 
-    /// A place for a client of a face, with no channel yet. `cut` ends the connection under it, if
-    /// nobody else shares it.
+    /// A place for a client of a face, with no channel yet; with the connection under it, if nobody else shares that.
     ///
     /// # Errors
     /// If there is no room, or the gateway stops.
     pub(super) fn join(
         self: &Arc<Self>,
         face: Face,
-        cut: Option<CancellationToken>,
+        own: Own,
     ) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
         if registry.closed {
@@ -347,7 +355,7 @@ impl Hub {
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, cut));
+        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, own));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);
@@ -399,6 +407,8 @@ impl Subscription {
     /// Adds channels, none of which may be there already. Whoever follows gets everything of them after the position
     /// that this returns; with the first channels it begins to follow.
     pub(super) fn add(&mut self, channels: impl IntoIterator<Item = Channel>) -> Sequence {
+        // The answer to who asked comes before all that follows.
+        self.mailbox.claim();
         let mut registry = self.hub.registry();
         if self.channels.is_empty() {
             self.mailbox.follow();
@@ -447,15 +457,32 @@ impl Subscription {
         self.hub.metrics.gateway.face(self.mailbox.face())
     }
 
-    /// Where the hub has settled, if everything up to there was taken.
+    /// Where the hub has settled, if everything up to there was taken. What comes after it is told after what the client
+    /// is told next.
     pub(super) fn drained_position(&self) -> Option<Sequence> {
+        self.mailbox.claim();
         let position = self.hub.registry().settled;
         self.mailbox.is_drained().then_some(position)
     }
 
-    /// Waits for what is next. Cancelling loses nothing.
-    pub(super) async fn take(&self) -> Taken {
-        std::future::poll_fn(|context| self.mailbox.poll_take(context)).await
+    /// Waits for what is next. Cancelling loses nothing. Meanwhile messages may go to the client without coming here, unless
+    /// it `holds` them back.
+    pub(super) async fn take(&self, holds: bool) -> Taken {
+        std::future::poll_fn(|context| self.mailbox.poll_take(context, holds)).await
+    }
+
+    /// The place of the last message that went to the client without coming here.
+    pub(super) fn written(&self) -> Sequence {
+        self.mailbox.written()
+    }
+
+    /// When its permit may end: no message goes to the client then without coming here.
+    pub(super) fn permit_until(&self, until: Option<SystemTime>) {
+        let millis = until.map_or(u64::MAX, |until| {
+            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+            self.hub.now_millis().saturating_add(millis(left))
+        });
+        self.mailbox.permit_until(millis);
     }
 
     /// Whether the stream must end.

@@ -2,7 +2,11 @@
 //!
 //! In: frames. Out: the same frames in order, or the word that some were not put.
 //!
+//! A stream that waits for nothing else has released its connection's line: then a frame is written to it at once, and
+//! neither waits here nor wakes anybody.
+//!
 //! Invariants:
+//! - frames come in the order in which they were put, whether they waited or not;
 //! - it holds at most the configured count and bytes; what would exceed them empties it, and the stream is then
 //!   *behind*: it must read the history from its cursor. So a slow stream costs less memory than a fast one;
 //! - from [`Mailbox::follow`] until it is behind, no frame is missing.
@@ -18,7 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Frame, Kind};
-use crate::event::Channel;
+use crate::event::{Channel, Sequence};
+use crate::http::{Line, Offered};
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
 use crate::telemetry::Face;
 
@@ -48,6 +53,8 @@ struct State {
     status: Status,
     queue: VecDeque<Arc<Frame>>,
     bytes: usize,
+    /// The place of the last frame that did not wait.
+    written: Sequence,
 }
 
 /// See the head of this file.
@@ -61,20 +68,37 @@ pub(super) struct Mailbox {
     /// When the connection took something and did not come back for more, in milliseconds since the hub began,
     /// plus 1; 0 while it waits for us.
     offered_at: AtomicU64,
-    /// Cuts the connection under the stream, if no other stream shares it.
-    cut: Option<CancellationToken>,
+    /// No frame is written past this time, in milliseconds since the hub began: the stream's permit may have ended.
+    permitted_until: AtomicU64,
+    /// The connection under the stream, if no other stream shares it.
+    own: Own,
+}
+
+/// A connection that a stream has for itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    /// Cuts it.
+    pub(super) cut: Option<CancellationToken>,
+    /// Its line, if it is in the clear.
+    pub(super) line: Option<Arc<Line>>,
 }
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
+    pub(super) fn new(face: Face, queue_count_max: usize, own: Own) -> Self {
         Self {
             face,
             queue_count_max,
-            state: Mutex::new(State { status: Status::Behind, queue: VecDeque::new(), bytes: 0 }),
+            state: Mutex::new(State {
+                status: Status::Behind,
+                queue: VecDeque::new(),
+                bytes: 0,
+                written: Sequence(0),
+            }),
             waker: AtomicWaker::new(),
             offered_at: AtomicU64::new(0),
-            cut,
+            permitted_until: AtomicU64::new(u64::MAX),
+            own,
         }
     }
 
@@ -90,17 +114,29 @@ impl Mailbox {
     /// Behind → following, with an empty queue. Call under the hub's lock, so that the hub's position is known.
     pub(super) fn follow(&self) {
         let mut state = self.state();
+        self.claim_line();
         if state.status != Status::Closed {
             state.empty();
             state.status = Status::Following;
         }
     }
 
-    /// Puts a frame; following → behind if there is no room for it.
-    pub(super) fn put(&self, frame: &Arc<Frame>) {
+    /// Puts a frame; following → behind if there is no room for it. Says whether it goes to the client right now, so that
+    /// no stream takes it.
+    pub(super) fn put(&self, frame: &Arc<Frame>, now_millis: u64) -> bool {
         let mut state = self.state();
         if state.status != Status::Following {
-            return;
+            return false;
+        }
+        let offered = self.offer(&state, frame, now_millis);
+        if offered != Offered::Refused {
+            state.written = frame.sequence.unwrap_or(state.written);
+            if offered == Offered::Begun {
+                self.mark_offered(now_millis);
+                drop(state);
+                self.waker.wake();
+            }
+            return true;
         }
         let bytes = state.bytes + frame.bytes.len();
         // One frame always fits, however large.
@@ -114,6 +150,35 @@ impl Mailbox {
         }
         drop(state);
         self.waker.wake();
+        false
+    }
+
+    fn offer(&self, state: &State, frame: &Frame, now_millis: u64) -> Offered {
+        let line = self.own.line.as_ref().filter(|_| state.queue.is_empty() && frame.kind == Kind::Message);
+        let is_permitted = now_millis < self.permitted_until.load(Ordering::Relaxed);
+        line.filter(|_| is_permitted).map_or(Offered::Refused, |line| line.offer(&frame.bytes))
+    }
+
+    /// The stream is about to say something of its own: until it waits again, frames wait for it.
+    pub(super) fn claim(&self) {
+        let _state = self.state();
+        self.claim_line();
+    }
+
+    fn claim_line(&self) {
+        if let Some(line) = &self.own.line {
+            line.claim();
+        }
+    }
+
+    /// The place of the last frame that did not wait.
+    pub(super) fn written(&self) -> Sequence {
+        self.state().written
+    }
+
+    /// Until when the stream may be told anything without being asked, in milliseconds since the hub began.
+    pub(super) fn permit_until(&self, millis: u64) {
+        self.permitted_until.store(millis, Ordering::Relaxed);
     }
 
     /// Following → behind: the hub itself has missed something.
@@ -158,8 +223,9 @@ impl Mailbox {
         self.state().status == Status::Closed
     }
 
-    /// Takes what is next. One task at a time may wait.
-    pub(super) fn poll_take(&self, context: &Context<'_>) -> Poll<Taken> {
+    /// Takes what is next. One task at a time may wait. While it does, frames may go their own way, unless it `holds` the
+    /// line.
+    pub(super) fn poll_take(&self, context: &mut Context<'_>, holds: bool) -> Poll<Taken> {
         self.waker.register(context.waker());
         let mut state = self.state();
         match state.status {
@@ -173,7 +239,15 @@ impl Mailbox {
                     }
                     Poll::Ready(Taken::Frame(frame))
                 }
-                None => Poll::Pending,
+                None => {
+                    if let Some(line) = self.own.line.as_ref().filter(|_| !holds)
+                        && line.poll_release(context).is_ready()
+                    {
+                        // An error is found by who reads from the connection.
+                        self.mark_waiting();
+                    }
+                    Poll::Pending
+                }
             },
         }
     }
@@ -197,7 +271,7 @@ impl Mailbox {
     /// Ends the stream although nobody takes from it.
     pub(super) fn cut(&self) {
         self.close();
-        if let Some(cut) = &self.cut {
+        if let Some(cut) = &self.own.cut {
             cut.cancel();
         }
     }
@@ -221,7 +295,6 @@ mod tests {
     use futures_util::task::noop_waker_ref;
 
     use super::*;
-    use crate::event::Sequence;
 
     fn frame(sequence: u64, length: usize) -> Arc<Frame> {
         of("a", sequence, length)
@@ -233,19 +306,19 @@ mod tests {
     }
 
     fn mailbox(queue_count_max: usize) -> Mailbox {
-        Mailbox::new(Face::EventStream, queue_count_max, None)
+        Mailbox::new(Face::EventStream, queue_count_max, Own::default())
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
-        mailbox.poll_take(&Context::from_waker(noop_waker_ref()))
+        mailbox.poll_take(&mut Context::from_waker(noop_waker_ref()), false)
     }
 
     #[test]
     fn frames_come_out_in_order_until_there_are_none() {
         let mailbox = mailbox(4);
         mailbox.follow();
-        mailbox.put(&frame(1, 1));
-        mailbox.put(&frame(2, 1));
+        mailbox.put(&frame(1, 1), 0);
+        mailbox.put(&frame(2, 1), 0);
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(1, 1))));
         assert!(!mailbox.is_drained());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(2, 1))));
@@ -257,12 +330,12 @@ mod tests {
     fn a_frame_too_many_empties_it_and_it_takes_no_more_until_it_follows_again() {
         let mailbox = mailbox(2);
         mailbox.follow();
-        (1..=3).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
+        (1..=3).for_each(|sequence| drop(mailbox.put(&frame(sequence, 1), 0)));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
-        mailbox.put(&frame(4, 1));
+        mailbox.put(&frame(4, 1), 0);
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
         mailbox.follow();
-        mailbox.put(&frame(5, 1));
+        mailbox.put(&frame(5, 1), 0);
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(5, 1))));
     }
 
@@ -270,10 +343,10 @@ mod tests {
     fn bytes_are_bounded_but_one_frame_always_fits() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
+        mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1), 0);
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
-        mailbox.put(&frame(2, CONNECTION_QUEUE_BYTES_MAX));
-        mailbox.put(&frame(3, 1));
+        mailbox.put(&frame(2, CONNECTION_QUEUE_BYTES_MAX), 0);
+        mailbox.put(&frame(3, 1), 0);
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
     }
 
@@ -281,11 +354,11 @@ mod tests {
     fn what_waits_of_one_channel_goes_and_makes_room() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        mailbox.put(&of("a", 1, CONNECTION_QUEUE_BYTES_MAX));
+        mailbox.put(&of("a", 1, CONNECTION_QUEUE_BYTES_MAX), 0);
         mailbox.remove(&Channel::new("a").unwrap());
-        mailbox.put(&of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2));
-        mailbox.put(&of("a", 3, 1));
-        mailbox.put(&of("b", 4, 1));
+        mailbox.put(&of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2), 0);
+        mailbox.put(&of("a", 3, 1), 0);
+        mailbox.put(&of("b", 4, 1), 0);
         mailbox.remove(&Channel::new("a").unwrap());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2))));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 4, 1))));
@@ -297,7 +370,7 @@ mod tests {
         let mailbox = mailbox(2);
         mailbox.close();
         mailbox.follow();
-        mailbox.put(&frame(1, 1));
+        mailbox.put(&frame(1, 1), 0);
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Closed));
     }
 
@@ -305,7 +378,7 @@ mod tests {
     fn a_burst_leaves_no_room_behind() {
         let mailbox = mailbox(1_000);
         mailbox.follow();
-        (0..1_000).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
+        (0..1_000).for_each(|sequence| drop(mailbox.put(&frame(sequence, 1), 0)));
         while take(&mailbox).is_ready() {}
         assert!(mailbox.state().queue.capacity() <= IDLE_CAPACITY_MAX);
     }

@@ -21,6 +21,7 @@ use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::history::{json_response, unavailable, with_messages};
 use super::listening::listen;
+use super::mailbox::Own;
 use super::query::Query;
 use super::resume::LossReason;
 use super::routes::{Asker, State};
@@ -42,7 +43,7 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let wait = query.number("wait", seconds(POLL_WAIT), 0, seconds(POLL_WAIT_MAX))?;
     let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
     let permit = admit(state, asker, query, &channels).await?;
-    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, None)?);
+    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, Own::default())?);
     feed.listen(listen(state, None, &channels).await?);
     let position = feed.subscribe(starts(channels, start, &permit));
     let (begin, deadline) = match start {

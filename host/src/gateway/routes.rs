@@ -18,12 +18,13 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
 use super::codes::{Code, Refusal};
+use super::mailbox::Own;
 use super::query::Query;
 use super::socket::{self, Handshake};
 use super::{Config, channels, history, hub, page, poll, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
-use crate::http::{Cut, Peer, Takeover};
+use crate::http::{Cut, Line, Peer, Takeover};
 use crate::timeline::Timelines;
 
 /// What the routes share.
@@ -106,10 +107,12 @@ fn streams(state: &Arc<State>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(asked(state))
         .and(warp::header::optional::<String>("last-event-id"))
-        .and(warp::ext::optional::<Cut>())
-        .then(|state: Arc<State>, asker: Asker, query: Query, header: Option<String>, cut: Option<Cut>| async move {
-            sse::events(&state, &asker, &query, header.as_deref(), cut.map(|Cut(token)| token)).await
-        });
+        .and(connection())
+        .then(
+            |state: Arc<State>, asker: Asker, query: Query, header: Option<String>, connection| async move {
+                sse::events(&state, &asker, &query, header.as_deref(), connection).await
+            },
+        );
     let socket = path!("v1" / "ws").and(warp::get()).and(asked(state)).and(handshake()).then(
         |state: Arc<State>, asker: Asker, query: Query, handshake: Handshake| async move {
             socket::open(&state, &asker, &query, handshake).await
@@ -183,13 +186,25 @@ fn query() -> impl Filter<Extract = (Query,), Error = Rejection> + Clone {
     warp::query::<Vec<(String, String)>>().map(Query::new)
 }
 
+/// What a stream needs of a connection that it has for itself.
+fn connection() -> impl Filter<Extract = (sse::Connection,), Error = Infallible> + Clone {
+    warp::ext::optional::<Cut>()
+        .and(warp::ext::optional::<Arc<Line>>())
+        .and(warp::ext::optional::<Takeover>())
+        .map(|cut: Option<Cut>, line, takeover| sse::Connection {
+            own: Own { cut: cut.map(|Cut(token)| token), line },
+            takeover,
+        })
+}
+
 /// What an upgrade to WebSocket needs.
 pub(super) fn handshake() -> impl Filter<Extract = (Handshake,), Error = Infallible> + Clone {
     warp::header::headers_cloned()
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Takeover>())
         .and(warp::ext::optional::<Cut>())
-        .map(|headers, upgrade, takeover, cut| Handshake { headers, upgrade, takeover, cut })
+        .and(warp::ext::optional::<Arc<Line>>())
+        .map(|headers, upgrade, takeover, cut, line| Handshake { headers, upgrade, takeover, cut, line })
 }
 
 fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Clone {

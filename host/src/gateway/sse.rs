@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderValue, header};
@@ -23,23 +24,41 @@ use super::feed::{Feed, Start, Told};
 use super::frame::sse as frame;
 use super::hub::Pulse;
 use super::listening::listen;
+use super::mailbox::Own;
 use super::query::Query;
 use super::routes::{Asker, State};
 use crate::access;
 use crate::event::{Channel, Sequence};
-use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
+use crate::http::{Line, Takeover, Unframed, Wire};
+use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SOCKET_CLOSE_TIME_MAX};
 use crate::telemetry::Face;
 
-/// Answers the request. `header` is `Last-Event-ID`; `cut` ends the connection, if the request has it for itself.
+/// The connection of a request.
+pub(super) struct Connection {
+    pub(super) own: Own,
+    /// To have what is left of it, once HTTP has answered.
+    pub(super) takeover: Option<Takeover>,
+}
+
+/// Answers the request. `header` is `Last-Event-ID`.
 pub(super) async fn events(
     state: &Arc<State>,
     asker: &Asker,
     query: &Query,
     header: Option<&str>,
-    cut: Option<CancellationToken>,
+    connection: Connection,
 ) -> Response {
-    match open(state, asker, query, header, cut).await {
-        Ok(stream) => response(stream),
+    let Connection { own, takeover } = connection;
+    match open(state, asker, query, header, own.clone()).await {
+        Ok(writer) => match (own.line, own.cut, takeover) {
+            (Some(line), Some(cut), Some(takeover)) => {
+                takeover.put(writer.write(line, cut));
+                let mut response = response(warp::reply());
+                response.extensions_mut().insert(Unframed);
+                response
+            }
+            _ => response(warp::reply::stream(EventStream::new(writer))),
+        },
         Err(refusal) => refusal.response(),
     }
 }
@@ -49,8 +68,8 @@ async fn open(
     asker: &Asker,
     query: &Query,
     header: Option<&str>,
-    cut: Option<CancellationToken>,
-) -> Result<EventStream, Refusal> {
+    own: Own,
+) -> Result<Writer, Refusal> {
     let channels = query.channels("/v1/events")?;
     // The header wins: a browser that comes back by itself repeats the query with its first id.
     let header = header.filter(|id| !id.is_empty());
@@ -59,24 +78,19 @@ async fn open(
     let permit = admit(state, asker, query, &channels).await?;
     let names = channels.clone();
     let channels = starts(channels, start, &permit);
-    let subscription = state.hub.join(Face::EventStream, cut)?;
+    let subscription = state.hub.join(Face::EventStream, own)?;
     let mut feed = Feed::new(Arc::clone(&state.bus), subscription);
     feed.listen(listen(state, None, &names).await?);
-    let pulse = feed.pulse();
+    feed.permit_until(permit.until());
     let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let phase = Phase::Greeting { channels };
-    let writer = Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit) };
-    let frames = futures_util::stream::unfold(writer, |mut writer| async move {
-        let bytes = writer.next().await?;
-        Some((bytes, writer))
-    });
-    Ok(EventStream { frames: Mutex::new(Box::pin(frames)), rest: Bytes::new(), pulse })
+    Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit) })
 }
 
-fn response(stream: EventStream) -> Response {
-    let mut response = warp::reply::stream(stream).into_response();
+fn response(reply: impl Reply) -> Response {
+    let mut response = reply.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // A proxy that compresses would hold frames back.
@@ -103,6 +117,37 @@ struct Writer {
 }
 
 impl Writer {
+    /// Writes it to a line of its own, until it ends or the client has gone.
+    async fn write(mut self, line: Arc<Line>, cut: CancellationToken) {
+        let (mut wire, pulse) = (Wire::new(line), self.feed.pulse());
+        loop {
+            let bytes = tokio::select! {
+                biased;
+                () = cut.cancelled() => return,
+                () = end(&mut wire) => return,
+                bytes = self.next() => bytes,
+            };
+            let Some(bytes) = bytes else { break };
+            for part in bytes.chunks(CONNECTION_BUFFER_BYTES_MAX) {
+                pulse.offered();
+                let written = cut.run_until_cancelled(wire.write_all(part)).await;
+                if !matches!(written, Some(Ok(()))) {
+                    return;
+                }
+            }
+            pulse.waiting();
+        }
+        // Its place is free while it says good-bye: what the client has sent and nobody has read would reset the connection,
+        // and the last words would be lost.
+        drop(self);
+        let closing = async {
+            if wire.shutdown().await.is_ok() {
+                end(&mut wire).await;
+            }
+        };
+        let _ = tokio::time::timeout(SOCKET_CLOSE_TIME_MAX, closing).await;
+    }
+
     /// The next bytes; none when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
         let Some(mut ending) = self.ending.take() else { return self.bytes().await };
@@ -163,6 +208,12 @@ impl Writer {
     }
 }
 
+/// Waits until the client has gone. What it says meanwhile is nothing to us.
+async fn end(wire: &mut Wire) {
+    let mut said = [0; 64];
+    while matches!(wire.read(&mut said).await, Ok(1..)) {}
+}
+
 /// The stream as the HTTP layer takes it.
 struct EventStream {
     /// warp wants `Sync`, which a future that waits for the bus is not; the lock is never contended, since only
@@ -172,6 +223,17 @@ struct EventStream {
     /// that it does.
     rest: Bytes,
     pulse: Pulse,
+}
+
+impl EventStream {
+    fn new(writer: Writer) -> Self {
+        let pulse = writer.feed.pulse();
+        let frames = futures_util::stream::unfold(writer, |mut writer| async move {
+            let bytes = writer.next().await?;
+            Some((bytes, writer))
+        });
+        Self { frames: Mutex::new(Box::pin(frames)), rest: Bytes::new(), pulse }
+    }
 }
 
 impl Stream for EventStream {

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
@@ -24,9 +25,11 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use warp::reply::Response;
 
 use super::server::{Shared, Upgraded};
-use super::{Cut, Peer, Takeover};
+use super::line::{Line, Wire};
+use super::{Cut, Peer, Takeover, Unframed};
 use crate::limits::CONNECTION_STALL_TIME_MAX;
 
 /// How a connection is met.
@@ -57,12 +60,14 @@ pub(super) async fn connection(
     let unconfirmed_max = u32::try_from(CONNECTION_STALL_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
     let _ = nix::sys::socket::setsockopt(&socket, TcpUserTimeout, &unconfirmed_max);
     let Some(acceptor) = &shared.acceptor else {
-        return serve(shared, socket, address, place, admission).await;
+        let line = Line::new(socket);
+        let met = Met { address, place, admission, line: Some(line.clone()) };
+        return serve(shared, Wire::new(line), met).await;
     };
     let handshake = tokio::time::timeout(shared.config.request_head_time_max, acceptor.accept(socket));
     match shared.stop.run_until_cancelled(handshake).await?.map_err(io::Error::from).flatten() {
         // In a box: it is large, and one that is not encrypted must not weigh as much.
-        Ok(socket) => Box::pin(serve(shared, socket, address, place, admission)).await,
+        Ok(socket) => Box::pin(serve(shared, socket, Met { address, place, admission, line: None })).await,
         Err(error) => {
             tracing::debug!(%error, "a handshake of TLS failed");
             None
@@ -70,13 +75,21 @@ pub(super) async fn connection(
     }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+/// A connection that was accepted.
+struct Met {
     address: IpAddr,
     place: OwnedSemaphorePermit,
     admission: Admission,
+    /// If it is not encrypted.
+    line: Option<Arc<Line>>,
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    met: Met,
 ) -> Option<Upgraded> {
+    let Met { address, place, admission, line } = met;
     let activity = Arc::new(Activity::default());
     let cut = CancellationToken::new();
     let refused = CancellationToken::new();
@@ -90,17 +103,26 @@ async fn serve(
             // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
             request.extensions_mut().insert(Cut(cut.clone()));
             request.extensions_mut().insert(takeover.clone());
+            if let Some(line) = &line {
+                request.extensions_mut().insert(Arc::clone(line));
+            }
         }
         let answer = (admission == Admission::Served).then(|| routes.call(request));
         if answer.is_none() {
             // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
             refused.cancel();
         }
+        let (takeover, line) = (takeover.clone(), line.clone());
         async move {
             let answer = match answer {
                 Some(answer) => answer.await?,
                 None => refusal(),
             };
+            if let Some(line) = line.filter(|_| answer.extensions().get::<Unframed>().is_some()) {
+                takeover.unframe(Wire::new(line), head(&answer));
+                // HTTP is dropped, with all that it weighs, and this with it.
+                std::future::pending::<()>().await;
+            }
             Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
         }
     });
@@ -122,6 +144,7 @@ async fn serve(
         tokio::select! {
             ended = &mut serving => break ended,
             () = cut.cancelled() => return None,
+            () = takeover.unframed() => break Ok(()),
             () = &mut look, if activity.is_looked_at() => {
                 match activity.since(&mut asked) {
                     Since::NeverAsked => return None,
@@ -145,6 +168,17 @@ async fn serve(
         tracing::debug!(error, "a connection ended early");
     }
     takeover.take().map(|afterlife| (place, afterlife))
+}
+
+/// The head of an answer whose body is all that comes until the connection ends (RFC 9112, section 6.3, the last case).
+fn head(answer: &Response) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    for (name, value) in answer.headers() {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(format!("connection: close\r\ndate: {date}\r\n\r\n").into_bytes());
+    head
 }
 
 /// What is going on on a connection.

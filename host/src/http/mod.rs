@@ -8,6 +8,7 @@
 
 mod connection;
 mod files;
+mod line;
 mod server;
 mod streams;
 mod tls;
@@ -19,10 +20,13 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use files::{file, shared_file};
+pub(crate) use line::{Line, Offered, Wire};
 pub(crate) use server::{Config, Server};
 pub(crate) use streams::stream;
 pub(crate) use tls::Tls;
@@ -39,10 +43,22 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 /// What becomes of a connection after it was upgraded.
 pub(crate) type Afterlife = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Rides on a request: where its route puts what becomes of the connection once the answer has upgraded it. It then
-/// lives within the server's bounds, and ends with it, as a connection does.
+/// Rides on a request: where its route puts what becomes of the connection once it has its answer. It then lives within
+/// the server's bounds, and ends with it, as a connection does.
 #[derive(Clone, Default)]
-pub(crate) struct Takeover(Arc<Mutex<Option<Afterlife>>>);
+pub(crate) struct Takeover(Arc<Successor>);
+
+#[derive(Default)]
+struct Successor {
+    afterlife: Mutex<Option<Afterlife>>,
+    unframed: Notify,
+}
+
+/// Rides on an answer of status 200 over HTTP/1.1, whose connection's line its route has taken over: it is sent without
+/// a body, and what follows is written as it is, until the connection ends. So is a stream spared HTTP's framing, its
+/// buffers and its task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unframed;
 
 impl Takeover {
     /// Puts it; a connection has one.
@@ -54,8 +70,26 @@ impl Takeover {
         self.slot().take()
     }
 
+    /// Lets it begin after this head, in HTTP's place.
+    fn unframe(&self, mut wire: Wire, head: Vec<u8>) {
+        if let Some(afterlife) = self.take() {
+            self.put(async move {
+                if wire.write_all(&head).await.is_ok() {
+                    drop((wire, head));
+                    afterlife.await;
+                }
+            });
+        }
+        self.0.unframed.notify_one();
+    }
+
+    /// Waits until HTTP has nothing more to do.
+    async fn unframed(&self) {
+        self.0.unframed.notified().await;
+    }
+
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Afterlife>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.afterlife.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,11 +44,12 @@ use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::hub::Pulse;
 use super::listening::listen;
+use super::mailbox::Own;
 use super::query::{Query, too_many_channels};
 use super::routes::{Asker, State};
 use crate::access::{Deed, Visitor};
 use crate::event::Channel;
-use crate::http::{Cut, Takeover};
+use crate::http::{Cut, Line, Takeover};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
 use crate::telemetry::Face;
 
@@ -58,6 +59,7 @@ pub(super) struct Handshake {
     pub(super) upgrade: Option<OnUpgrade>,
     pub(super) takeover: Option<Takeover>,
     pub(super) cut: Option<Cut>,
+    pub(super) line: Option<Arc<Line>>,
 }
 
 /// Answers the handshake, and leaves the rest to the connection.
@@ -69,7 +71,8 @@ pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, hands
     let Some(Cut(cut)) = handshake.cut.clone() else {
         return Refusal::new(Code::UpgradeRequired, "WebSocket is spoken over HTTP/1.1 here").response();
     };
-    let feed = match state.hub.join(Face::WebSocket, Some(cut.clone())) {
+    let own = Own { cut: Some(cut.clone()), line: handshake.line.clone() };
+    let feed = match state.hub.join(Face::WebSocket, own) {
         Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
         Err(error) => return Refusal::from(error).response(),
     };
@@ -212,6 +215,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 }
                 self.feed.unsubscribe(&channels);
                 self.permits.remove(&channels);
+                self.feed.permit_until(self.permits.until());
                 let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
                 Ok(json!({"type": "unsubscribed", "channels": names}))
             }
@@ -227,6 +231,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
         self.visitor = visitor;
         self.permits.replace(channels, permit);
+        self.feed.permit_until(self.permits.until());
         Ok(json!({"type": "refreshed"}))
     }
 
@@ -251,6 +256,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         }
         self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
         self.permits.add(channels, permit);
+        self.feed.permit_until(self.permits.until());
         let position = self.feed.subscribe(starts.clone());
         let epoch = self.feed.epoch();
         let places = starts.iter().map(|(channel, start)| {

@@ -6,6 +6,7 @@
 
 use std::future::{pending, poll_fn};
 use std::task::Poll;
+use std::time::SystemTime;
 
 use super::super::admission::{Ending, ending};
 use crate::access::{Permit, Refusal};
@@ -13,12 +14,19 @@ use crate::event::Channel;
 
 /// See the head of this file.
 #[derive(Default)]
-pub(super) struct Permits(Vec<(Vec<Channel>, Ending)>);
+pub(super) struct Permits(Vec<Watched>);
+
+struct Watched {
+    channels: Vec<Channel>,
+    until: Option<SystemTime>,
+    ending: Ending,
+}
 
 impl Permits {
     /// Watches one more. One that has no end needs no watching.
     pub(super) fn add(&mut self, channels: Vec<Channel>, permit: Permit) {
-        self.0.extend(ending(permit).map(|ending| (channels, ending)));
+        let until = permit.until();
+        self.0.extend(ending(permit).map(|ending| Watched { channels, until, ending }));
     }
 
     /// Watches this one instead of all before.
@@ -31,10 +39,15 @@ impl Permits {
 
     /// These channels are gone.
     pub(super) fn remove(&mut self, gone: &[Channel]) {
-        for (channels, _) in &mut self.0 {
-            channels.retain(|channel| !gone.contains(channel));
+        for watched in &mut self.0 {
+            watched.channels.retain(|channel| !gone.contains(channel));
         }
-        self.0.retain(|(channels, _)| !channels.is_empty());
+        self.0.retain(|watched| !watched.channels.is_empty());
+    }
+
+    /// When the first of them may end, if that is known.
+    pub(super) fn until(&self) -> Option<SystemTime> {
+        self.0.iter().filter_map(|watched| watched.until).min()
     }
 
     /// Waits until one has ended. Cancelling loses nothing.
@@ -43,8 +56,8 @@ impl Permits {
             return pending().await;
         }
         poll_fn(|context| {
-            for (_, ending) in &mut self.0 {
-                if let Poll::Ready(refusal) = ending.as_mut().poll(context) {
+            for watched in &mut self.0 {
+                if let Poll::Ready(refusal) = watched.ending.as_mut().poll(context) {
                     return Poll::Ready(refusal);
                 }
             }

@@ -10,6 +10,7 @@ use super::memory_bus::MemoryBus;
 use super::socket_client::Socket;
 use super::{Config, Fixture};
 use crate::gateway::hub::{Hub, SubscribeError};
+use crate::gateway::mailbox::Own;
 use crate::http::tests::{Client, PATIENCE};
 use crate::telemetry::Face;
 
@@ -82,7 +83,7 @@ async fn all_have_ended_within_the_grace_however_many_there_are() {
 async fn ten_thousand_clients_come_back_in_no_second_together() {
     let config = Config::new(([127, 0, 0, 1], 0).into());
     let (hub, _follower) = Hub::new(&config, MemoryBus::new(1), None);
-    let join = |_| hub.join(Face::EventStream, None).expect("there is room");
+    let join = |_| hub.join(Face::EventStream, Own::default()).expect("there is room");
     let clients: Vec<_> = (0..10_000).map(join).collect();
     hub.drain(Duration::ZERO).await;
     assert!(clients.iter().all(|client| client.is_closed()));
@@ -91,5 +92,5 @@ async fn ten_thousand_clients_come_back_in_no_second_together() {
         *seconds.entry(client.reconnect_delay().as_secs()).or_default() += 1;
     }
     assert!(seconds.values().all(|count| *count < 1_100), "{seconds:?}");
-    assert!(matches!(hub.join(Face::WebSocket, None), Err(SubscribeError::Closed(_))));
+    assert!(matches!(hub.join(Face::WebSocket, Own::default()), Err(SubscribeError::Closed(_))));
 }

@@ -1,4 +1,4 @@
-//! A client over a plain socket: HTTP/1.1 with chunks, and the parser of `text/event-stream` as WHATWG HTML 9.2.6
+//! A client over a plain socket: HTTP/1.1 with chunks or until its end, and the parser of `text/event-stream` as WHATWG HTML 9.2.6
 //! writes it. It shares no code with the server.
 
 use std::collections::VecDeque;
@@ -138,8 +138,13 @@ impl Client {
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("the body is JSON: {text}"))
     }
 
-    /// One more chunk of the body; false at its end.
+    /// One more chunk of the body, or of what comes without a frame until the end; false at its end.
     async fn chunk(&mut self) -> bool {
+        if self.header("transfer-encoding").is_none() {
+            let is_more = !self.raw.is_empty() || self.fill().await;
+            self.body.append(&mut self.raw);
+            return is_more;
+        }
         loop {
             if let Some(end) = find(&self.raw, b"\r\n") {
                 let size = std::str::from_utf8(&self.raw[..end]).expect("a chunk's size is ASCII");
