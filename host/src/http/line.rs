@@ -193,3 +193,76 @@ impl AsyncWrite for Wire {
         Poll::Ready(shutdown(self.0.socket.as_raw_fd(), Shutdown::Write).map_err(io::Error::from))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A line, and the client at its other end.
+    async fn pair() -> (Arc<Line>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it has one");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Line::new(accepted.expect("it came").0), client.expect("it is listened to"))
+    }
+
+    async fn release(line: &Line) {
+        std::future::poll_fn(|context| line.poll_release(context)).await.expect("the client is there");
+    }
+
+    #[tokio::test]
+    async fn only_a_line_that_is_free_takes_a_frame_and_any_word_of_its_task_takes_it_back() {
+        let (line, mut client) = pair().await;
+        let frame = Bytes::from_static(b"frame;");
+        assert_eq!(line.offer(&frame), Offered::Refused);
+        release(&line).await;
+        assert_eq!(line.offer(&frame), Offered::Written);
+        assert_eq!(line.offer(&frame), Offered::Written);
+        Wire::new(Arc::clone(&line)).write_all(b"word;").await.expect("the client is there");
+        assert_eq!(line.offer(&frame), Offered::Refused);
+        release(&line).await;
+        line.claim();
+        assert_eq!(line.offer(&frame), Offered::Refused);
+        let mut said = [0; 17];
+        client.read_exact(&mut said).await.expect("so much was said");
+        assert_eq!(&said, b"frame;frame;word;");
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_written_to_its_end_before_a_word_of_the_task() {
+        let (line, mut client) = pair().await;
+        release(&line).await;
+        let frames: Vec<_> = (0..64_u8).map(|number| Bytes::from(vec![number; 300_000])).collect();
+        let begun = frames.iter().position(|frame| line.offer(frame) != Offered::Written);
+        let begun = begun.expect("a socket takes less than all of this");
+        assert_eq!(line.offer(&frames[0]), Offered::Refused, "the line is not free any more");
+        let reading = tokio::spawn(async move {
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.map(|_| said)
+        });
+        let mut wire = Wire::new(line);
+        wire.write_all(b"word").await.expect("the client reads");
+        wire.shutdown().await.expect("the client is there");
+        drop(wire);
+        let said = reading.await.expect("no panic").expect("the stream has an end");
+        let whole = if said.len() == begun * 300_000 + 4 { begun } else { begun + 1 };
+        let expected: Vec<u8> = frames[..whole].concat();
+        assert!(said == [&expected[..], b"word"].concat(), "{} bytes came", said.len());
+    }
+
+    #[tokio::test]
+    async fn a_line_whose_task_has_not_said_all_is_not_free() {
+        let (line, _client) = pair().await;
+        let mut wire = Wire::new(Arc::clone(&line));
+        let much = vec![b'x'; 64 << 20];
+        let saying = tokio::time::timeout(Duration::from_millis(50), wire.write_all(&much));
+        assert!(saying.await.is_err(), "nobody reads");
+        release(&line).await;
+        assert_eq!(line.offer(&Bytes::from_static(b"frame")), Offered::Refused);
+    }
+}
