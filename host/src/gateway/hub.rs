@@ -28,7 +28,7 @@ use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
-use crate::telemetry::{Face, FaceMetrics, Metrics};
+use crate::telemetry::{CutReason, Face, FaceMetrics, Limit, Metrics};
 use crate::timeline::{Listeners, Source, Timelines};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -270,7 +270,8 @@ impl Hub {
             let count = there - registry.subscribers.len();
             drop(registry);
             if count > 0 {
-                self.metrics.gateway.stalled.fetch_add(count as u64, Ordering::Relaxed);
+                let cut = self.metrics.gateway.listener.cuts(CutReason::Stalled);
+                cut.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(count, "cut connections that took nothing; their clients may resume");
             }
         }
@@ -343,11 +344,13 @@ impl Hub {
             return Err(SubscribeError::Closed(self.reconnect_delay(registry.next)));
         }
         if registry.subscribers.len() >= self.subscribers_count_max {
+            self.metrics.gateway.listener.count_limited(Limit::Streams);
             return Err(SubscribeError::Full);
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, cut));
+        let mailbox =
+            Arc::new(Mailbox::new(face, self.queue_count_max, cut, self.metrics.gateway.deliveries.clone()));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);

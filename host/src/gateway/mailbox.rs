@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Frame, Kind};
 use crate::event::Channel;
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
-use crate::telemetry::Face;
+use crate::telemetry::{Delays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -48,6 +49,8 @@ struct State {
     status: Status,
     queue: VecDeque<Arc<Frame>>,
     bytes: usize,
+    /// When the first of what waits was put.
+    since: Option<Instant>,
 }
 
 /// See the head of this file.
@@ -63,18 +66,31 @@ pub(super) struct Mailbox {
     offered_at: AtomicU64,
     /// Cuts the connection under the stream, if no other stream shares it.
     cut: Option<CancellationToken>,
+    /// Where it counts how long frames waited.
+    waits: Arc<Delays>,
 }
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, queue_count_max: usize, cut: Option<CancellationToken>) -> Self {
+    pub(super) fn new(
+        face: Face,
+        queue_count_max: usize,
+        cut: Option<CancellationToken>,
+        waits: Arc<Delays>,
+    ) -> Self {
         Self {
             face,
             queue_count_max,
-            state: Mutex::new(State { status: Status::Behind, queue: VecDeque::new(), bytes: 0 }),
+            state: Mutex::new(State {
+                status: Status::Behind,
+                queue: VecDeque::new(),
+                bytes: 0,
+                since: None,
+            }),
             waker: AtomicWaker::new(),
             offered_at: AtomicU64::new(0),
             cut,
+            waits,
         }
     }
 
@@ -110,6 +126,7 @@ impl Mailbox {
             state.status = Status::Behind;
         } else {
             state.bytes = bytes;
+            state.since.get_or_insert_with(Instant::now);
             state.queue.push_back(Arc::clone(frame));
         }
         drop(state);
@@ -168,6 +185,9 @@ impl Mailbox {
             Status::Following => match state.queue.pop_front() {
                 Some(frame) => {
                     state.bytes -= frame.bytes.len();
+                    if let Some(since) = state.since.take() {
+                        self.waits.observe(since.elapsed());
+                    }
                     if state.queue.is_empty() && state.queue.capacity() > IDLE_CAPACITY_MAX {
                         state.queue = VecDeque::new();
                     }
@@ -212,6 +232,7 @@ impl State {
     fn empty(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
+        self.since = None;
     }
 }
 
@@ -233,7 +254,7 @@ mod tests {
     }
 
     fn mailbox(queue_count_max: usize) -> Mailbox {
-        Mailbox::new(Face::EventStream, queue_count_max, None)
+        Mailbox::new(Face::EventStream, queue_count_max, None, Arc::default())
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
