@@ -1,8 +1,6 @@
 //! Who may listen, with a real server: nobody without a token, those with one to what it says, by a ticket once, until
 //! it expires; and beyond that whom the gate lets in, which changes while the server runs.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -60,14 +58,7 @@ async fn next(client: &mut SseClient) -> Result<Event> {
 
 /// What a metric is now, summed over its labels.
 fn metric(stand: &Stand, name: &str) -> Result<u64> {
-    let mut socket = TcpStream::connect(stand.admin())?;
-    let token = stand.token()?;
-    write!(
-        socket,
-        "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text)?;
+    let text = stand.metrics()?;
     let values =
         text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok());
     Ok(values.sum())

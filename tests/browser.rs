@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use twohop_tests::{Setup, Stand};
 use xtask::demo::SocialFeed;
-use xtask::place;
+use xtask::{place, process};
 
 /// What the page must come to show.
 const MARK: &str = "a row that psql inserts";
@@ -43,6 +43,35 @@ fn the_page_shows_a_row_that_psql_inserts() -> Result<()> {
     let url = format!("http://{}/", stand.address());
     in_browser("page.mjs", &[&url, "notes", MARK], || {
         stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')")).map(drop)
+    })
+}
+
+#[test]
+fn twenty_streams_and_a_socket_over_tls_take_two_connections() -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("twohop-certificate-").tempdir()?;
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    let mut openssl = Command::new("openssl");
+    openssl.args(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test".split(' '),
+    );
+    process::capture(openssl.args(["-keyout", &path("key.pem"), "-out", &path("certificate.pem")]))?;
+    let access = format!(
+        "access.anonymous = [\"*\"]\ntls.certificate_file = \"{}\"\ntls.key_file = \"{}\"",
+        path("certificate.pem"),
+        path("key.pem")
+    );
+    let stand = Stand::start(&Setup { access: &access, ..Setup::default() })?;
+    let url = format!("https://{}/", stand.address());
+    in_browser("multiplexed.mjs", &[&url, "notes", &path("net-log.json")], || {
+        let metrics = stand.metrics()?;
+        for line in [
+            "twohop_streams{face=\"sse\"} 20",
+            "twohop_streams{face=\"websocket\"} 1",
+            "twohop_connections 2",
+        ] {
+            assert!(metrics.lines().any(|had| had == line), "no `{line}` in:\n{metrics}");
+        }
+        stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'x')").map(drop)
     })
 }
 

@@ -37,6 +37,9 @@ mod swap;
 /// Plugins change while the host runs, by HTTP and by the command line.
 mod admin;
 
+/// Clients that flood, and what that costs the server's memory.
+mod abuse;
+
 /// Hostile plugins beside a good one: the server answers, the good one's effects are exact.
 mod hostile;
 

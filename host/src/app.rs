@@ -6,6 +6,7 @@
 //! database (plugins, data folder, port) comes first. Every task ends before [`serve`] returns.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
-use crate::http::{ListenError, TlsFiles};
+use crate::http::{ListenError, PrefixError, Proxies, ProxyHeader, Rate, TlsFiles};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
@@ -119,6 +120,9 @@ pub enum AppError {
     /// Who may listen makes no sense.
     #[error(transparent)]
     Access(#[from] SettingsError),
+    /// A proxy is.
+    #[error("gateway.proxies.trusted: {0}")]
+    Proxies(PrefixError),
     /// The token of the admin listener is.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -174,7 +178,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
     let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
-    let gateway = Gateway::start(gateway_config(&config, metrics.clone()), neighbours, stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -264,15 +268,38 @@ async fn listener(
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
+fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> Result<gateway::Config, AppError> {
     let tls = config.gateway.tls.clone();
-    gateway::Config {
+    let config::Limits { connections, requests_per_second, requests_burst, .. } = config.gateway.limits;
+    let count = |limit: Option<NonZeroU32>| limit.map(|count| count.get() as usize);
+    let default = gateway::Config::new(config.gateway.listen);
+    Ok(gateway::Config {
+        connections_count_max: count(connections).unwrap_or(default.connections_count_max),
+        connections_per_address_max: count(config.gateway.limits.connections_per_address),
+        streams_per_address_max: count(config.gateway.limits.streams_per_address),
+        streams_per_subject_max: count(config.gateway.limits.streams_per_subject),
+        requests: requests_per_second.map(|per_second| Rate {
+            per_second: per_second.get(),
+            burst: requests_burst.map_or(per_second.get().saturating_mul(2), NonZeroU32::get),
+        }),
+        proxies: proxies(&config.gateway.proxies)?,
         heartbeat_interval: config.gateway.heartbeat,
         shutdown_time_max: config.gateway.grace,
         tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
         metrics,
-        ..gateway::Config::new(config.gateway.listen)
-    }
+        ..default
+    })
+}
+
+fn proxies(told: &config::Proxies) -> Result<Proxies, AppError> {
+    let trusted = told.trusted.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+    Ok(Proxies {
+        trusted: trusted.map_err(AppError::Proxies)?,
+        header: match told.header {
+            config::ProxyHeader::XForwardedFor => ProxyHeader::XForwardedFor,
+            config::ProxyHeader::Forwarded => ProxyHeader::Forwarded,
+        },
+    })
 }
 
 fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Access, SettingsError> {

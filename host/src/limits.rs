@@ -363,6 +363,8 @@ pub const CONNECTION_STALL_TIME_MAX: Duration = Duration::from_secs(60);
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Connections past [`CONNECTIONS_COUNT_MAX`] that are being told so; further ones are closed without a word.
 pub const REFUSALS_COUNT_MAX: usize = 256;
+/// Addresses of which is remembered how often they ask, where that is bounded.
+pub const RATED_ADDRESSES_COUNT_MAX: usize = 65_536;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Streams of one HTTP/2 connection that were ended by its client before we came to them.

@@ -6,8 +6,9 @@ import { chromium } from "playwright-core";
 const WAIT_MAX = 30_000;
 
 /** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
- *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. */
-export async function inBrowser(url, check, others = []) {
+ *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. `flags` are the browser's
+ *  own, and `after()` looks at what it leaves once it has ended. */
+export async function inBrowser(url, check, others = [], { flags = [], after = () => {} } = {}) {
   const origins = [url, ...others].map((known) => new URL(known).origin);
   const browser = await chromium.launch({
     executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
@@ -21,6 +22,7 @@ export async function inBrowser(url, check, others = []) {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...flags,
     ],
   });
   const faults = [];
@@ -42,6 +44,11 @@ export async function inBrowser(url, check, others = []) {
     faults.push(error.message);
   } finally {
     await browser.close();
+  }
+  try {
+    after();
+  } catch (error) {
+    faults.push(error.message);
   }
   faults.forEach((fault) => console.error(fault));
   process.exit(faults.length > 0 ? 1 : 0);

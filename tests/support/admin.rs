@@ -28,6 +28,19 @@ impl Stand {
     /// # Errors
     /// As [`Stand::ask`].
     pub fn ask_with(&self, token: &str, method: &str, path: &str, body: &[u8]) -> Result<(u16, Value)> {
+        let (status, answer) = self.ask_for_text(token, method, path, body)?;
+        Ok((status, serde_json::from_str(&answer).with_context(|| answer.clone())?))
+    }
+
+    /// The figures, as text.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub fn metrics(&self) -> Result<String> {
+        Ok(self.ask_for_text(&self.token()?, "GET", "/metrics", b"")?.1)
+    }
+
+    fn ask_for_text(&self, token: &str, method: &str, path: &str, body: &[u8]) -> Result<(u16, String)> {
         let mut socket = TcpStream::connect(self.admin())?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
         write!(
@@ -42,7 +55,7 @@ impl Stand {
         let read = socket.read_to_string(&mut answer);
         let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {read:?}"))?;
         let status = head.get(9..12).context("an answer has a status")?.parse()?;
-        Ok((status, serde_json::from_str(body).with_context(|| answer.clone())?))
+        Ok((status, body.to_owned()))
     }
 
     /// What operators have to know.

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
@@ -14,7 +14,10 @@ use super::refusal::Refusal;
 use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
-use crate::telemetry::{DELAY_BOUNDS, Delays, Face, GatewayMetrics, NAMES, PluginMetrics, TimelineMetrics};
+use crate::telemetry::{
+    CutReason, DELAY_BOUNDS, Delays, Face, GatewayMetrics, Limit, ListenerMetrics, NAMES, PluginMetrics,
+    TimelineMetrics,
+};
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -106,10 +109,11 @@ fn of_timelines(timelines: &TimelineMetrics, name: &str, out: &mut String) -> bo
 }
 
 fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
-    if name == "twohop_cuts_total" {
-        for (reason, counter) in [("stalled", &gateway.stalled), ("silent", &gateway.silent)] {
-            writeln!(out, "{name}{{reason=\"{reason}\"}} {}", counter.load(Ordering::Relaxed)).expect(FITS);
-        }
+    if of_listener(&gateway.listener, name, out) {
+        return true;
+    }
+    if name == "twohop_delivery_seconds" {
+        delays(&gateway.deliveries, name, out);
         return true;
     }
     for face in Face::ALL {
@@ -118,10 +122,28 @@ fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
             "twohop_streams" => &counters.open,
             "twohop_sent_messages_total" => &counters.messages,
             "twohop_resets_total" => &counters.resets,
+            "twohop_resumes_total" => &counters.resumes,
             _ => return false,
         };
         let (face, value) = (face.name(), counter.load(Ordering::Relaxed));
         writeln!(out, "{name}{{face=\"{face}\"}} {value}").expect(FITS);
+    }
+    true
+}
+
+fn of_listener(listener: &ListenerMetrics, name: &str, out: &mut String) -> bool {
+    let mut line = |label: &str, counter: &AtomicU64| {
+        writeln!(out, "{name}{label} {}", counter.load(Ordering::Relaxed)).expect(FITS);
+    };
+    match name {
+        "twohop_connections" => line("", &listener.connections),
+        "twohop_cuts_total" => CutReason::ALL
+            .iter()
+            .for_each(|reason| line(&format!("{{reason=\"{}\"}}", reason.name()), listener.cuts(*reason))),
+        "twohop_limited_total" => Limit::ALL
+            .iter()
+            .for_each(|limit| line(&format!("{{limit=\"{}\"}}", limit.name()), listener.limited(*limit))),
+        _ => return false,
     }
     true
 }

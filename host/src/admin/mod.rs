@@ -112,11 +112,15 @@ impl Admin {
                 shutdown_time_max: SHUTDOWN_TIME_MAX,
                 idle_time_max: CONNECTION_IDLE_TIME_MAX,
                 connections_count_max: ADMIN_CONNECTIONS_COUNT_MAX,
+                connections_per_address_max: None,
+                requests: None,
+                proxies: http::Proxies::default(),
+                metrics: Arc::default(),
             },
             listener,
             tls: None,
             routes: routes::routes(Arc::new(state)),
-            refusal: refusal::overloaded,
+            refusal: |_| refusal::overloaded(),
         };
         // Streams end by themselves: they wait for `stop` as well.
         Ok(Self { address, server: tokio::spawn(server.run(stop, async {})) })

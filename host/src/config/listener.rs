@@ -1,5 +1,6 @@
-//! How the public listener speaks: its certificate.
+//! How the public listener speaks, and to whom: its certificate, how many may come, and who speaks for them.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -36,4 +37,43 @@ impl RawTls {
             (None, Some(_)) => Err("certificate_file"),
         }
     }
+}
+
+/// How many may come. Where nothing is said, there is no limit but for `connections`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: Option<NonZeroU32>,
+    /// Of one address.
+    pub connections_per_address: Option<NonZeroU32>,
+    /// Streams of one address.
+    pub streams_per_address: Option<NonZeroU32>,
+    /// Streams of one subject.
+    pub streams_per_subject: Option<NonZeroU32>,
+    /// Requests of one address in a second.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// At once, after a time of nothing.
+    pub requests_burst: Option<NonZeroU32>,
+}
+
+/// Who is believed when it says whom it speaks for. The prefixes are texts here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxies {
+    /// Where they are.
+    pub trusted: Vec<String>,
+    /// Where they write it.
+    pub header: ProxyHeader,
+}
+
+/// A header that proxies write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`.
+    Forwarded,
 }

@@ -19,7 +19,7 @@ mod raw;
 mod source;
 mod units;
 
-pub use listener::Tls;
+pub use listener::{Limits, Proxies, ProxyHeader, Tls};
 pub use outbox::{Notify, Outbox, Polling};
 pub use plugin::{Grants, OnFault, Plugin, Profile};
 pub use source::{Snapshot, Source};
@@ -43,6 +43,38 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "PEM file of a certificate and those above it; with it, clients need TLS.",
     ),
     ("gateway.tls.key_file", "", "PEM file of its key. Both are read again when they change."),
+    (
+        "gateway.limits.connections",
+        "`20000`",
+        "Connections at once, and as many streams; the process needs as many file descriptors and some more.",
+    ),
+    (
+        "gateway.limits.connections_per_address",
+        "",
+        "Connections of one address at once, of IPv6 of one /64. Not of trusted proxies.",
+    ),
+    (
+        "gateway.limits.streams_per_address",
+        "",
+        "Streams, WebSockets and waiting long-polls of one address at once.",
+    ),
+    ("gateway.limits.streams_per_subject", "", "The same of one subject of tokens."),
+    ("gateway.limits.requests_per_second", "", "Requests of one address in a second, on the average."),
+    (
+        "gateway.limits.requests_burst",
+        "twice that",
+        "Requests of one address at once, after a time of nothing.",
+    ),
+    (
+        "gateway.proxies.trusted",
+        "`[]`",
+        "Addresses and prefixes of proxies, such as `10.0.0.0/8`, that are believed when they say whom they speak for.",
+    ),
+    (
+        "gateway.proxies.header",
+        "`x-forwarded-for`",
+        "Where they say it: `x-forwarded-for`, or `forwarded` (RFC 7239). The last address that is none of theirs counts.",
+    ),
     ("gateway.heartbeat", "`15s`", "Between two signs of life on a quiet connection: 1s to 20s."),
     (
         "gateway.access.anonymous",
@@ -307,6 +339,10 @@ pub struct Gateway {
     pub heartbeat: Duration,
     /// From the order to stop until connections are cut.
     pub grace: Duration,
+    /// How many may come.
+    pub limits: Limits,
+    /// Who speaks for them.
+    pub proxies: Proxies,
     /// Who may listen to what.
     pub access: Access,
 }
@@ -520,13 +556,15 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
     }
     // A variable is text; where a key wants another type, the text is that type's TOML.
     let value = match (name, value.parse::<i64>(), value.parse::<bool>()) {
-        ("tables" | "messages" | "channels" | "topics" | "cache" | "anonymous" | "origins", ..) => {
-            toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
-        }
+        (
+            "tables" | "messages" | "channels" | "topics" | "cache" | "anonymous" | "origins" | "trusted",
+            ..,
+        ) => toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect()),
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
         ("count_max" | "bytes_max" | "spill_bytes_max" | "order", Ok(number), _) => {
             toml::Value::Integer(number)
         }
+        (_, Ok(number), _) if key.starts_with("gateway.limits.") => toml::Value::Integer(number),
         _ => toml::Value::String(value),
     };
     // Of two keys that say the same, the variable's counts.

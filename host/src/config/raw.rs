@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::listener::RawTls;
 use super::outbox::{Kind, Marks};
-use super::{Grants, OnFault, Outbox, Snapshot, units};
+use super::{Grants, Limits, OnFault, Outbox, Proxies, Snapshot, units};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -42,6 +42,10 @@ struct Gateway {
     heartbeat: Option<Duration>,
     #[serde(default, deserialize_with = "units::duration")]
     grace: Option<Duration>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    proxies: Proxies,
     #[serde(default)]
     access: Access,
 }
@@ -182,6 +186,8 @@ impl Config {
                 tls,
                 heartbeat,
                 grace,
+                limits: self.gateway.limits,
+                proxies: self.gateway.proxies,
                 access: self.gateway.access.check(folder)?,
             },
             admin: self.admin.check(folder)?,

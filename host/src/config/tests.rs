@@ -266,3 +266,20 @@ fn tls_needs_both_files_which_begin_at_the_folder() {
         );
     }
 }
+
+#[test]
+fn limits_and_proxies_come_from_the_file_or_from_variables() {
+    let lines = "[gateway.limits]\nconnections = 7\nrequests_per_second = 5\n[gateway.proxies]\nheader = \"forwarded\"\n";
+    let variables = [
+        ("TWOHOP_GATEWAY_LIMITS_STREAMS_PER_SUBJECT", "3"),
+        ("TWOHOP_GATEWAY_PROXIES_TRUSTED", "10.0.0.0/8, ::1"),
+    ];
+    let config = parse_with(&format!("{FIVE_LINES}{lines}"), &variables).expect("the configuration is right");
+    let Limits { connections, streams_per_subject, requests_per_second, requests_burst, .. } =
+        config.gateway.limits;
+    let counts = [connections, streams_per_subject, requests_per_second, requests_burst];
+    assert_eq!(counts.map(|count| count.map(std::num::NonZeroU32::get)), [Some(7), Some(3), Some(5), None]);
+    let trusted = vec!["10.0.0.0/8".to_owned(), "::1".to_owned()];
+    assert_eq!(config.gateway.proxies, Proxies { trusted, header: ProxyHeader::Forwarded });
+    assert!(message(&format!("{FIVE_LINES}[gateway.limits]\nconnections = 0\n"), &[]).contains("nonzero"));
+}

@@ -45,6 +45,9 @@ pub(super) enum Code {
     Silent,
     KeysUnavailable,
     TicketsTooMany,
+    ConnectionsTooMany,
+    StreamsTooMany,
+    RequestsTooMany,
     ShuttingDown,
 }
 
@@ -86,6 +89,9 @@ impl Code {
             Self::Silent => 4102,
             Self::KeysUnavailable => 4120,
             Self::TicketsTooMany => 4121,
+            Self::ConnectionsTooMany => 4130,
+            Self::StreamsTooMany => 4131,
+            Self::RequestsTooMany => 4132,
             Self::ShuttingDown => 4200,
         }
     }
@@ -119,6 +125,9 @@ impl Code {
             Self::Silent => "silent",
             Self::KeysUnavailable => "keys_unavailable",
             Self::TicketsTooMany => "tickets_too_many",
+            Self::ConnectionsTooMany => "connections_too_many",
+            Self::StreamsTooMany => "streams_too_many",
+            Self::RequestsTooMany => "requests_too_many",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -140,7 +149,10 @@ impl Code {
                 StatusCode::UNAUTHORIZED
             }
             Self::ChannelForbidden | Self::OriginForbidden => StatusCode::FORBIDDEN,
-            Self::TicketsTooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TicketsTooMany
+            | Self::ConnectionsTooMany
+            | Self::StreamsTooMany
+            | Self::RequestsTooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -46,11 +46,15 @@ pub async fn echo(
             shutdown_time_max: Duration::ZERO,
             idle_time_max: config.idle_time_max,
             connections_count_max: config.connections_count_max,
+            connections_per_address_max: None,
+            requests: None,
+            proxies: config.proxies,
+            metrics: config.metrics.gateway.listener.clone(),
         },
         listener,
         tls: None,
         routes: warp::path::end().and(handshake()).and_then(answer).boxed(),
-        refusal: super::overloaded,
+        refusal: super::refused,
     };
     Ok((address, tokio::spawn(server.run(stop, async {}))))
 }

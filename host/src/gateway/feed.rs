@@ -181,6 +181,9 @@ impl Feed {
             self.joins.clear();
             self.end_join();
         }
+        if channels.iter().any(|(_, start)| matches!(start, Start::After(_))) {
+            self.subscription.counters().resumes.fetch_add(1, Ordering::Relaxed);
+        }
         channels.sort_by_key(|(_, start)| *start);
         for group in channels.chunk_by(|(_, one), (_, other)| one == other) {
             let (cursor, lost) = match group[0].1 {

@@ -28,7 +28,7 @@ use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
-use crate::telemetry::{Face, FaceMetrics, Metrics};
+use crate::telemetry::{CutReason, Face, FaceMetrics, Limit, Metrics};
 use crate::timeline::{Listeners, Source, Timelines};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,10 +244,17 @@ impl Hub {
     }
 
     fn put_frame(&self, followers: &Followers, frames: &mut Frames<'_>) -> usize {
-        let now = self.now_millis();
+        let (began, now) = (Instant::now(), self.now_millis());
+        let mut written = [0; Face::ALL.len()];
         for mailbox in followers.values() {
-            if mailbox.put(frames.get(Format::of(mailbox.face())), now) {
-                self.metrics.gateway.face(mailbox.face()).messages.fetch_add(1, Ordering::Relaxed);
+            let face = mailbox.face();
+            written[face as usize] += u64::from(mailbox.put(frames.get(Format::of(face)), now));
+        }
+        for face in Face::ALL {
+            let count = written[face as usize];
+            if count > 0 {
+                self.metrics.gateway.face(face).messages.fetch_add(count, Ordering::Relaxed);
+                self.metrics.gateway.deliveries.observe_many(began.elapsed(), count);
             }
         }
         followers.len()
@@ -279,7 +286,8 @@ impl Hub {
             let count = there - registry.subscribers.len();
             drop(registry);
             if count > 0 {
-                self.metrics.gateway.stalled.fetch_add(count as u64, Ordering::Relaxed);
+                let cut = self.metrics.gateway.listener.cuts(CutReason::Stalled);
+                cut.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(count, "cut connections that took nothing; their clients may resume");
             }
         }
@@ -351,11 +359,13 @@ impl Hub {
             return Err(SubscribeError::Closed(self.reconnect_delay(registry.next)));
         }
         if registry.subscribers.len() >= self.subscribers_count_max {
+            self.metrics.gateway.listener.count_limited(Limit::Streams);
             return Err(SubscribeError::Full);
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, own));
+        let waits = self.metrics.gateway.deliveries.clone();
+        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, own, waits));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use super::frame::{Frame, Kind};
 use crate::event::{Channel, Sequence};
 use crate::http::{Line, Offered};
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
-use crate::telemetry::Face;
+use crate::telemetry::{Delays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -55,6 +56,8 @@ struct State {
     bytes: usize,
     /// The place of the last frame that did not wait.
     written: Sequence,
+    /// When the first of what waits was put.
+    since: Option<Instant>,
 }
 
 /// See the head of this file.
@@ -72,6 +75,8 @@ pub(super) struct Mailbox {
     permitted_until: AtomicU64,
     /// The connection under the stream, if no other stream shares it.
     own: Own,
+    /// Where it counts how long frames waited.
+    waits: Arc<Delays>,
 }
 
 /// A connection that a stream has for itself.
@@ -85,7 +90,7 @@ pub(super) struct Own {
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, queue_count_max: usize, own: Own) -> Self {
+    pub(super) fn new(face: Face, queue_count_max: usize, own: Own, waits: Arc<Delays>) -> Self {
         Self {
             face,
             queue_count_max,
@@ -94,11 +99,13 @@ impl Mailbox {
                 queue: VecDeque::new(),
                 bytes: 0,
                 written: Sequence(0),
+                since: None,
             }),
             waker: AtomicWaker::new(),
             offered_at: AtomicU64::new(0),
             permitted_until: AtomicU64::new(u64::MAX),
             own,
+            waits,
         }
     }
 
@@ -146,6 +153,7 @@ impl Mailbox {
             state.status = Status::Behind;
         } else {
             state.bytes = bytes;
+            state.since.get_or_insert_with(Instant::now);
             state.queue.push_back(Arc::clone(frame));
         }
         drop(state);
@@ -234,6 +242,9 @@ impl Mailbox {
             Status::Following => match state.queue.pop_front() {
                 Some(frame) => {
                     state.bytes -= frame.bytes.len();
+                    if let Some(since) = state.since.take() {
+                        self.waits.observe(since.elapsed());
+                    }
                     if state.queue.is_empty() && state.queue.capacity() > IDLE_CAPACITY_MAX {
                         state.queue = VecDeque::new();
                     }
@@ -286,6 +297,7 @@ impl State {
     fn empty(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
+        self.since = None;
     }
 }
 
@@ -306,7 +318,11 @@ mod tests {
     }
 
     fn mailbox(queue_count_max: usize) -> Mailbox {
-        Mailbox::new(Face::EventStream, queue_count_max, Own::default())
+        Mailbox::new(Face::EventStream, queue_count_max, Own::default(), Arc::default())
+    }
+
+    fn put(mailbox: &Mailbox, frame: &Arc<Frame>) {
+        assert!(!mailbox.put(frame, 0), "it has no line");
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
@@ -317,8 +333,8 @@ mod tests {
     fn frames_come_out_in_order_until_there_are_none() {
         let mailbox = mailbox(4);
         mailbox.follow();
-        mailbox.put(&frame(1, 1), 0);
-        mailbox.put(&frame(2, 1), 0);
+        put(&mailbox, &frame(1, 1));
+        put(&mailbox, &frame(2, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(1, 1))));
         assert!(!mailbox.is_drained());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(2, 1))));
@@ -330,12 +346,12 @@ mod tests {
     fn a_frame_too_many_empties_it_and_it_takes_no_more_until_it_follows_again() {
         let mailbox = mailbox(2);
         mailbox.follow();
-        (1..=3).for_each(|sequence| drop(mailbox.put(&frame(sequence, 1), 0)));
+        (1..=3).for_each(|sequence| put(&mailbox, &frame(sequence, 1)));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
-        mailbox.put(&frame(4, 1), 0);
+        put(&mailbox, &frame(4, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
         mailbox.follow();
-        mailbox.put(&frame(5, 1), 0);
+        put(&mailbox, &frame(5, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(5, 1))));
     }
 
@@ -343,10 +359,10 @@ mod tests {
     fn bytes_are_bounded_but_one_frame_always_fits() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1), 0);
+        put(&mailbox, &frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
-        mailbox.put(&frame(2, CONNECTION_QUEUE_BYTES_MAX), 0);
-        mailbox.put(&frame(3, 1), 0);
+        put(&mailbox, &frame(2, CONNECTION_QUEUE_BYTES_MAX));
+        put(&mailbox, &frame(3, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
     }
 
@@ -354,11 +370,11 @@ mod tests {
     fn what_waits_of_one_channel_goes_and_makes_room() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        mailbox.put(&of("a", 1, CONNECTION_QUEUE_BYTES_MAX), 0);
+        put(&mailbox, &of("a", 1, CONNECTION_QUEUE_BYTES_MAX));
         mailbox.remove(&Channel::new("a").unwrap());
-        mailbox.put(&of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2), 0);
-        mailbox.put(&of("a", 3, 1), 0);
-        mailbox.put(&of("b", 4, 1), 0);
+        put(&mailbox, &of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2));
+        put(&mailbox, &of("a", 3, 1));
+        put(&mailbox, &of("b", 4, 1));
         mailbox.remove(&Channel::new("a").unwrap());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2))));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 4, 1))));
@@ -370,7 +386,7 @@ mod tests {
         let mailbox = mailbox(2);
         mailbox.close();
         mailbox.follow();
-        mailbox.put(&frame(1, 1), 0);
+        put(&mailbox, &frame(1, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Closed));
     }
 
@@ -378,7 +394,7 @@ mod tests {
     fn a_burst_leaves_no_room_behind() {
         let mailbox = mailbox(1_000);
         mailbox.follow();
-        (0..1_000).for_each(|sequence| drop(mailbox.put(&frame(sequence, 1), 0)));
+        (0..1_000).for_each(|sequence| put(&mailbox, &frame(sequence, 1)));
         while take(&mailbox).is_ready() {}
         assert!(mailbox.state().queue.capacity() <= IDLE_CAPACITY_MAX);
     }

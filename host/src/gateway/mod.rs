@@ -23,6 +23,7 @@
 mod admission;
 mod channels;
 mod codes;
+mod crowd;
 mod echo;
 mod feed;
 mod frame;
@@ -50,11 +51,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
+use self::codes::{Code, Refusal};
 #[doc(hidden)]
 pub use self::echo::echo as websocket_echo;
 use crate::access::Access;
 use crate::bus::Bus;
-use crate::http::{self, ListenError, Tls, TlsFiles};
+use crate::http::{self, Excess, ListenError, Proxies, Rate, Tls, TlsFiles};
 use crate::limits;
 use crate::telemetry::Metrics;
 use crate::timeline::Timelines;
@@ -85,6 +87,16 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Connections at once, and streams at once.
     pub connections_count_max: usize,
+    /// Connections of one address, but for those of trusted proxies.
+    pub connections_per_address_max: Option<usize>,
+    /// Streams of one address.
+    pub streams_per_address_max: Option<usize>,
+    /// Streams of one subject.
+    pub streams_per_subject_max: Option<usize>,
+    /// Requests of one address.
+    pub requests: Option<Rate>,
+    /// Who is believed when it says whom it speaks for.
+    pub proxies: Proxies,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
     /// Where it counts.
@@ -107,6 +119,11 @@ impl Config {
             idle_time_max: limits::CONNECTION_IDLE_TIME_MAX,
             tls: None,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
+            connections_per_address_max: None,
+            streams_per_address_max: None,
+            streams_per_subject_max: None,
+            requests: None,
+            proxies: Proxies::default(),
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
             metrics: Arc::default(),
         }
@@ -159,17 +176,22 @@ impl Gateway {
                 shutdown_time_max: config.shutdown_time_max,
                 idle_time_max: config.idle_time_max,
                 connections_count_max: config.connections_count_max,
+                connections_per_address_max: config.connections_per_address_max,
+                requests: config.requests,
+                proxies: config.proxies.clone(),
+                metrics: Arc::clone(&config.metrics.gateway.listener),
             },
             listener,
             tls,
             routes: routes::routes(Arc::new(routes::State {
+                crowd: crowd::Crowd::new(&config),
                 config,
                 bus,
                 timelines,
                 hub: Arc::clone(&hub),
                 access,
             })),
-            refusal: overloaded,
+            refusal: refused,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));
         Ok(Self {
@@ -218,6 +240,16 @@ async fn serve(server: http::Server, hub: Arc<hub::Hub>, follower: hub::Follower
     }
 }
 
-fn overloaded() -> Response {
-    codes::Refusal::new(codes::Code::Overloaded, "the server has as many connections as it may").response()
+/// What a connection or a request is told that is one too many.
+fn refused(excess: Excess) -> Response {
+    let refusal = match excess {
+        Excess::Connections => Refusal::new(Code::Overloaded, "the server has as many connections as it may"),
+        Excess::ConnectionsOfAddress => {
+            Refusal::new(Code::ConnectionsTooMany, "your address has as many connections as it may")
+        }
+        Excess::Requests(wait) => {
+            Refusal::new(Code::RequestsTooMany, "your address asks too often").after(wait)
+        }
+    };
+    refusal.response()
 }

@@ -43,6 +43,7 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let wait = query.number("wait", seconds(POLL_WAIT), 0, seconds(POLL_WAIT_MAX))?;
     let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
     let permit = admit(state, asker, query, &channels).await?;
+    let _seat = state.crowd.enter(permit.visitor())?;
     let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, Own::default())?);
     feed.listen(listen(state, None, &channels).await?);
     let position = feed.subscribe(starts(channels, start, &permit));

@@ -10,14 +10,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
+use percent_encoding::percent_decode_str;
 use warp::filters::BoxedFilter;
 use warp::host::Authority;
 use warp::http::{HeaderMap, Method, StatusCode};
-use warp::reject::{InvalidHeader, InvalidQuery, MethodNotAllowed, Rejection};
+use warp::reject::{InvalidHeader, InvalidQuery, MethodNotAllowed, Reject, Rejection};
 use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
 use super::codes::{Code, Refusal};
+use super::crowd::Crowd;
 use super::mailbox::Own;
 use super::query::Query;
 use super::socket::{self, Handshake};
@@ -33,6 +35,7 @@ pub(super) struct State {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) timelines: Option<Timelines>,
     pub(super) hub: Arc<hub::Hub>,
+    pub(super) crowd: Crowd,
     pub(super) access: Access,
 }
 
@@ -183,7 +186,12 @@ fn preflight(access: &Access, asked: &HeaderMap) -> Response {
 }
 
 fn query() -> impl Filter<Extract = (Query,), Error = Rejection> + Clone {
-    warp::query::<Vec<(String, String)>>().map(Query::new)
+    let raw = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let is_text = raw.and_then(|raw: String| async move {
+        let text = percent_decode_str(&raw).decode_utf8();
+        text.map(drop).map_err(|_| warp::reject::custom(NoText))
+    });
+    is_text.untuple_one().and(warp::query::<Vec<(String, String)>>()).map(Query::new)
 }
 
 /// What a stream needs of a connection that it has for itself.
@@ -196,6 +204,12 @@ fn connection() -> impl Filter<Extract = (sse::Connection,), Error = Infallible>
             takeover,
         })
 }
+
+/// A query that is no UTF-8: its parser would take other characters for what is none.
+#[derive(Debug)]
+struct NoText;
+
+impl Reject for NoText {}
 
 /// What an upgrade to WebSocket needs.
 pub(super) fn handshake() -> impl Filter<Extract = (Handshake,), Error = Infallible> + Clone {
@@ -212,7 +226,7 @@ fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Clone {
 }
 
 async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
-    let refusal = if rejection.find::<InvalidQuery>().is_some() {
+    let refusal = if rejection.find::<InvalidQuery>().is_some() || rejection.find::<NoText>().is_some() {
         Refusal::new(
             Code::QueryInvalid,
             "the query cannot be read: it is name=value, joined by &, percent-encoded",

@@ -20,6 +20,7 @@ use warp::reply::{Reply, Response};
 
 use super::admission::{Ending, admit, ending, starts};
 use super::codes::Refusal;
+use super::crowd::Seat;
 use super::feed::{Feed, Start, Told};
 use super::frame::sse as frame;
 use super::hub::Pulse;
@@ -78,6 +79,7 @@ async fn open(
     let permit = admit(state, asker, query, &channels).await?;
     let names = channels.clone();
     let channels = starts(channels, start, &permit);
+    let seat = state.crowd.enter(permit.visitor())?;
     let subscription = state.hub.join(Face::EventStream, own)?;
     let mut feed = Feed::new(Arc::clone(&state.bus), subscription);
     feed.listen(listen(state, None, &names).await?);
@@ -86,7 +88,7 @@ async fn open(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let phase = Phase::Greeting { channels };
-    Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit) })
+    Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit), _seat: seat })
 }
 
 fn response(reply: impl Reply) -> Response {
@@ -114,6 +116,7 @@ struct Writer {
     heartbeat: Interval,
     /// None where the permit has no end.
     ending: Option<Ending>,
+    _seat: Seat,
 }
 
 impl Writer {

@@ -6,6 +6,7 @@
 //! TLS, within a head, or on a connection of HTTP/2 that has nothing more to do.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -22,22 +23,16 @@ use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
+use super::door::{Admission, Place};
 use super::server::{Shared, Upgraded};
 use super::line::{Line, Wire};
 use super::{Cut, Peer, Takeover, Unframed};
 use crate::limits::CONNECTION_STALL_TIME_MAX;
-
-/// How a connection is met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    Served,
-    Refused,
-}
+use crate::telemetry::CutReason;
 
 /// Whether a connection takes further requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +46,7 @@ pub(super) async fn connection(
     shared: Arc<Shared>,
     socket: TcpStream,
     address: IpAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
     admission: Admission,
 ) -> Option<Upgraded> {
     // A frame must not wait for the next one. Without it all works, only later.
@@ -69,6 +64,7 @@ pub(super) async fn connection(
         // In a box: it is large, and one that is not encrypted must not weigh as much.
         Ok(socket) => Box::pin(serve(shared, socket, Met { address, place, admission, line: None })).await,
         Err(error) => {
+            shared.config.metrics.count_cut(CutReason::Handshake);
             tracing::debug!(%error, "a handshake of TLS failed");
             None
         }
@@ -78,7 +74,7 @@ pub(super) async fn connection(
 /// A connection that was accepted.
 struct Met {
     address: IpAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
     admission: Admission,
     /// If it is not encrypted.
     line: Option<Arc<Line>>,
@@ -98,7 +94,8 @@ async fn serve(
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
         let busy = activity.begin(request.version());
-        request.extensions_mut().insert(Peer(address));
+        let client = shared.door.client(address, request.headers());
+        request.extensions_mut().insert(Peer(client));
         if request.version() < Version::HTTP_2 {
             // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
             request.extensions_mut().insert(Cut(cut.clone()));
@@ -107,16 +104,20 @@ async fn serve(
                 request.extensions_mut().insert(Arc::clone(line));
             }
         }
-        let answer = (admission == Admission::Served).then(|| routes.call(request));
-        if answer.is_none() {
-            // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
-            refused.cancel();
-        }
+        let excess = match admission {
+            Admission::Served => shared.door.let_in(client).err(),
+            Admission::Refused(excess) => {
+                // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
+                refused.cancel();
+                Some(excess)
+            }
+        };
+        let answer = excess.map_or_else(|| Ok(routes.call(request)), Err);
         let (takeover, line) = (takeover.clone(), line.clone());
         async move {
             let answer = match answer {
-                Some(answer) => answer.await?,
-                None => refusal(),
+                Ok(answer) => answer.await?,
+                Err(excess) => refusal(excess),
             };
             if let Some(line) = line.filter(|_| answer.extensions().get::<Unframed>().is_some()) {
                 takeover.unframe(Wire::new(line), head(&answer));
@@ -128,7 +129,7 @@ async fn serve(
     });
     let builder = match admission {
         Admission::Served => &shared.served,
-        Admission::Refused => &shared.refused,
+        Admission::Refused(_) => &shared.refused,
     };
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
     // hyper's own timer begins with the choice between HTTP/1 and HTTP/2, for which it needs bytes, and looks at heads
@@ -147,9 +148,13 @@ async fn serve(
             () = takeover.unframed() => break Ok(()),
             () = &mut look, if activity.is_looked_at() => {
                 match activity.since(&mut asked) {
-                    Since::NeverAsked => return None,
+                    Since::NeverAsked => {
+                        shared.config.metrics.count_cut(CutReason::Late);
+                        return None;
+                    }
                     Since::Idle if life == Life::Serving => {
                         life = Life::Ending;
+                        shared.config.metrics.count_cut(CutReason::Idle);
                         serving.as_mut().graceful_shutdown();
                     }
                     // It was told, and stays.
@@ -165,6 +170,9 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
+        if let Some(reason) = activity.reason(&*error) {
+            shared.config.metrics.count_cut(reason);
+        }
         tracing::debug!(error, "a connection ended early");
     }
     takeover.take().map(|afterlife| (place, afterlife))
@@ -214,6 +222,16 @@ impl Activity {
 
     fn is_looked_at(&self) -> bool {
         self.asked.load(Ordering::Relaxed) == 0 || self.is_h2.load(Ordering::Relaxed)
+    }
+
+    /// Why hyper cut the connection, if it did.
+    fn reason(&self, error: &(dyn Error + 'static)) -> Option<CutReason> {
+        let error = error.downcast_ref::<hyper::Error>()?;
+        match (error.is_timeout(), self.asked.load(Ordering::Relaxed)) {
+            (true, 0) => Some(CutReason::Late),
+            (true, _) => Some(CutReason::Idle),
+            (false, _) => error.is_parse().then_some(CutReason::Invalid),
+        }
     }
 
     /// `asked` is how many requests there were at the last look, and then how many there are now.

@@ -6,10 +6,15 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`).
 
+mod bucket;
 mod connection;
+mod door;
 mod files;
+mod forwarded;
 mod line;
+mod network;
 mod server;
+mod share;
 mod streams;
 mod tls;
 #[cfg(test)]
@@ -25,9 +30,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use bucket::Rate;
+pub(crate) use door::Excess;
 pub(crate) use files::{file, shared_file};
+pub use forwarded::{Proxies, ProxyHeader};
 pub(crate) use line::{Line, Offered, Wire};
+pub(crate) use network::Network;
+pub use network::{Prefix, PrefixError};
 pub(crate) use server::{Config, Server};
+pub(crate) use share::{Share, Shares};
 pub(crate) use streams::stream;
 pub(crate) use tls::Tls;
 pub use tls::TlsFiles;
@@ -36,7 +47,7 @@ pub use tls::TlsFiles;
 #[derive(Debug, Clone)]
 pub(crate) struct Cut(pub(crate) CancellationToken);
 
-/// Rides on a request: where its connection comes from.
+/// Rides on a request: where it comes from, before all proxies that are trusted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 

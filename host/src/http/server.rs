@@ -5,30 +5,31 @@
 //!
 //! Invariants:
 //! - an accept that fails never ends the listener;
-//! - connections are bounded; one too many is told so, if it asks;
+//! - connections are bounded, in all and of each address; one too many is told so, if it asks (`door`);
 //! - every task belongs to [`Server::run`] and is gone when it returns, at most `shutdown_time_max` after the
 //!   order to stop. HTTP's own graceful end waits for open streams for ever; who has streams ends them first.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::connection::{Admission, connection};
-use super::{Afterlife, Tls};
+use super::connection::connection;
+use super::door::{Door, Excess, Place};
+use super::{Afterlife, Proxies, Rate, Tls};
 use crate::limits::{
-    CONNECTION_BUFFER_BYTES_MAX, REFUSALS_COUNT_MAX, RESETS_PER_CONNECTION_MAX, RETRY_DELAY_MIN,
-    STREAMS_PER_CONNECTION_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, RESETS_PER_CONNECTION_MAX, RETRY_DELAY_MIN, STREAMS_PER_CONNECTION_MAX,
 };
+use crate::telemetry::{CutReason, ListenerMetrics};
 
 /// How a listener behaves.
 #[derive(Debug, Clone)]
@@ -46,6 +47,14 @@ pub(crate) struct Config {
     pub(crate) shutdown_time_max: Duration,
     /// Connections at once.
     pub(crate) connections_count_max: usize,
+    /// Of one address; those of trusted proxies are not counted so.
+    pub(crate) connections_per_address_max: Option<usize>,
+    /// Requests of one address.
+    pub(crate) requests: Option<Rate>,
+    /// Who is believed when it says whom it speaks for.
+    pub(crate) proxies: Proxies,
+    /// Where it counts.
+    pub(crate) metrics: Arc<ListenerMetrics>,
 }
 
 /// What serves.
@@ -55,16 +64,17 @@ pub(crate) struct Server {
     /// None if it speaks in the clear.
     pub(crate) tls: Option<Tls>,
     pub(crate) routes: BoxedFilter<(Response,)>,
-    /// What is said to a connection that is one too many.
-    pub(crate) refusal: fn() -> Response,
+    /// What is said to a connection or a request that is one too many.
+    pub(crate) refusal: fn(Excess) -> Response,
 }
 
 /// What the connections share.
 pub(super) struct Shared {
     pub(super) config: Config,
+    pub(super) door: Door,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) routes: BoxedFilter<(Response,)>,
-    pub(super) refusal: fn() -> Response,
+    pub(super) refusal: fn(Excess) -> Response,
     pub(super) served: auto::Builder<TokioExecutor>,
     pub(super) refused: auto::Builder<TokioExecutor>,
     pub(super) stop: CancellationToken,
@@ -74,12 +84,11 @@ impl Server {
     /// Serves until `stop`. Nobody is accepted then, and `drain` begins: it ends whatever answers without an end.
     pub(crate) async fn run(self, stop: CancellationToken, drain: impl Future<Output = ()>) {
         let Self { config, listener, tls, routes, refusal } = self;
-        let places = Arc::new(Semaphore::new(config.connections_count_max));
-        let refusals = Arc::new(Semaphore::new(REFUSALS_COUNT_MAX));
         let (name, shutdown_time_max) = (config.name, config.shutdown_time_max);
         let shared = Arc::new(Shared {
             served: builder(&config),
             refused: refusing_builder(&config),
+            door: Door::new(&config),
             acceptor: tls.as_ref().map(Tls::acceptor),
             config,
             routes,
@@ -101,13 +110,7 @@ impl Server {
                 Some(ended) = tasks.join_next() => go_on(name, ended, &mut tasks),
                 accepted = listener.accept() => match accepted {
                     Ok((socket, peer)) => {
-                        let (place, admission) = match Arc::clone(&places).try_acquire_owned() {
-                            Ok(place) => (place, Admission::Served),
-                            Err(_) => match Arc::clone(&refusals).try_acquire_owned() {
-                                Ok(place) => (place, Admission::Refused),
-                                Err(_) => continue,
-                            },
-                        };
+                        let Some((place, admission)) = shared.door.admit(peer.ip()) else { continue };
                         tasks.spawn(connection(Arc::clone(&shared), socket, peer.ip(), place, admission));
                     }
                     // The client was gone before we came.
@@ -126,8 +129,16 @@ impl Server {
                 go_on(name, ended, &mut tasks);
             }
         };
-        let ended = tokio::time::timeout(shutdown_time_max, async { tokio::join!(drain, all_ended) });
+        let ended = tokio::time::timeout(shutdown_time_max, async {
+            tokio::select! {
+                biased;
+                // Who drains may have time left when everybody has gone.
+                () = async { drain.await; std::future::pending().await } => {}
+                () = all_ended => {}
+            }
+        });
         if ended.await.is_err() {
+            shared.config.metrics.cuts(CutReason::Stopped).fetch_add(tasks.len() as u64, Ordering::Relaxed);
             tracing::warn!(name, count = tasks.len(), "cut connections that did not end in time");
             tasks.shutdown().await;
         }
@@ -135,7 +146,7 @@ impl Server {
 }
 
 /// A connection that was upgraded, and its place.
-pub(super) type Upgraded = (OwnedSemaphorePermit, Afterlife);
+pub(super) type Upgraded = (Place, Afterlife);
 
 /// What was upgraded goes on in a task of its own: HTTP's would weigh several KiB for as long as it lives.
 fn go_on(name: &str, ended: Result<Option<Upgraded>, JoinError>, tasks: &mut JoinSet<Option<Upgraded>>) {

@@ -74,9 +74,29 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "Times that a client was told that it may have missed messages, by `face`.",
     ),
     (
+        "twohop_resumes_total",
+        Kind::Counter,
+        "Times that a client came back with an id after which the history is whole, by `face`; a long-poll with an id is one.",
+    ),
+    (
+        "twohop_delivery_seconds",
+        Kind::Histogram,
+        "From a message being durable and known to the gateway until a client's connection took it, of the oldest of those that it took together. What comes before is `twohop_delay_seconds`.",
+    ),
+    (
+        "twohop_connections",
+        Kind::Gauge,
+        "Connections of clients, whatever is spoken on them, and if nothing is.",
+    ),
+    (
         "twohop_cuts_total",
         Kind::Counter,
-        "Connections that were ended because their client took nothing (`reason` is `stalled`) or gave no sign of life (`silent`).",
+        "Connections that were ended because their client took nothing (`reason` is `stalled`), gave no sign of life (`silent`), did not ask in time (`late`), had nothing going on (`idle`), did not shake hands (`handshake`), sent what is no HTTP (`invalid`), or did not end within `gateway.grace` (`stopped`).",
+    ),
+    (
+        "twohop_limited_total",
+        Kind::Counter,
+        "Connections, requests and streams that were refused because there were too many, by the `limit`: `connections`, `connections_per_address`, `requests_per_address`, `streams`, `streams_per_address`, `streams_per_subject`.",
     ),
     ("twohop_timelines_active", Kind::Gauge, "Timelines in memory."),
     (
@@ -222,14 +242,128 @@ impl Face {
     }
 }
 
+/// Why a connection was ended by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutReason {
+    /// Its client took nothing.
+    Stalled,
+    /// It gave no sign of life.
+    Silent,
+    /// It did not ask in time.
+    Late,
+    /// Nothing went on.
+    Idle,
+    /// There was no handshake of TLS.
+    Handshake,
+    /// What came is no HTTP, or too much of it.
+    Invalid,
+    /// It did not end when the server did.
+    Stopped,
+}
+
+impl CutReason {
+    /// All there are, as they are counted.
+    pub const ALL: [Self; 7] =
+        [Self::Stalled, Self::Silent, Self::Late, Self::Idle, Self::Handshake, Self::Invalid, Self::Stopped];
+
+    /// Its label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stalled => "stalled",
+            Self::Silent => "silent",
+            Self::Late => "late",
+            Self::Idle => "idle",
+            Self::Handshake => "handshake",
+            Self::Invalid => "invalid",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Of what there may be only so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Connections in all.
+    Connections,
+    /// Of one address.
+    ConnectionsPerAddress,
+    /// Requests of one address in some time.
+    RequestsPerAddress,
+    /// Streams in all.
+    Streams,
+    /// Of one address.
+    StreamsPerAddress,
+    /// Of one subject.
+    StreamsPerSubject,
+}
+
+impl Limit {
+    /// All there are, as they are counted.
+    pub const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::RequestsPerAddress,
+        Self::Streams,
+        Self::StreamsPerAddress,
+        Self::StreamsPerSubject,
+    ];
+
+    /// Its label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::RequestsPerAddress => "requests_per_address",
+            Self::Streams => "streams",
+            Self::StreamsPerAddress => "streams_per_address",
+            Self::StreamsPerSubject => "streams_per_subject",
+        }
+    }
+}
+
+/// The counters of a listener.
+#[derive(Debug, Default)]
+pub struct ListenerMetrics {
+    /// How many connections are there now.
+    pub connections: AtomicU64,
+    cuts: [AtomicU64; CutReason::ALL.len()],
+    limited: [AtomicU64; Limit::ALL.len()],
+}
+
+impl ListenerMetrics {
+    /// How often a connection was cut for a reason.
+    #[must_use]
+    pub fn cuts(&self, reason: CutReason) -> &AtomicU64 {
+        &self.cuts[reason as usize]
+    }
+
+    /// How often a limit was reached.
+    #[must_use]
+    pub fn limited(&self, limit: Limit) -> &AtomicU64 {
+        &self.limited[limit as usize]
+    }
+
+    /// Counts one that was cut.
+    pub fn count_cut(&self, reason: CutReason) {
+        self.cuts(reason).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one that was too many.
+    pub fn count_limited(&self, limit: Limit) {
+        self.limited(limit).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The counters of the gateway.
 #[derive(Debug, Default)]
 pub struct GatewayMetrics {
     faces: [FaceMetrics; Face::ALL.len()],
-    /// Connections whose client took nothing.
-    pub stalled: AtomicU64,
-    /// Connections whose client gave no sign of life.
-    pub silent: AtomicU64,
+    /// Of its listener.
+    pub listener: Arc<ListenerMetrics>,
+    /// How long messages waited for a connection that takes them.
+    pub deliveries: Arc<Delays>,
 }
 
 /// The counters of one face.
@@ -241,6 +375,8 @@ pub struct FaceMetrics {
     pub messages: AtomicU64,
     /// Times that one was told that it may have missed some.
     pub resets: AtomicU64,
+    /// Times that one came back to a history that is whole.
+    pub resumes: AtomicU64,
 }
 
 impl GatewayMetrics {
@@ -273,30 +409,38 @@ pub struct PluginMetrics {
 /// How often a delay was within each of [`DELAY_BOUNDS`].
 #[derive(Debug, Default)]
 pub struct Delays {
-    buckets: [AtomicU64; DELAY_BOUNDS.len()],
-    count: AtomicU64,
+    /// Those that are within a bound and not within the one before; the last are beyond all.
+    buckets: [AtomicU64; DELAY_BOUNDS.len() + 1],
     micros: AtomicU64,
 }
 
 impl Delays {
     /// Counts a delay.
     pub fn observe(&self, delay: Duration) {
+        self.observe_many(delay, 1);
+    }
+
+    /// Counts as many that were at most so long.
+    pub fn observe_many(&self, delay: Duration, count: u64) {
         let seconds = delay.as_secs_f64();
-        for (bucket, bound) in self.buckets.iter().zip(DELAY_BOUNDS) {
-            if seconds <= bound {
-                bucket.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let within = DELAY_BOUNDS.partition_point(|bound| *bound < seconds);
+        self.buckets[within].fetch_add(count, Ordering::Relaxed);
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros.saturating_mul(count), Ordering::Relaxed);
     }
 
     /// For each bound how many were within it; how many there were; their sum.
     #[must_use]
     pub fn read(&self) -> ([u64; DELAY_BOUNDS.len()], u64, Duration) {
-        let buckets = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
-        let micros = self.micros.load(Ordering::Relaxed);
-        (buckets, self.count.load(Ordering::Relaxed), Duration::from_micros(micros))
+        let mut count = 0;
+        let mut within = [0; DELAY_BOUNDS.len()];
+        for (nth, bucket) in self.buckets.iter().enumerate() {
+            count += bucket.load(Ordering::Relaxed);
+            if let Some(within) = within.get_mut(nth) {
+                *within = count;
+            }
+        }
+        (within, count, Duration::from_micros(self.micros.load(Ordering::Relaxed)))
     }
 }
 

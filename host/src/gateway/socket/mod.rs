@@ -22,7 +22,6 @@ mod permits;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -40,6 +39,7 @@ pub(super) use self::link::{Link, Said};
 use self::permits::Permits;
 use super::admission::{admit_visitor, within};
 use super::codes::{Code, Refusal};
+use super::crowd::Seat;
 use super::feed::{Feed, Start, Told};
 use super::frame::json as frame;
 use super::hub::Pulse;
@@ -51,7 +51,7 @@ use crate::access::{Deed, Visitor};
 use crate::event::Channel;
 use crate::http::{Cut, Line, Takeover};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
-use crate::telemetry::Face;
+use crate::telemetry::{CutReason, Face};
 
 /// What an upgrade needs of a request.
 pub(super) struct Handshake {
@@ -71,6 +71,10 @@ pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, hands
     let Some(Cut(cut)) = handshake.cut.clone() else {
         return Refusal::new(Code::UpgradeRequired, "WebSocket is spoken over HTTP/1.1 here").response();
     };
+    let seat = match state.crowd.enter(&visitor) {
+        Ok(seat) => seat,
+        Err(refusal) => return refusal.response(),
+    };
     let own = Own { cut: Some(cut.clone()), line: handshake.line.clone() };
     let feed = match state.hub.join(Face::WebSocket, own) {
         Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
@@ -83,7 +87,7 @@ pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, hands
         heartbeat.reset();
         let pulse = feed.pulse();
         let (link, heard, permits) = (Link::new(io).await, Instant::now(), Permits::default());
-        let socket = Socket { state, link, feed, pulse, cut, heartbeat, heard, visitor, permits };
+        let socket = Socket { state, link, feed, pulse, cut, heartbeat, heard, visitor, seat, permits };
         socket.run().await;
     })
 }
@@ -131,6 +135,7 @@ struct Socket<Io> {
     heartbeat: Interval,
     heard: Instant,
     visitor: Visitor,
+    seat: Seat,
     permits: Permits,
 }
 
@@ -229,6 +234,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         let visitor = self.state.access.identify_token(token, self.visitor.address).await?;
         let channels = self.feed.channels().to_vec();
         let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
+        self.state.crowd.pass(&mut self.seat, &visitor)?;
         self.visitor = visitor;
         self.permits.replace(channels, permit);
         self.feed.permit_until(self.permits.until());
@@ -286,7 +292,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
 
     async fn show_life(&mut self) -> Result<(), End> {
         if self.heard.elapsed() > self.state.config.silence_time_max {
-            self.state.config.metrics.gateway.silent.fetch_add(1, Ordering::Relaxed);
+            self.state.config.metrics.gateway.listener.count_cut(CutReason::Silent);
             let message = "no sign of life came, not even an answer to a ping";
             return self.dismiss(&Refusal::new(Code::Silent, message)).await;
         }

@@ -1,8 +1,10 @@
 //! The gateway over real sockets, on a bus in memory.
 
+mod abuse;
 mod access;
 mod checker;
 mod drain;
+mod limits;
 mod listener;
 mod live;
 mod memory_bus;

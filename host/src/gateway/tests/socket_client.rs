@@ -79,6 +79,16 @@ impl Socket {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// A whole text frame, without reading.
+    ///
+    /// # Errors
+    /// If the server has ended the connection.
+    pub(super) async fn flood(&mut self, text: &str) -> std::io::Result<()> {
+        let length = u8::try_from(text.len()).expect("it is short");
+        let frame = [&[0x80 | TEXT, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat();
+        self.stream.write_all(&frame).await
+    }
+
     pub(super) async fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
         let mask = [0x1f, 0x00, 0xa5, 0x77];
         let mut frame = vec![0x80 | opcode];

@@ -12,7 +12,7 @@ use super::socket_client::{HANDSHAKE, Manners, Socket};
 use crate::event::{Form, Retention, Sequence};
 use crate::http::tests::{Client, PATIENCE};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, REPLAY_READ_COUNT_MAX, SOCKET_MESSAGE_BYTES_MAX};
-use crate::telemetry::Face;
+use crate::telemetry::{CutReason, Face};
 
 #[tokio::test]
 async fn a_conversation_is_as_documented() {
@@ -186,7 +186,7 @@ async fn who_gives_no_sign_of_life_is_ended_and_who_answers_pings_stays() {
         () = alive => panic!("who answers pings stays"),
     }
     fixture.streams(1).await;
-    assert_eq!(fixture.metrics.gateway.silent.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.metrics.gateway.listener.cuts(CutReason::Silent).load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn a_socket_that_takes_nothing_is_cut_alone_and_can_resume() {
         fixture.bus.publish("a", &payload);
     }
     fixture.streams(1).await;
-    assert_eq!(fixture.metrics.gateway.stalled.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.metrics.gateway.listener.cuts(CutReason::Stalled).load(Ordering::Relaxed), 1);
     fixture.bus.publish("b", "still here");
     assert_eq!(other.texts(1).await, ["still here"]);
     let mut count = 0;

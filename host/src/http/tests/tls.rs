@@ -25,7 +25,7 @@ use warp::Filter;
 use warp::reply::{Reply, Response};
 
 use super::PATIENCE;
-use crate::http::{Config, ListenError, Server, Tls, TlsFiles, listen, stream};
+use crate::http::{Config, ListenError, Proxies, Server, Tls, TlsFiles, listen, stream};
 
 const ONE: (&str, &str) = (include_str!("certificates/one.pem"), include_str!("certificates/one.key"));
 const OTHER: (&str, &str) = (include_str!("certificates/other.pem"), include_str!("certificates/other.key"));
@@ -50,6 +50,10 @@ impl Fixture {
             idle_time_max: PATIENCE,
             shutdown_time_max: Duration::from_millis(200),
             connections_count_max: 100,
+            connections_per_address_max: None,
+            requests: None,
+            proxies: Proxies::default(),
+            metrics: Arc::default(),
         };
         change(&mut config);
         let hello = warp::path!("hello").map(|| "hello".into_response());
@@ -60,7 +64,7 @@ impl Fixture {
         });
         let (listener, address) = listen(([127, 0, 0, 1], 0).into(), "a test").await.expect("a port is free");
         let routes = hello.or(endless).unify().boxed();
-        let server = Server { config, listener, tls: Some(tls), routes, refusal: Response::default };
+        let server = Server { config, listener, tls: Some(tls), routes, refusal: |_| Response::default() };
         let stop = CancellationToken::new();
         let server = tokio::spawn(server.run(stop.clone(), async {}));
         Self { folder, address, stop, server }
