@@ -413,12 +413,14 @@ async fn make_policies(
 async fn open_stores(config: &Config, metrics: &Metrics) -> Result<Stores, AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
-    let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
+    let config::History { count_max, age_max, values_count_max, values_bytes_max } = config.history;
+    let history = local::Config { count_max, age_max, values_count_max, values_bytes_max };
     let registry = Registry::open(state.clone(), &config.data).await?;
     let config::Timeline { bytes_max, push_followers_max } = config.timeline;
     let limits = embedded::Config::new(bytes_max, push_followers_max);
     let timelines = Timelines::open_counted(state.clone(), limits, metrics.timelines.clone()).await?;
-    let bus = LocalBus::open(state, history).await?.with_feeds(timelines.along());
+    let bus =
+        LocalBus::open_counted(state, history, metrics.history.clone()).await?.with_feeds(timelines.along());
     let segments = segments::Config {
         bytes_max: config.log.bytes_max,
         age_max: config.log.age_max,

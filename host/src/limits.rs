@@ -303,6 +303,12 @@ pub const HISTORY_SWEEP_COUNT_MAX: u64 = 512;
 pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that a filtered read looks at before it lets others in.
 pub const HISTORY_SCAN_COUNT_MAX: usize = 16_384;
+/// Channels that have a value for those who come new, by default; past it what was set least recently goes.
+pub const VALUES_COUNT_MAX: u64 = 100_000;
+/// Bytes of these values, by default, in memory and on the disk.
+pub const VALUES_BYTES_MAX: u64 = 64 << 20;
+/// One value, its bookkeeping included. A client may get one of each of its channels in one answer.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
 

@@ -63,6 +63,9 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_log_end_offset" => kept.end.0,
         "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
         "twohop_history_head" => parts.bus.head().borrow().0,
+        "twohop_values" => parts.metrics.history.values.load(Ordering::Relaxed),
+        "twohop_values_bytes" => parts.metrics.history.values_bytes.load(Ordering::Relaxed),
+        "twohop_values_dropped_total" => parts.metrics.history.values_dropped.load(Ordering::Relaxed),
         _ => {
             return of_timelines(&parts.metrics.timelines, name, out)
                 || of_gateway(&parts.metrics.gateway, name, out);

@@ -98,6 +98,12 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("log.age_max", "`24h`", "How long processed changes are kept."),
     ("history.count_max", "`1000000`", "Messages kept for clients that come back."),
     ("history.age_max", "`24h`", "How long they are kept."),
+    (
+        "history.values_count_max",
+        "`100000`",
+        "Channels that have a value for clients that come new; past it what was set least recently is dropped.",
+    ),
+    ("history.values_bytes_max", "`64MiB`", "Memory and disk for these values, likewise."),
     ("timeline.bytes_max", "`256MiB`", "Memory for active timelines: some 15,000 full ones."),
     (
         "timeline.push_followers_max",
@@ -358,6 +364,10 @@ pub struct History {
     pub count_max: u64,
     /// Their age.
     pub age_max: Duration,
+    /// Channels with a value.
+    pub values_count_max: u64,
+    /// The bytes of these values.
+    pub values_bytes_max: u64,
 }
 
 /// What timelines may cost.
@@ -507,9 +517,11 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
             toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect())
         }
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
-        ("count_max" | "bytes_max" | "spill_bytes_max" | "order", Ok(number), _) => {
-            toml::Value::Integer(number)
-        }
+        (
+            "count_max" | "bytes_max" | "spill_bytes_max" | "values_count_max" | "values_bytes_max" | "order",
+            Ok(number),
+            _,
+        ) => toml::Value::Integer(number),
         _ => toml::Value::String(value),
     };
     // Of two keys that say the same, the variable's counts.

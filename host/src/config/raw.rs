@@ -82,6 +82,9 @@ struct History {
     count_max: Option<u64>,
     #[serde(default, deserialize_with = "units::duration")]
     age_max: Option<Duration>,
+    values_count_max: Option<u64>,
+    #[serde(default, deserialize_with = "units::bytes")]
+    values_bytes_max: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -175,6 +178,8 @@ impl Config {
             history: super::History {
                 count_max: self.history.count_max.unwrap_or(limits::HISTORY_COUNT_MAX),
                 age_max: self.history.age_max.unwrap_or(limits::HISTORY_AGE_MAX),
+                values_count_max: self.history.values_count_max.unwrap_or(limits::VALUES_COUNT_MAX),
+                values_bytes_max: self.history.values_bytes_max.unwrap_or(limits::VALUES_BYTES_MAX),
             },
             timeline: self.timeline.check(),
             sources,

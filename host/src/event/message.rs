@@ -236,7 +236,7 @@ pub struct Message {
     pub payload: Bytes,
     /// What the text is.
     pub form: Form,
-    /// Whether it is kept for those who come back.
+    /// For whom it is kept.
     pub retention: Retention,
 }
 
@@ -258,6 +258,23 @@ pub enum Retention {
     Kept,
     /// For those who listen now; has no sequence.
     LiveOnly,
+    /// Kept, and the channel's value from now on, which those who come new get first.
+    Value,
+    /// Kept, and the channel has no value from now on.
+    Forget,
+}
+
+impl Retention {
+    /// What two routes say who mean one message: to keep goes before not to, and of two words about the channel's value
+    /// the later counts.
+    #[must_use]
+    pub(crate) fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::LiveOnly, other) | (Self::Kept, other @ (Self::Value | Self::Forget)) => other,
+            (Self::Value | Self::Forget, other @ (Self::Value | Self::Forget)) => other,
+            (kept, _) => kept,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +305,23 @@ mod tests {
         let set = std::collections::HashSet::from([part.clone()]);
         assert!(set.contains(&Channel::new("orders:42").unwrap()) && set.contains("orders:42"));
         assert!(part < Channel::new("orders:5").unwrap());
+    }
+
+    #[test]
+    fn of_two_words_about_one_message_the_one_that_keeps_more_counts_and_of_equals_the_later() {
+        use Retention::{Forget, Kept, LiveOnly, Value};
+        for (earlier, later, both) in [
+            (LiveOnly, LiveOnly, LiveOnly),
+            (LiveOnly, Kept, Kept),
+            (Kept, LiveOnly, Kept),
+            (Kept, Value, Value),
+            (Forget, Kept, Forget),
+            (Value, LiveOnly, Value),
+            (Value, Forget, Forget),
+            (Forget, Value, Value),
+        ] {
+            assert_eq!(earlier.and(later), both, "{earlier:?}, then {later:?}");
+        }
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(super) async fn may_list(
 /// Who may not read what was before gets none of it, and is told that there may have been something.
 pub(super) fn within(start: Start, rights: Rights) -> Start {
     match start {
-        Start::Live => Start::Live,
         _ if rights.history => start,
+        Start::New | Start::Live => Start::Live,
         _ => Start::Lost(LossReason::Withheld),
     }
 }

@@ -19,14 +19,14 @@ use warp::reply::{Reply, Response};
 
 use super::admission::{Ending, admit, ending, starts};
 use super::codes::Refusal;
-use super::feed::{Feed, Start, Told};
+use super::feed::{Begun, Feed, Start, Told};
 use super::frame::sse as frame;
 use super::hub::Pulse;
 use super::listening::listen;
 use super::query::Query;
 use super::routes::{Asker, State};
 use crate::access;
-use crate::event::{Channel, Sequence};
+use crate::event::Channel;
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
 use crate::telemetry::Face;
 
@@ -119,7 +119,7 @@ impl Writer {
 
     async fn bytes(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.phase, Phase::Telling) {
-            Phase::Greeting { channels } => return Some(self.greet(channels)),
+            Phase::Greeting { channels } => return Some(self.greet(channels).await),
             Phase::Telling => {}
             Phase::Ended => {
                 self.phase = Phase::Ended;
@@ -129,7 +129,8 @@ impl Writer {
         tokio::select! {
             biased;
             told = self.feed.next() => match told {
-                Told::Message { bytes, .. } => Some(bytes),
+                Told::Message { bytes, .. } | Told::Value { bytes } => Some(bytes),
+                Told::Place(sequence) => Some(frame::heartbeat(Some((self.feed.epoch(), sequence)))),
                 Told::Reset { channels, from, reason } => {
                     Some(frame::reset(self.feed.epoch(), from, &channels, reason))
                 }
@@ -143,10 +144,12 @@ impl Writer {
         }
     }
 
-    fn greet(&mut self, channels: Vec<(Channel, Start)>) -> Bytes {
-        let all_live = channels.iter().all(|(_, start)| *start == Start::Live);
-        let position: Sequence = self.feed.subscribe(channels);
-        let from = all_live.then(|| (self.feed.epoch(), position));
+    /// With where the client is, unless it knows that, or is told values first.
+    async fn greet(&mut self, channels: Vec<(Channel, Start)>) -> Bytes {
+        let all_begin = channels.iter().all(|(_, start)| matches!(start, Start::New | Start::Live));
+        let Begun { position, with_value } = self.feed.subscribe(channels).await;
+        let is_here = all_begin && with_value.is_empty();
+        let from = is_here.then(|| (self.feed.epoch(), position));
         frame::greeting(self.state.config.reconnect_delay, from)
     }
 

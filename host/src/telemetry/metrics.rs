@@ -52,6 +52,13 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
     ),
     ("twohop_pipeline_paused", Kind::Gauge, "1 while a fault has paused the pipeline, else 0."),
     ("twohop_history_head", Kind::Gauge, "The sequence of the newest kept message."),
+    ("twohop_values", Kind::Gauge, "Channels that have a value for those who come new."),
+    ("twohop_values_bytes", Kind::Gauge, "Memory of these values (bounded by `history.values_bytes_max`)."),
+    (
+        "twohop_values_dropped_total",
+        Kind::Counter,
+        "Values that were dropped because there were too many, or that were too large to be one.",
+    ),
     (
         "twohop_access_refusals_total",
         Kind::Counter,
@@ -158,11 +165,32 @@ pub struct Metrics {
     pub access_refusals: Reasons,
     /// Times that the gate was asked.
     pub gate_calls: AtomicU64,
+    /// What is kept for who comes new.
+    pub history: Arc<HistoryMetrics>,
     /// What clients got.
     pub gateway: GatewayMetrics,
     /// What feeds cost.
     pub timelines: Arc<TimelineMetrics>,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+}
+
+/// The counters and gauges of channels' values.
+#[derive(Debug, Default)]
+pub struct HistoryMetrics {
+    /// Channels that have one.
+    pub values: AtomicU64,
+    /// Their bytes.
+    pub values_bytes: AtomicU64,
+    /// Those that the bounds did not leave.
+    pub values_dropped: AtomicU64,
+}
+
+impl HistoryMetrics {
+    /// How many there are, and their bytes.
+    pub fn set_values(&self, (count, bytes): (u64, u64)) {
+        self.values.store(count, Ordering::Relaxed);
+        self.values_bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The counters and gauges of feeds.

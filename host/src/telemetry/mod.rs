@@ -8,8 +8,8 @@ mod metrics;
 use std::io::IsTerminal;
 
 pub use metrics::{
-    DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, Kind, Metrics, NAMES, PluginMetrics, Reasons,
-    TimelineMetrics,
+    DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Metrics, NAMES,
+    PluginMetrics, Reasons, TimelineMetrics,
 };
 use tracing_subscriber::EnvFilter;
 

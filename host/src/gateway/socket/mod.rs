@@ -40,7 +40,7 @@ pub(super) use self::link::{Link, Said};
 use self::permits::Permits;
 use super::admission::{admit_visitor, within};
 use super::codes::{Code, Refusal};
-use super::feed::{Feed, Start, Told};
+use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
 use super::hub::Pulse;
 use super::listening::listen;
@@ -251,21 +251,28 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         }
         self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
         self.permits.add(channels, permit);
-        let position = self.feed.subscribe(starts.clone());
+        let Begun { position, with_value } = self.feed.subscribe(starts.clone()).await;
         let epoch = self.feed.epoch();
         let places = starts.iter().map(|(channel, start)| {
             let begins = match start {
                 Start::After(sequence) => *sequence,
-                Start::Live | Start::Lost(_) => position,
+                Start::New | Start::Live | Start::Lost(_) => position,
             };
-            json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)})
+            match with_value.contains(channel) {
+                true => json!({"channel": channel.as_str()}),
+                false => json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)}),
+            }
         });
         Ok(json!({"type": "subscribed", "channels": places.collect::<Vec<_>>()}))
     }
 
     async fn tell(&mut self, told: Told) -> Result<(), End> {
         match told {
-            Told::Message { bytes, .. } => self.send(bytes).await,
+            Told::Message { bytes, .. } | Told::Value { bytes } => self.send(bytes).await,
+            Told::Place(sequence) => {
+                let id = frame::id(self.feed.epoch(), sequence);
+                self.say(&json!({"type": "alive", "id": id})).await
+            }
             Told::Reset { channels, from, reason } => {
                 self.send(frame::reset(self.feed.epoch(), from, &channels, reason)).await
             }

@@ -10,6 +10,7 @@ mod socket_client;
 mod sockets;
 mod streams;
 mod timelines;
+mod values;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

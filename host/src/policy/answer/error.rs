@@ -53,14 +53,6 @@ pub enum AnswerError {
         /// The kind.
         kind: u8,
     },
-    /// An option that is part of the interface, but not of this host.
-    #[error("route {route} asks for {what}, which this version of the host does not do yet")]
-    NotYet {
-        /// The route.
-        route: usize,
-        /// What it asks for.
-        what: &'static str,
-    },
     /// Unknown options, or some that its kind does not have.
     #[error("route {route} has options {options:#010b}, which its kind does not have")]
     Options {
