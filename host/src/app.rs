@@ -22,7 +22,7 @@ use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, PresenceConfig};
 use crate::http::ListenError;
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
@@ -118,6 +118,9 @@ pub enum AppError {
     /// Who may listen makes no sense.
     #[error(transparent)]
     Access(#[from] SettingsError),
+    /// Of which channels it is told who is there makes no sense.
+    #[error("presence.channels: {0}")]
+    Presence(String),
     /// The token of the admin listener is.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -170,7 +173,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
     let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
-    let gateway = Gateway::start(gateway_config(&config, metrics.clone()), neighbours, stop.clone()).await?;
+    let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
         lines,
@@ -259,12 +262,16 @@ async fn listener(
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
 }
 
-fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
-    gateway::Config {
+fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> Result<gateway::Config, AppError> {
+    let channels = access::Patterns::new(&config.presence.channels).map_err(AppError::Presence)?;
+    let grace = config.presence.grace;
+    let presence = PresenceConfig { channels, grace, ..PresenceConfig::default() };
+    Ok(gateway::Config {
+        presence,
         heartbeat_interval: config.gateway.heartbeat,
         metrics,
         ..gateway::Config::new(config.gateway.listen)
-    }
+    })
 }
 
 fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Access, SettingsError> {

@@ -115,6 +115,17 @@ fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
         }
         return true;
     }
+    let of_presence = match name {
+        "twohop_presence_channels" => Some(&gateway.presence_channels),
+        "twohop_presence_members" => Some(&gateway.presence_members),
+        "twohop_presence_frames_total" => Some(&gateway.presence_frames),
+        "twohop_presence_refused_total" => Some(&gateway.presence_refused),
+        _ => None,
+    };
+    if let Some(value) = of_presence {
+        writeln!(out, "{name} {}", value.load(Ordering::Relaxed)).expect(FITS);
+        return true;
+    }
     for face in Face::ALL {
         let counters = gateway.face(face);
         let counter = match name {

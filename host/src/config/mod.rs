@@ -104,6 +104,12 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "Channels that have a value for clients that come new; past it what was set least recently is dropped.",
     ),
     ("history.values_bytes_max", "`64MiB`", "Memory and disk for these values, likewise."),
+    (
+        "presence.channels",
+        "`[]`",
+        "Channels of which it is told who is there: names, or with `*` at their end all that begin so.",
+    ),
+    ("presence.grace", "`10s`", "How long a member whose connection was lost is still there: at most 300s."),
     ("timeline.bytes_max", "`256MiB`", "Memory for active timelines: some 15,000 full ones."),
     (
         "timeline.push_followers_max",
@@ -277,6 +283,8 @@ pub struct Config {
     pub log: Log,
     /// The history of messages.
     pub history: History,
+    /// Who is there.
+    pub presence: Presence,
     /// Timelines.
     pub timeline: Timeline,
     /// Databases, by name.
@@ -368,6 +376,15 @@ pub struct History {
     pub values_count_max: u64,
     /// The bytes of these values.
     pub values_bytes_max: u64,
+}
+
+/// Of which channels it is told who is there. The patterns are texts here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presence {
+    /// The channels.
+    pub channels: Vec<String>,
+    /// How long a lost connection's member is still there.
+    pub grace: Duration,
 }
 
 /// What timelines may cost.

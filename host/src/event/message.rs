@@ -184,6 +184,8 @@ enum Name {
 pub(crate) const RESET_EVENT: &str = "reset";
 /// The event by which the gateway says that a client may listen no longer.
 pub(crate) const REFUSED_EVENT: &str = "refused";
+/// The event by which the gateway says who comes and goes.
+pub(crate) const PRESENCE_EVENT: &str = "presence";
 
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {

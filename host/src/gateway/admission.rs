@@ -62,6 +62,27 @@ pub(super) fn starts(channels: Vec<Channel>, start: Start, permit: &Permit) -> V
     channels.into_iter().zip(rights).map(|(channel, rights)| (channel, within(start, rights))).collect()
 }
 
+/// Where somebody sees who is there, and as whom it is seen.
+pub(super) struct Attending {
+    pub(super) subject: Option<Box<str>>,
+    /// Where it may.
+    pub(super) granted: Vec<Channel>,
+    /// Where it may not.
+    pub(super) refused: Vec<Channel>,
+}
+
+impl Attending {
+    /// What a permit for these channels grants.
+    pub(super) fn of(permit: &Permit, channels: &[Channel]) -> Self {
+        let (mut granted, mut refused) = (Vec::new(), Vec::new());
+        for (channel, rights) in channels.iter().zip(permit.rights()) {
+            let list = if rights.presence { &mut granted } else { &mut refused };
+            list.push(channel.clone());
+        }
+        Self { subject: permit.visitor().identity.subject().map(Into::into), granted, refused }
+    }
+}
+
 /// The wait for the end of a permit, where it can have one: a stream that anybody may have holds nothing for it.
 pub(super) fn ending(mut permit: Permit) -> Option<Ending> {
     (!permit.is_for_ever()).then(|| Box::pin(async move { permit.ended().await }) as Ending)

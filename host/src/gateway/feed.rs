@@ -32,6 +32,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::admission::Attending;
 use super::frame::{self, Frame, Kind};
 use super::hub::{Pulse, Subscription};
 use super::listening::{Listening, Past, past};
@@ -284,6 +285,19 @@ impl Feed {
         position
     }
 
+    /// Sees who is on those of its channels for which that is granted, instead of what it saw before.
+    pub(super) fn attend(&mut self, attending: &Attending) {
+        self.subscription.part(&attending.refused);
+        for channel in &attending.granted {
+            self.subscription.attend(channel, attending.subject.as_deref());
+        }
+    }
+
+    /// Who is on its channels.
+    pub(super) fn present(&self) -> Vec<serde_json::Value> {
+        self.subscription.present()
+    }
+
     /// Takes channels away: nothing of them is told any more.
     pub(super) fn unsubscribe(&mut self, channels: &[Channel]) {
         self.subscription.remove(channels);
@@ -383,6 +397,7 @@ impl Feed {
             }
             Taken::Behind => {
                 let until = self.subscription.follow();
+                self.subscription.refresh_presence();
                 self.joins.push_back(Join::all(self.cursor, until));
                 None
             }

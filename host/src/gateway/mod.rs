@@ -32,6 +32,7 @@ mod listening;
 mod mailbox;
 mod page;
 mod poll;
+mod presence;
 mod query;
 mod resume;
 mod routes;
@@ -52,6 +53,7 @@ use warp::reply::Response;
 
 #[doc(hidden)]
 pub use self::echo::echo as websocket_echo;
+pub use self::presence::PresenceConfig;
 use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
@@ -80,6 +82,8 @@ pub struct Config {
     pub connections_count_max: usize,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Of which channels it is told who is there.
+    pub presence: PresenceConfig,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -98,6 +102,7 @@ impl Config {
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            presence: PresenceConfig::default(),
             metrics: Arc::default(),
         }
     }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use warp::reply::Response;
 
-use super::admission::{admit, ending, starts};
+use super::admission::{Attending, admit, ending, starts};
 use super::codes::{Code, Refusal};
 use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
@@ -44,7 +44,9 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let permit = admit(state, asker, query, &channels).await?;
     let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, None)?);
     feed.listen(listen(state, None, &channels).await?);
+    let attending = Attending::of(&permit, &channels);
     let Begun { position, .. } = feed.subscribe(starts(channels, start, &permit)).await;
+    feed.attend(&attending);
     let (begin, deadline) = match start {
         Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),
         Start::New | Start::Live | Start::Lost(_) => (position, Instant::now()),
@@ -66,7 +68,7 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
             done = gathering => done?,
         },
     }
-    Ok(gathered.response())
+    Ok(gathered.response(feed.present()))
 }
 
 /// What goes into one answer.
@@ -129,7 +131,8 @@ impl Gathered {
         self.messages.is_empty() && self.reset.is_none()
     }
 
-    fn response(self) -> Response {
+    /// With who is on its channels now, which is told in every answer: a change alone makes none.
+    fn response(self, present: Vec<serde_json::Value>) -> Response {
         let Self { epoch, id, messages, bytes, reset, .. } = self;
         let reset = reset.map(|(channels, reason)| {
             let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
@@ -138,6 +141,9 @@ impl Gathered {
         let mut rest = serde_json::json!({"id": frame::id(epoch, id)});
         if let Some(reset) = reset {
             rest["reset"] = reset;
+        }
+        if !present.is_empty() {
+            rest["presence"] = present.into();
         }
         json_response(with_messages(&messages, bytes, &rest))
     }

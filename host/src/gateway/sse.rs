@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use super::admission::{Ending, admit, ending, starts};
+use super::admission::{Attending, Ending, admit, ending, starts};
 use super::codes::Refusal;
 use super::feed::{Begun, Feed, Start, Told};
 use super::frame::sse as frame;
@@ -66,7 +66,7 @@ async fn open(
     let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
-    let phase = Phase::Greeting { channels };
+    let phase = Phase::Greeting { channels, attending: Box::new(Attending::of(&permit, &names)) };
     let writer = Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit) };
     let frames = futures_util::stream::unfold(writer, |mut writer| async move {
         let bytes = writer.next().await?;
@@ -87,7 +87,7 @@ fn response(stream: EventStream) -> Response {
 }
 
 enum Phase {
-    Greeting { channels: Vec<(Channel, Start)> },
+    Greeting { channels: Vec<(Channel, Start)>, attending: Box<Attending> },
     Telling,
     Ended,
 }
@@ -119,7 +119,7 @@ impl Writer {
 
     async fn bytes(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.phase, Phase::Telling) {
-            Phase::Greeting { channels } => return Some(self.greet(channels).await),
+            Phase::Greeting { channels, attending } => return Some(self.greet(channels, &attending).await),
             Phase::Telling => {}
             Phase::Ended => {
                 self.phase = Phase::Ended;
@@ -145,9 +145,10 @@ impl Writer {
     }
 
     /// With where the client is, unless it knows that, or is told values first.
-    async fn greet(&mut self, channels: Vec<(Channel, Start)>) -> Bytes {
+    async fn greet(&mut self, channels: Vec<(Channel, Start)>, attending: &Attending) -> Bytes {
         let all_begin = channels.iter().all(|(_, start)| matches!(start, Start::New | Start::Live));
         let Begun { position, with_value } = self.feed.subscribe(channels).await;
+        self.feed.attend(attending);
         let is_here = all_begin && with_value.is_empty();
         let from = is_here.then(|| (self.feed.epoch(), position));
         frame::greeting(self.state.config.reconnect_delay, from)

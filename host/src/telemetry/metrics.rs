@@ -85,6 +85,18 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Counter,
         "Connections that were ended because their client took nothing (`reason` is `stalled`) or gave no sign of life (`silent`).",
     ),
+    ("twohop_presence_channels", Kind::Gauge, "Channels in which somebody is seen or sees."),
+    ("twohop_presence_members", Kind::Gauge, "Members of all these channels."),
+    (
+        "twohop_presence_frames_total",
+        Kind::Counter,
+        "Times that a client was told who is here, came or went.",
+    ),
+    (
+        "twohop_presence_refused_total",
+        Kind::Counter,
+        "Times that a client had to do without presence on a channel, since it is kept of too many.",
+    ),
     ("twohop_timelines_active", Kind::Gauge, "Timelines in memory."),
     (
         "twohop_timelines_bytes",
@@ -258,6 +270,14 @@ pub struct GatewayMetrics {
     pub stalled: AtomicU64,
     /// Connections whose client gave no sign of life.
     pub silent: AtomicU64,
+    /// Channels in which somebody is seen or sees.
+    pub presence_channels: AtomicU64,
+    /// Their members.
+    pub presence_members: AtomicU64,
+    /// Times that a client was told of them.
+    pub presence_frames: AtomicU64,
+    /// Times that a client had to do without.
+    pub presence_refused: AtomicU64,
 }
 
 /// The counters of one face.

@@ -58,6 +58,13 @@ pub(in crate::gateway) fn reset(
     frame(&reset)
 }
 
+/// Who is on a channel, came or went.
+pub(super) fn presence(presence: &serde_json::Value) -> Bytes {
+    let mut presence = presence.clone();
+    presence["type"] = "presence".into();
+    frame(&presence)
+}
+
 /// A place as clients get it.
 pub(in crate::gateway) fn id(epoch: Epoch, sequence: Sequence) -> String {
     format!("{epoch}.{sequence}")

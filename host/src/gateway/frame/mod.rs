@@ -97,6 +97,14 @@ pub(super) fn value(format: Format, epoch: Epoch, kept: &Kept) -> Bytes {
     }
 }
 
+/// Encodes who is on a channel, came or went: a JSON object with the channel's name.
+pub(super) fn presence(format: Format, channel: &Channel, presence: &serde_json::Value) -> Bytes {
+    match format {
+        Format::EventStream => sse::presence(channel, presence),
+        Format::Json => json::presence(presence),
+    }
+}
+
 /// The frames of one message: each is made when the first client of its format asks for it.
 pub(super) struct Frames<'a> {
     epoch: Epoch,

@@ -16,7 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::codes::Refusal;
 use super::super::resume::LossReason;
-use crate::event::{Channel, Epoch, Form, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
+use crate::event::{Channel, Epoch, Form, Message, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, Sequence};
 
 /// Encodes a message; `sequence` is its place if it is kept.
 pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
@@ -106,6 +106,18 @@ pub(in crate::gateway) fn reset(
     if let Some(from) = from {
         put_id(&mut out, epoch, from);
     }
+    put_data(&mut out, data.as_bytes());
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// Tells who is on a channel, came or went; without an id. `EventSource` does not see the field `channel`, so the data
+/// has it as well.
+pub(super) fn presence(channel: &Channel, presence: &serde_json::Value) -> Bytes {
+    let data = presence.to_string();
+    let mut out = BytesMut::with_capacity(data.len() + channel.as_str().len() + 48);
+    put_field(&mut out, "event", PRESENCE_EVENT);
+    put_field(&mut out, "channel", channel.as_str());
     put_data(&mut out, data.as_bytes());
     out.put_u8(b'\n');
     out.freeze()

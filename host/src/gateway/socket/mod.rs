@@ -38,7 +38,7 @@ use warp::reply::{Reply, Response};
 use self::command::{Command, Reference};
 pub(super) use self::link::{Link, Said};
 use self::permits::Permits;
-use super::admission::{admit_visitor, within};
+use super::admission::{Attending, admit_visitor, within};
 use super::codes::{Code, Refusal};
 use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
@@ -226,6 +226,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         let channels = self.feed.channels().to_vec();
         let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
         self.visitor = visitor;
+        self.feed.attend(&Attending::of(&permit, &channels));
         self.permits.replace(channels, permit);
         Ok(json!({"type": "refreshed"}))
     }
@@ -250,8 +251,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
             *start = within(*start, *rights);
         }
         self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
+        let attending = Attending::of(&permit, &channels);
         self.permits.add(channels, permit);
         let Begun { position, with_value } = self.feed.subscribe(starts.clone()).await;
+        self.feed.attend(&attending);
         let epoch = self.feed.epoch();
         let places = starts.iter().map(|(channel, start)| {
             let begins = match start {

@@ -5,6 +5,7 @@ mod checker;
 mod listener;
 mod live;
 mod memory_bus;
+mod presence;
 mod pulls;
 mod socket_client;
 mod sockets;

@@ -13,7 +13,7 @@ use super::super::route::Kind;
 use super::answered::{Answered, Place};
 use super::list::Routes;
 use super::{AnswerError, Arena, Asked, Rejected};
-use crate::event::{Channel, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
+use crate::event::{Channel, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
 use crate::limits::{
     EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
 };
@@ -275,7 +275,7 @@ impl<'a> Checker<'a> {
             if name.len() > EVENT_BYTES_MAX || has_control(name) {
                 return Err(AnswerError::Event(route));
             }
-            if name == RESET_EVENT || name == REFUSED_EVENT {
+            if [RESET_EVENT, REFUSED_EVENT, PRESENCE_EVENT].contains(&name) {
                 return Err(AnswerError::EventReserved(route));
             }
             self.event = Some(span);

@@ -225,12 +225,14 @@ fn names_and_payloads_keep_to_their_rules() {
     let problem = ChannelError::Empty;
     assert_eq!(spoiled(|o| o.spans[0] = 0), AnswerError::Channel { route: 0, problem });
     assert_eq!(spoiled(|o| o.arena[9] = b'\n'), AnswerError::Event(0));
-    let reset = |o: &mut Outcome| {
-        let start = o.arena.len() as u64;
-        o.arena.splice(o.arena.len().., *b"reset");
-        o.spans[1] = start | 5 << 32;
-    };
-    assert_eq!(spoiled(reset), AnswerError::EventReserved(0));
+    for name in ["reset", "refused", "presence"] {
+        let reserved = |o: &mut Outcome| {
+            let start = o.arena.len() as u64;
+            o.arena.extend(name.as_bytes());
+            o.spans[1] = start | (name.len() as u64) << 32;
+        };
+        assert_eq!(spoiled(reserved), AnswerError::EventReserved(0), "{name}");
+    }
     assert_eq!(spoiled(|o| o.arena[15] = b'a'), AnswerError::Json(0));
     assert_eq!(spoiled(|o| o.spans[2] = 0), AnswerError::Json(0));
     let large = |o: &mut Outcome| {
