@@ -151,5 +151,5 @@ fn settings_that_are_missing_or_unknown_are_refused() {
     let missing = Policy::<RowRouter>::configure([("table", "orders")]).unwrap_err();
     assert_eq!(missing, "the setting `tables` is required, and `table` is not known");
     let unknown = Policy::<RowRouter>::configure([("tables", "orders"), ("color", "red")]).unwrap_err();
-    assert_eq!(unknown, "the setting `color` is not known: this plugin knows `retain` and `tables`");
+    assert_eq!(unknown, "the setting `color` is not known: this plugin knows `tables`, `retain`");
 }
