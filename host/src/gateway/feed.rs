@@ -214,9 +214,8 @@ impl Feed {
 
     /// Adds channels, none of which may be there already.
     pub(super) async fn subscribe(&mut self, channels: Vec<(Channel, Start)>) -> Begun {
-        let is_new = |start: &Start| *start == Start::New;
-        let new: Vec<_> = channels.iter().filter(|(_, start)| is_new(start)).collect();
-        let new: Vec<Channel> = new.into_iter().map(|(channel, _)| channel.clone()).collect();
+        let new = channels.iter().filter(|(_, start)| *start == Start::New);
+        let new: Vec<Channel> = new.map(|(channel, _)| channel.clone()).collect();
         let position = self.add(channels);
         let mut with_value = Vec::new();
         // After the place was taken: what is newer comes live.

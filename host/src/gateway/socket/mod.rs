@@ -258,13 +258,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         let epoch = self.feed.epoch();
         let places = starts.iter().map(|(channel, start)| {
             let begins = match start {
-                Start::After(sequence) => *sequence,
-                Start::New | Start::Live | Start::Lost(_) => position,
+                Start::After(sequence) => Some(*sequence),
+                Start::New | Start::Live => (!with_value.contains(channel)).then_some(position),
+                Start::Lost(_) => None,
             };
-            match with_value.contains(channel) {
-                true => json!({"channel": channel.as_str()}),
-                false => json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)}),
+            let mut place = json!({"channel": channel.as_str()});
+            // Whoever is cut off before what comes next must not have an id that covers it.
+            if let Some(begins) = begins {
+                place["id"] = frame::id(epoch, begins).into();
             }
+            place
         });
         Ok(json!({"type": "subscribed", "channels": places.collect::<Vec<_>>()}))
     }

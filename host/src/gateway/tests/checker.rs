@@ -409,7 +409,8 @@ async fn subscribe(socket: &mut Socket, record: &mut Record, there: &[usize], ch
     {
         let channel = nth(channel);
         match begun["id"].as_str() {
-            None => record.begins(&[channel]),
+            None if after.is_empty() => record.begins(&[channel]),
+            None => {}
             Some(place) if after.is_empty() => {
                 let others = std::mem::take(&mut record.beginning);
                 record.begins(&[channel]);
