@@ -52,6 +52,39 @@ async fn kill_9_of_the_host_at_ten_random_moments_loses_nothing_and_repeats_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_channels_value_is_its_last_row_over_kill_9_and_after_its_message_left_the_history() -> Result<()> {
+    let setup = Setup { retain: &["notes"], further: "[history]\ncount_max = 0", ..Setup::default() };
+    let mut stand = Stand::start(&setup)?;
+    let mut writer = Writer::start(stand.postgres.url(), Duration::from_millis(2));
+    for round in 0..4 {
+        writer.wait_for(writer.written() + 20 + random(round) % 50).await?;
+        stand.host.kill9();
+        stand.host.restart()?;
+    }
+    let committed = writer.finish(&stand.postgres.url()).await?;
+    let messages = |stand: &Stand, path: &str| -> Result<Vec<Value>> {
+        let (_, answer) = stand.ask_as_client("GET", path, None)?;
+        Ok(answer["messages"].as_array().with_context(|| answer.to_string())?.clone())
+    };
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let last = committed.last().context("nothing was committed")?.number;
+    let all_left = async {
+        let is_told = |stand: &Stand| messages(stand, &format!("/v1/poll?channel=notes:{last}"));
+        while is_told(&stand)?.is_empty() || !messages(&stand, "/v1/channels/notes/messages")?.is_empty() {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(CAUGHT_UP_WITHIN, all_left).await.context("the history keeps messages")??;
+    for Row { number } in committed {
+        let told = messages(&stand, &format!("/v1/poll?channel=notes:{number}"))?;
+        let [value] = &told[..] else { panic!("one value of {number}: {told:?}") };
+        assert_eq!((&value["json"]["number"], &value["value"]), (&number.into(), &true.into()), "{value}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn postgresql_restarted_under_load_loses_nothing_and_repeats_nothing() -> Result<()> {
     let mut stand = Stand::start(&Setup::default())?;
     let follower = Follower::connect(stand.address(), &["notes"]).await?;

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use twohop::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
+use twohop::event::{
+    Change, Column, Micros, Operation, Origin, Position, Retention, RowBuilder, Rows, Table, Value,
+};
 use twohop::policy::{
     Activation, Digest, Engine, Grants, Loader, OnFault, Payload, Policy, Profile, Route, read_component,
 };
@@ -106,7 +108,11 @@ const REFUSALS: &[(&[(&str, &str)], &str)] = &[
     (&[("table", "orders")], "the setting `tables` is required, and `table` is not known"),
     (
         &[("tables", "orders"), ("color", "red")],
-        "the setting `color` is not known: this plugin knows `tables`",
+        "the setting `color` is not known: this plugin knows `tables`, `retain`",
+    ),
+    (
+        &[("tables", "orders"), ("retain", "users")],
+        "the setting `retain` names `users`, which `tables` does not: write it the same in both",
     ),
     (&[("tables", "a,,b")], "the setting `tables` has an empty entry: write `a, b`"),
     (
@@ -193,6 +199,19 @@ fn does_what_the_table_says(plugin: &str, profile: Profile) -> Result<()> {
         let refusal = load(settings).err().with_context(|| format!("{plugin} takes {settings:?}"))?;
         assert_eq!(refusal.to_string(), format!("refuses its settings: {expected}"), "{plugin}");
     }
+    let retaining = load(&[("tables", "orders, users"), ("retain", "orders")])?;
+    let samples = [("public.orders", Insert), ("public.orders", Delete), ("public.users", Insert)];
+    let mut changes: Vec<Change> =
+        samples.iter().map(|(table, operation)| change(&(table, *operation, Some("1")))).collect();
+    let mut policy = Policy::new([retaining])?;
+    let evaluation = policy.evaluate(&mut changes);
+    let kept: Vec<Retention> = evaluation
+        .routes
+        .iter()
+        .filter_map(|directed| directed.to_channel().map(|to_channel| to_channel.retention))
+        .collect();
+    let [kept_only, value, forget] = [Retention::Kept, Retention::Value, Retention::Forget];
+    assert_eq!(kept, [kept_only, value, kept_only, forget, kept_only, kept_only], "{plugin}");
     let mut policy = Policy::new([load(&[("tables", "orders")])?])?;
     let keys: Vec<String> = (0..1_000).map(|number| format!("{number:x}")).collect();
     let mut changes: Vec<Change> =

@@ -24,7 +24,7 @@ use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, PresenceConfig};
 use crate::http::{ListenError, PrefixError, Proxies, ProxyHeader, Rate, TlsFiles};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
@@ -123,6 +123,9 @@ pub enum AppError {
     /// A proxy is.
     #[error("gateway.proxies.trusted: {0}")]
     Proxies(PrefixError),
+    /// Of which channels it is told who is there makes no sense.
+    #[error("presence.channels: {0}")]
+    Presence(String),
     /// The token of the admin listener is.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -269,11 +272,15 @@ async fn listener(
 }
 
 fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> Result<gateway::Config, AppError> {
+    let channels = access::Patterns::new(&config.presence.channels).map_err(AppError::Presence)?;
+    let grace = config.presence.grace;
+    let presence = PresenceConfig { channels, grace, ..PresenceConfig::default() };
     let tls = config.gateway.tls.clone();
     let config::Limits { connections, requests_per_second, requests_burst, .. } = config.gateway.limits;
     let count = |limit: Option<NonZeroU32>| limit.map(|count| count.get() as usize);
     let default = gateway::Config::new(config.gateway.listen);
     Ok(gateway::Config {
+        presence,
         connections_count_max: count(connections).unwrap_or(default.connections_count_max),
         connections_per_address_max: count(config.gateway.limits.connections_per_address),
         streams_per_address_max: count(config.gateway.limits.streams_per_address),
@@ -448,12 +455,14 @@ async fn make_policies(
 async fn open_stores(config: &Config, metrics: &Metrics) -> Result<Stores, AppError> {
     let folder = config.data.clone();
     let state = tokio::task::spawn_blocking(move || State::open(&folder)).await??;
-    let history = local::Config { count_max: config.history.count_max, age_max: config.history.age_max };
+    let config::History { count_max, age_max, values_count_max, values_bytes_max } = config.history;
+    let history = local::Config { count_max, age_max, values_count_max, values_bytes_max };
     let registry = Registry::open(state.clone(), &config.data).await?;
     let config::Timeline { bytes_max, push_followers_max } = config.timeline;
     let limits = embedded::Config::new(bytes_max, push_followers_max);
     let timelines = Timelines::open_counted(state.clone(), limits, metrics.timelines.clone()).await?;
-    let bus = LocalBus::open(state, history).await?.with_feeds(timelines.along());
+    let bus =
+        LocalBus::open_counted(state, history, metrics.history.clone()).await?.with_feeds(timelines.along());
     let segments = segments::Config {
         bytes_max: config.log.bytes_max,
         age_max: config.log.age_max,

@@ -303,6 +303,12 @@ pub const HISTORY_SWEEP_COUNT_MAX: u64 = 512;
 pub const HISTORY_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that a filtered read looks at before it lets others in.
 pub const HISTORY_SCAN_COUNT_MAX: usize = 16_384;
+/// Channels that have a value for those who come new, by default; past it what was set least recently goes.
+pub const VALUES_COUNT_MAX: u64 = 100_000;
+/// Bytes of these values, by default, in memory and on the disk.
+pub const VALUES_BYTES_MAX: u64 = 64 << 20;
+/// One value, its bookkeeping included. A client may get one of each of its channels in one answer.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
 
@@ -397,6 +403,16 @@ pub const HISTORY_PAGE_COUNT_MAX: usize = 1_000;
 pub const HISTORY_PAGE_BYTES_MAX: usize = 1 << 20;
 /// Deliveries that the hub makes before it lets others run.
 pub const HUB_TURN_COUNT_MAX: usize = 1_024;
+/// Members of a channel who are known by name; with more, only their number is told.
+pub const PRESENCE_MEMBERS_COUNT_MAX: usize = 256;
+/// Channels of which it is known who is there.
+pub const PRESENCE_CHANNELS_COUNT_MAX: usize = 4_096;
+/// How long a member whose connection was lost is still there, by default.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+/// The most that may be set.
+pub const PRESENCE_GRACE_MAX: Duration = Duration::from_secs(300);
+/// Between two frames that tell who came and went.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two signs of life on a quiet connection.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// The shortest that may be set.

@@ -18,6 +18,8 @@ pub struct Setup<'a> {
     pub schema: &'a str,
     /// Tables to capture, which `row-router` routes as well.
     pub tables: &'a [&'a str],
+    /// Those of them whose rows are their channels' values.
+    pub retain: &'a [&'a str],
     /// Further lines of the configuration's `[source.shop]`.
     pub source: &'a str,
     /// Its lines after the URL, instead of the tables and those.
@@ -37,6 +39,7 @@ impl Default for Setup<'_> {
         Self {
             schema: super::SCHEMA,
             tables: &["notes"],
+            retain: &[],
             source: "",
             whole_source: None,
             further: "",
@@ -122,11 +125,12 @@ fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
         "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\n{source}\n\
-         [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\" }}\n{}\n",
+         [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\", retain = \"{}\" }}\n{}\n",
         data.display(),
         setup.access,
         plugin.display(),
         setup.tables.join(","),
+        setup.retain.join(","),
         setup.further,
     ))
 }

@@ -18,6 +18,14 @@ export const { plugin, router } = defineRouter((settings) => {
       );
     }
   }
+  const retained = settings.optionalList("retain");
+  const unknown = retained.find((table) => !tables.includes(table));
+  if (unknown !== undefined) {
+    throw new Refusal(
+      `the setting \`retain\` names \`${unknown}\`, which \`tables\` does not: write it the same in both`,
+    );
+  }
+  const isRetained = tables.map((table) => retained.includes(table));
   return {
     subscriptions: tables.map((table) => ({ table, operations: ROWS, columns: ["$key"] })),
     direct(change, routes) {
@@ -25,7 +33,10 @@ export const { plugin, router } = defineRouter((settings) => {
       const event = change.operation;
       const key = change.key;
       routes.channel(channel, { event });
-      if (key !== null) routes.channel(`${channel}:${key}`, { event });
+      if (key === null) return;
+      const value = event === "delete" ? "forget" : "retained";
+      const keep = isRetained[change.subscription] ? value : "history";
+      routes.channel(`${channel}:${key}`, { event, keep });
     },
   };
 });

@@ -70,9 +70,13 @@ class Settings {
 
   /** The entries of a setting that must be there, written with commas between them; space around them is cut. */
   list(key) {
-    const entries = this.required(key).split(",").map((entry) => entry.trim());
-    if (entries.includes("")) throw new Refusal(`the setting \`${key}\` has an empty entry: write \`a, b\``);
-    return entries;
+    return entriesOf(key, this.required(key));
+  }
+
+  /** The entries of a setting that may be left out or empty. */
+  optionalList(key) {
+    const value = this.get(key) ?? "";
+    return value.trim() === "" ? [] : entriesOf(key, value);
   }
 
   refuseUnknown() {
@@ -86,6 +90,12 @@ class Settings {
   #unknown() {
     return [...this.#entries.keys()].find((key) => !this.#known.has(key));
   }
+}
+
+function entriesOf(key, value) {
+  const entries = value.split(",").map((entry) => entry.trim());
+  if (entries.includes("")) throw new Refusal(`the setting \`${key}\` has an empty entry: write \`a, b\``);
+  return entries;
 }
 
 /** One change. */

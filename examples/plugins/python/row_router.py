@@ -19,6 +19,13 @@ class RowRouter(twohop.Router):
                     f"the setting `tables` names `{self._tables[first]}` and `{self._tables[index]}`, which would "
                     f"share the channel `{channel}`: remove one of them"
                 )
+        retained = settings.optional_list("retain")
+        for table in retained:
+            if table not in self._tables:
+                raise Refusal(
+                    f"the setting `retain` names `{table}`, which `tables` does not: write it the same in both"
+                )
+        self._retained = [table in retained for table in self._tables]
 
     def subscriptions(self) -> list[Subscription]:
         return [Subscription(table, operations=ROWS, columns=("$key",)) for table in self._tables]
@@ -27,8 +34,12 @@ class RowRouter(twohop.Router):
         channel = self._channels[change.subscription]
         routes.channel(channel, event=change.operation)
         key = change.key
-        if key is not None:
-            routes.channel(f"{channel}:{key}", event=change.operation)
+        if key is None:
+            return
+        keep = "history"
+        if self._retained[change.subscription]:
+            keep = "forget" if change.operation == "delete" else "retained"
+        routes.channel(f"{channel}:{key}", event=change.operation, keep=keep)
 
 
 def _channel(table: str) -> str:

@@ -105,10 +105,12 @@ class Settings:
 
     def list(self, key: str) -> list[str]:
         """The entries of a setting that must be there, written with commas between them; space around them is cut."""
-        entries = [entry.strip() for entry in self.required(key).split(",")]
-        if "" in entries:
-            raise Refusal(f"the setting `{key}` has an empty entry: write `a, b`")
-        return entries
+        return _entries(key, self.required(key))
+
+    def optional_list(self, key: str) -> "list[str]":
+        """The entries of a setting that may be left out or empty."""
+        value = self.get(key) or ""
+        return _entries(key, value) if value.strip() else []
 
     def refuse_unknown(self) -> None:
         unknown = self._unknown()
@@ -120,6 +122,13 @@ class Settings:
 
     def _unknown(self) -> str | None:
         return next((key for key in self._entries if key not in self._known), None)
+
+
+def _entries(key: str, value: str) -> list[str]:
+    entries = [entry.strip() for entry in value.split(",")]
+    if "" in entries:
+        raise Refusal(f"the setting `{key}` has an empty entry: write `a, b`")
+    return entries
 
 
 class Change:

@@ -21,7 +21,9 @@ use twohop::bus::Bus;
 use twohop::bus::local::{self, LocalBus};
 use twohop::deploy::{self, Deployer, Request};
 use twohop::event::{Partition, Sequence, encode};
-use twohop::limits::{BATCH_COUNT_MAX, HISTORY_AGE_MAX, HISTORY_COUNT_MAX};
+use twohop::limits::{
+    BATCH_COUNT_MAX, HISTORY_AGE_MAX, HISTORY_COUNT_MAX, VALUES_BYTES_MAX, VALUES_COUNT_MAX,
+};
 use twohop::log::ChangeLog;
 use twohop::log::segments::{self, Segments};
 use twohop::pipeline::{self, Beside, Pipeline};
@@ -97,7 +99,12 @@ fn p99(sorted: &[Duration]) -> f64 {
 async fn run(home: &Path, loader: Arc<Loader>, wasm: Vec<u8>) -> anyhow::Result<Seen> {
     let state = State::open(home)?;
     let registry = Registry::open(state.clone(), home).await?;
-    let history = local::Config { count_max: HISTORY_COUNT_MAX, age_max: HISTORY_AGE_MAX };
+    let history = local::Config {
+        count_max: HISTORY_COUNT_MAX,
+        age_max: HISTORY_AGE_MAX,
+        values_count_max: VALUES_COUNT_MAX,
+        values_bytes_max: VALUES_BYTES_MAX,
+    };
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::open(state, history).await?);
     let log: Arc<dyn ChangeLog> = Arc::new(Segments::open(segments::Config::new(home.join("log")))?);
     let (beside, judged) = Beside::new();

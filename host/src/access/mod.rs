@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::policy::{Gate, Scope};
 pub use identity::{Identity, Visitor};
 pub use origin::Deed;
+pub use pattern::Patterns;
 pub use permit::Permit;
 pub use refusal::{Flaw, Refusal};
 pub use settings::{Settings, SettingsError};

@@ -9,7 +9,7 @@
 use serde_json::{Map, Value};
 
 use super::Wanted;
-use crate::limits::PATTERN_BYTES_MAX;
+use crate::limits::{PATTERN_BYTES_MAX, PATTERNS_COUNT_MAX};
 use crate::policy::Scope;
 
 /// Claims, as a token has them.
@@ -36,6 +36,45 @@ enum End {
     Exact,
     /// After the parts and a `:` comes this, and then anything or nothing.
     Prefix(Box<str>),
+}
+
+/// Patterns of channels for everybody alike, in which no claim has a place.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Reads patterns.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn new(texts: &[String]) -> Result<Self, String> {
+        if texts.len() > PATTERNS_COUNT_MAX {
+            return Err(format!("has {} patterns, at most {PATTERNS_COUNT_MAX} are allowed", texts.len()));
+        }
+        let patterns = texts.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        match patterns.iter().find(|pattern| pattern.has_claims()) {
+            Some(pattern) => {
+                Err(format!("the pattern `{}` has a claim, which means nothing here", pattern.text))
+            }
+            None => Ok(Self(patterns)),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them covers a channel.
+    #[must_use]
+    pub fn cover(&self, channel: &str) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let (wanted, claims) = (Wanted::channel(channel), Claims::new());
+        self.0.iter().any(|pattern| pattern.covers(&wanted, &claims))
+    }
 }
 
 const WHOLE_PART: &str = "a claim is all that stands between two `:`, such as `team:{claims.team}` or \
@@ -246,6 +285,14 @@ mod tests {
                 assert!(!pattern(text).covers(&Wanted::channel(name), &ann), "{text} {name}");
             }
         }
+    }
+
+    #[test]
+    fn patterns_for_everybody_have_no_claims() {
+        let rooms = Patterns::new(&["room:*".into(), "lobby".into()]).expect("they are right");
+        assert!(rooms.cover("room:1") && rooms.cover("lobby") && !rooms.cover("lobby:1"));
+        assert!(!Patterns::default().cover("room:1"));
+        assert!(Patterns::new(&["user:{sub}".into()]).is_err_and(|said| said.contains("claim")));
     }
 
     #[test]

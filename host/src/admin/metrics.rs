@@ -66,6 +66,9 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_log_end_offset" => kept.end.0,
         "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
         "twohop_history_head" => parts.bus.head().borrow().0,
+        "twohop_values" => parts.metrics.history.values.load(Ordering::Relaxed),
+        "twohop_values_bytes" => parts.metrics.history.values_bytes.load(Ordering::Relaxed),
+        "twohop_values_dropped_total" => parts.metrics.history.values_dropped.load(Ordering::Relaxed),
         _ => {
             return of_timelines(&parts.metrics.timelines, name, out)
                 || of_gateway(&parts.metrics.gateway, name, out);
@@ -114,6 +117,17 @@ fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
     }
     if name == "twohop_delivery_seconds" {
         delays(&gateway.deliveries, name, out);
+        return true;
+    }
+    let of_presence = match name {
+        "twohop_presence_channels" => Some(&gateway.presence_channels),
+        "twohop_presence_members" => Some(&gateway.presence_members),
+        "twohop_presence_frames_total" => Some(&gateway.presence_frames),
+        "twohop_presence_refused_total" => Some(&gateway.presence_refused),
+        _ => None,
+    };
+    if let Some(value) = of_presence {
+        writeln!(out, "{name} {}", value.load(Ordering::Relaxed)).expect(FITS);
         return true;
     }
     for face in Face::ALL {

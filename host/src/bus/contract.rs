@@ -39,6 +39,9 @@ macro_rules! contract {
             a_cancelled_apply_is_done_wholly_or_not_at_all
             messages_that_are_not_kept_reach_who_listens_and_nobody_else
             channels_are_listed_by_prefix_and_page_by_page
+            a_value_is_the_last_that_was_set_until_it_is_forgotten
+            a_value_outlives_its_message_and_a_restart
+            a_value_is_seen_with_its_message_and_by_nobody_before
         );
         #[test]
         fn a_bus_behaves_as_a_list_would() {
@@ -316,18 +319,111 @@ pub(crate) async fn channels_are_listed_by_prefix_and_page_by_page<H: Home>(home
     assert_eq!(list("x", "", 2).await, "");
 }
 
+fn saying(word: Retention, channel_name: &str, payload: &str) -> Message {
+    Message { retention: word, ..message(channel_name, payload) }
+}
+
+async fn values(bus: &dyn Bus, names: &[&str]) -> Vec<(u64, String)> {
+    let names: Vec<_> = names.iter().map(|name| channel(name)).collect();
+    let values = bus.values(&names).await.unwrap();
+    values.iter().map(|kept| kept.sequence.0).zip(payloads(&values).into_iter().map(str::to_owned)).collect()
+}
+
+pub(crate) async fn a_value_is_the_last_that_was_set_until_it_is_forgotten<H: Home>(home: &impl Fn() -> H) {
+    use Retention::{Forget, Kept, LiveOnly, Value};
+    let home = home();
+    let bus = home.open(MANY).await;
+    let said = [
+        (Value, "a", "1"),
+        (Value, "b", "2"),
+        (Kept, "a", "3"),
+        (Value, "a", "4"),
+        (LiveOnly, "a", "live"),
+        (Value, "c", "5"),
+        (Forget, "c", "6"),
+        (Forget, "never", "7"),
+    ];
+    let said = said.map(|(word, name, payload)| saying(word, name, payload));
+    bus.apply(batch(P, 0, said.to_vec())).await.unwrap();
+    bus.apply(batch(P, 0, said.to_vec())).await.unwrap();
+    let all = ["c", "a", "never", "b"];
+    let expected = [(2, "2".to_owned()), (4, "4".to_owned())];
+    assert_eq!(values(&*bus, &all).await, expected, "by sequence, of those that have one");
+    assert_eq!(values(&*bus, &[]).await, []);
+    let kept = bus.read(None, Sequence(0), 99).await.unwrap();
+    assert!(kept.iter().all(|kept| kept.message.retention == Retention::Kept));
+    assert_eq!(payloads(&kept), ["1", "2", "3", "4", "5", "6", "7"], "what is a value is a message as well");
+    bus.apply(batch(P, 8, vec![saying(Forget, "a", "8"), saying(Value, "c", "9")])).await.unwrap();
+    assert_eq!(values(&*bus, &all).await, [(2, "2".to_owned()), (9, "9".to_owned())]);
+}
+
+pub(crate) async fn a_value_outlives_its_message_and_a_restart<H: Home>(home: &impl Fn() -> H) {
+    let home = home();
+    let bus = home.open(0).await;
+    let said = [(Retention::Value, "a"), (Retention::Value, "b"), (Retention::Kept, "a")];
+    bus.apply(batch(P, 0, said.map(|(word, name)| saying(word, name, name)).to_vec())).await.unwrap();
+    bus.apply(run_of("c", 3, 2_000)).await.unwrap();
+    let (floor, ab) = (bus.floor(), ["a", "b"]);
+    assert!(floor > Sequence(3), "retention has begun");
+    let left = bus.read(None, Sequence(0), 9_999).await.unwrap();
+    assert_eq!(sequences(&left), (floor.0 + 1..=2_003).collect::<Vec<_>>(), "a value is read as no message");
+    let expected = [(1, "a".to_owned()), (2, "b".to_owned())];
+    assert_eq!(values(&*bus, &ab).await, expected);
+    drop(bus);
+    let bus = home.open(0).await;
+    assert_eq!(values(&*bus, &ab).await, expected);
+    assert_eq!((bus.floor(), *bus.head().borrow()), (floor, Sequence(2_003)));
+    assert_eq!(bus.read(Some(&[channel("a")]), Sequence(0), 9).await.unwrap(), [], "no message any more");
+    let said = [saying(Retention::Forget, "a", "gone"), saying(Retention::Value, "b", "new")];
+    bus.apply(batch(P, 2_003, said.to_vec())).await.unwrap();
+    bus.apply(run_of("c", 2_005, 2_000)).await.unwrap();
+    drop(bus);
+    let bus = home.open(0).await;
+    assert_eq!(values(&*bus, &ab).await, [(2_005, "new".to_owned())]);
+    assert_eq!(*bus.head().borrow(), Sequence(4_005));
+}
+
+pub(crate) async fn a_value_is_seen_with_its_message_and_by_nobody_before<H: Home>(home: &impl Fn() -> H) {
+    let home = home();
+    let bus = home.open(MANY).await;
+    let mut head = bus.head();
+    let follow = async {
+        let mut seen = 0;
+        while seen < 300 {
+            head.changed().await.unwrap();
+            let at = head.borrow_and_update().0;
+            let value = values(&*bus, &["a"]).await.pop().expect("it was set").0;
+            assert!(value >= at && value <= bus.head().borrow().0, "{value} at {at}");
+            seen = at;
+        }
+    };
+    let apply = async {
+        for from in 0..300 {
+            bus.apply(batch(P, from, vec![saying(Retention::Value, "a", "")])).await.unwrap();
+        }
+    };
+    tokio::join!(follow, apply);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Apply(Vec<(u8, bool)>),
+    Apply(Vec<(u8, Retention)>),
+    Values,
     Again,
     Skip,
     Read { channels: Option<Vec<u8>>, after: u64, count_max: usize },
     Reopen,
 }
 
+fn word() -> impl Strategy<Value = Retention> {
+    use Retention::{Forget, Kept, LiveOnly, Value};
+    prop_oneof![4 => Just(Kept), 1 => Just(LiveOnly), 2 => Just(Value), 1 => Just(Forget)]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => proptest::collection::vec((0..5_u8, proptest::bool::weighted(0.8)), 1..12).prop_map(Step::Apply),
+        4 => proptest::collection::vec((0..5_u8, word()), 1..12).prop_map(Step::Apply),
+        2 => Just(Step::Values),
         1 => Just(Step::Again),
         1 => Just(Step::Skip),
         4 => (proptest::option::of(proptest::collection::vec(0..6_u8, 0..4)), 0..80_u64, 0..20_usize)
@@ -341,6 +437,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct Model {
     kept: Vec<(u64, Message)>,
+    values: std::collections::BTreeMap<Channel, (u64, Message)>,
     committed: u64,
     last: Option<Batch>,
 }
@@ -348,9 +445,17 @@ struct Model {
 impl Model {
     fn apply(&mut self, batch: &Batch) {
         for message in &batch.messages {
-            if message.retention == Retention::Kept {
-                self.kept.push((self.kept.len() as u64 + 1, message.clone()));
+            if message.retention == Retention::LiveOnly {
+                continue;
             }
+            let kept = Message { retention: Retention::Kept, ..message.clone() };
+            let kept = (self.kept.len() as u64 + 1, kept);
+            match message.retention {
+                Retention::Value => drop(self.values.insert(message.channel.clone(), kept.clone())),
+                Retention::Forget => drop(self.values.remove(&message.channel)),
+                Retention::Kept | Retention::LiveOnly => {}
+            }
+            self.kept.push(kept);
         }
         self.committed = batch.offsets.end.0;
         self.last = Some(batch.clone());
@@ -369,10 +474,8 @@ async fn walk<H: Home>(home: H, steps: Vec<Step>) -> Result<(), TestCaseError> {
     for step in steps {
         match step {
             Step::Apply(messages) => {
-                let messages = messages.into_iter().map(|(name, kept)| Message {
-                    retention: if kept { Retention::Kept } else { Retention::LiveOnly },
-                    ..message(&format!("channel {name}"), "text")
-                });
+                let messages =
+                    messages.into_iter().map(|(name, word)| saying(word, &format!("channel {name}"), "text"));
                 let mut batch = batch(P, model.committed, messages.collect());
                 batch.dead_letters.push(DeadLetter {
                     offset: batch.offsets.start,
@@ -401,6 +504,14 @@ async fn walk<H: Home>(home: H, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let read = bus.read(channels.as_deref(), Sequence(after), count_max).await.unwrap();
                 let read: Vec<_> = read.iter().map(|kept| (kept.sequence.0, kept.message.clone())).collect();
                 prop_assert_eq!(read, model.read(channels.as_deref(), after, count_max));
+            }
+            Step::Values => {
+                let all: Vec<_> = (0..6).map(|name| channel(&format!("channel {name}"))).collect();
+                let read = bus.values(&all).await.unwrap();
+                let read: Vec<_> = read.iter().map(|kept| (kept.sequence.0, kept.message.clone())).collect();
+                let mut expected: Vec<_> = model.values.values().cloned().collect();
+                expected.sort_by_key(|(sequence, _)| *sequence);
+                prop_assert_eq!(read, expected);
             }
             Step::Reopen => {
                 drop(bus);

@@ -6,7 +6,8 @@
 //! Invariants:
 //! - a batch is applied once: whole or not at all, and never again once its offsets are behind the committed one;
 //! - a kept message is durable before anybody sees it, and keeps its sequence for ever within an epoch;
-//! - who follows by sequence misses nothing that is kept: retention moves [`Bus::floor`] first.
+//! - who follows by sequence misses nothing that is kept: retention moves [`Bus::floor`] first;
+//! - a channel's value changes in the commit of the message that sets or ends it, and is seen with it.
 //!
 //! Absent on purpose: connections and subscriptions (`gateway`), and what a payload means.
 //!
@@ -120,6 +121,11 @@ pub trait Bus: Send + Sync + 'static {
         after: Sequence,
         count_max: usize,
     ) -> Result<Vec<Arc<Kept>>, BusError>;
+
+    /// The values of channels, of those that have one, in the order of their sequences: for each the last kept message
+    /// that was to be its value, if none after it ended that. Whoever has seen a [`Bus::head`] gets the values as of
+    /// then or later. They outlive retention, but are bounded: those that were set least recently may be gone.
+    async fn values(&self, channels: &[Channel]) -> Result<Vec<Arc<Kept>>, BusError>;
 
     /// Messages that are not kept, as they come; a receiver that lags loses the oldest.
     fn live(&self) -> broadcast::Receiver<Arc<Message>>;

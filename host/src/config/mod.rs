@@ -143,6 +143,18 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("log.age_max", "`24h`", "How long processed changes are kept."),
     ("history.count_max", "`1000000`", "Messages kept for clients that come back."),
     ("history.age_max", "`24h`", "How long they are kept."),
+    (
+        "history.values_count_max",
+        "`100000`",
+        "Channels that have a value for clients that come new; past it what was set least recently is dropped.",
+    ),
+    ("history.values_bytes_max", "`64MiB`", "Memory and disk for these values, likewise."),
+    (
+        "presence.channels",
+        "`[]`",
+        "Channels of which it is told who is there: names, or with `*` at their end all that begin so.",
+    ),
+    ("presence.grace", "`10s`", "How long a member whose connection was lost is still there: at most 300s."),
     ("timeline.bytes_max", "`256MiB`", "Memory for active timelines: some 15,000 full ones."),
     (
         "timeline.push_followers_max",
@@ -316,6 +328,8 @@ pub struct Config {
     pub log: Log,
     /// The history of messages.
     pub history: History,
+    /// Who is there.
+    pub presence: Presence,
     /// Timelines.
     pub timeline: Timeline,
     /// Databases, by name.
@@ -411,6 +425,19 @@ pub struct History {
     pub count_max: u64,
     /// Their age.
     pub age_max: Duration,
+    /// Channels with a value.
+    pub values_count_max: u64,
+    /// The bytes of these values.
+    pub values_bytes_max: u64,
+}
+
+/// Of which channels it is told who is there. The patterns are texts here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presence {
+    /// The channels.
+    pub channels: Vec<String>,
+    /// How long a lost connection's member is still there.
+    pub grace: Duration,
 }
 
 /// What timelines may cost.
@@ -561,9 +588,11 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
             ..,
         ) => toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect()),
         ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
-        ("count_max" | "bytes_max" | "spill_bytes_max" | "order", Ok(number), _) => {
-            toml::Value::Integer(number)
-        }
+        (
+            "count_max" | "bytes_max" | "spill_bytes_max" | "values_count_max" | "values_bytes_max" | "order",
+            Ok(number),
+            _,
+        ) => toml::Value::Integer(number),
         (_, Ok(number), _) if key.starts_with("gateway.limits.") => toml::Value::Integer(number),
         _ => toml::Value::String(value),
     };

@@ -25,6 +25,8 @@ pub(super) struct Config {
     #[serde(default)]
     history: History,
     #[serde(default)]
+    presence: Presence,
+    #[serde(default)]
     timeline: Timeline,
     #[serde(default)]
     source: BTreeMap<String, Source>,
@@ -91,6 +93,18 @@ struct History {
     count_max: Option<u64>,
     #[serde(default, deserialize_with = "units::duration")]
     age_max: Option<Duration>,
+    values_count_max: Option<u64>,
+    #[serde(default, deserialize_with = "units::bytes")]
+    values_bytes_max: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Presence {
+    #[serde(default)]
+    channels: Vec<String>,
+    #[serde(default, deserialize_with = "units::duration")]
+    grace: Option<Duration>,
 }
 
 #[derive(Deserialize, Default)]
@@ -198,7 +212,10 @@ impl Config {
             history: super::History {
                 count_max: self.history.count_max.unwrap_or(limits::HISTORY_COUNT_MAX),
                 age_max: self.history.age_max.unwrap_or(limits::HISTORY_AGE_MAX),
+                values_count_max: self.history.values_count_max.unwrap_or(limits::VALUES_COUNT_MAX),
+                values_bytes_max: self.history.values_bytes_max.unwrap_or(limits::VALUES_BYTES_MAX),
             },
+            presence: self.presence.check()?,
             timeline: self.timeline.check(),
             sources,
             polling,
@@ -232,6 +249,17 @@ impl Access {
             cookie: self.cookie,
             origins: self.origins,
         })
+    }
+}
+
+impl Presence {
+    fn check(self) -> Result<super::Presence, super::ConfigError> {
+        let grace = self.grace.unwrap_or(limits::PRESENCE_GRACE);
+        if grace > limits::PRESENCE_GRACE_MAX {
+            let message = format!("is above {}s", limits::PRESENCE_GRACE_MAX.as_secs());
+            return Err(value("presence.grace", message));
+        }
+        Ok(super::Presence { channels: self.channels, grace })
     }
 }
 

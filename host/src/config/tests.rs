@@ -46,6 +46,8 @@ fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
         ("TWOHOP_PLUGIN_ROW_ROUTER_FILE", "/x.wasm"),
         ("TWOHOP_PLUGIN_ROW_ROUTER_PROFILE", "large"),
         ("TWOHOP_HISTORY_COUNT_MAX", "7"),
+        ("TWOHOP_HISTORY_VALUES_COUNT_MAX", "8"),
+        ("TWOHOP_PRESENCE_CHANNELS", "room:*, lobby"),
     ];
     let config = parse_with(FIVE_LINES, &variables).expect("the configuration is right");
     assert_eq!(config.gateway.listen.port(), 9000);
@@ -53,7 +55,10 @@ fn a_variable_overrides_the_file_and_a_flag_overrides_both() {
     assert_eq!(config.sources["shop"].tables, ["a", "b.c"]);
     assert_eq!(config.plugins["row-router"].file, Path::new("/x.wasm"));
     assert_eq!(config.plugins["row-router"].profile, Profile::Large);
-    assert_eq!(config.history.count_max, 7);
+    assert_eq!((config.history.count_max, config.history.values_count_max), (7, 8));
+    assert_eq!(config.presence.channels, ["room:*", "lobby"]);
+    let refused = parse_with("presence.grace = \"301s\"", &[]).expect_err("it is too long");
+    assert_eq!(refused.to_string(), "presence.grace: is above 300s");
 
     let overrides = Overrides { data: Some("d".into()), listen: Some(([127, 0, 0, 1], 1).into()) };
     let variables = [("TWOHOP_GATEWAY_LISTEN".to_owned(), "127.0.0.1:9000".to_owned())];

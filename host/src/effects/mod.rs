@@ -7,7 +7,7 @@
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
 //!   messages;
 //! - routes of one change with equal channel, event, payload and form are one message, whichever plugins they came from; it
-//!   is kept if one of them says so.
+//!   is kept if one of them says so, and its channel's value, or the end of that, as the last of them says.
 //!
 //! Absent on purpose: I/O. The pipeline hands the messages to the bus, which applies them once.
 //!
@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 pub use feed::take_feed;
 
-use crate::event::{Change, EventName, Form, Message, Retention, envelope_to_json, row_to_json};
+use crate::event::{Change, EventName, Form, Message, envelope_to_json, row_to_json};
 use crate::policy::{Payload, Routes, ToChannel};
 
 /// How many messages of one change are compared one by one; among more, an equal one is looked up.
@@ -66,8 +66,7 @@ pub fn messages(changes: &[Change], routes: &Routes) -> Vec<Message> {
         let message = Message { channel, event: name.clone(), payload, form, retention };
         match said.find(&messages, &message) {
             None => messages.push(message),
-            Some(place) if retention == Retention::Kept => messages[place].retention = Retention::Kept,
-            Some(_) => {}
+            Some(place) => messages[place].retention = messages[place].retention.and(retention),
         }
     }
     messages
@@ -165,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        Channel, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value,
+        Channel, Column, Micros, Operation, Origin, Position, Retention, RowBuilder, Rows, Table, Value,
     };
     use crate::policy::{Route, routes_of};
 
@@ -273,7 +272,13 @@ mod tests {
 
     #[test]
     fn a_message_that_only_one_route_keeps_is_kept_and_comes_once() {
-        for order in [[Retention::Kept, Retention::LiveOnly], [Retention::LiveOnly, Retention::Kept]] {
+        use Retention::{Forget, Kept, LiveOnly, Value};
+        for (order, both) in [
+            ([Kept, LiveOnly], Kept),
+            ([LiveOnly, Kept], Kept),
+            ([Value, Kept], Value),
+            ([Value, Forget], Forget),
+        ] {
             let routes = order.map(|kept| {
                 let mut directed = directed(0, 0, "a", Payload::Row);
                 let Route::Channel { retention, .. } = &mut directed.2 else { unreachable!("it is one") };
@@ -281,10 +286,7 @@ mod tests {
                 directed
             });
             let messages = messages(&[change(1, Rows::New)], &routes_of(routes));
-            assert_eq!(
-                messages.iter().map(|message| message.retention).collect::<Vec<_>>(),
-                [Retention::Kept]
-            );
+            assert_eq!(messages.iter().map(|message| message.retention).collect::<Vec<_>>(), [both]);
         }
     }
 }

@@ -184,6 +184,8 @@ enum Name {
 pub(crate) const RESET_EVENT: &str = "reset";
 /// The event by which the gateway says that a client may listen no longer.
 pub(crate) const REFUSED_EVENT: &str = "refused";
+/// The event by which the gateway says who comes and goes.
+pub(crate) const PRESENCE_EVENT: &str = "presence";
 
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {
@@ -236,7 +238,7 @@ pub struct Message {
     pub payload: Bytes,
     /// What the text is.
     pub form: Form,
-    /// Whether it is kept for those who come back.
+    /// For whom it is kept.
     pub retention: Retention,
 }
 
@@ -258,6 +260,23 @@ pub enum Retention {
     Kept,
     /// For those who listen now; has no sequence.
     LiveOnly,
+    /// Kept, and the channel's value from now on, which those who come new get first.
+    Value,
+    /// Kept, and the channel has no value from now on.
+    Forget,
+}
+
+impl Retention {
+    /// What two routes say who mean one message: to keep goes before not to, and of two words about the channel's value
+    /// the later counts.
+    #[must_use]
+    pub(crate) fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::LiveOnly, other) | (Self::Kept, other @ (Self::Value | Self::Forget)) => other,
+            (Self::Value | Self::Forget, other @ (Self::Value | Self::Forget)) => other,
+            (kept, _) => kept,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +307,23 @@ mod tests {
         let set = std::collections::HashSet::from([part.clone()]);
         assert!(set.contains(&Channel::new("orders:42").unwrap()) && set.contains("orders:42"));
         assert!(part < Channel::new("orders:5").unwrap());
+    }
+
+    #[test]
+    fn of_two_words_about_one_message_the_one_that_keeps_more_counts_and_of_equals_the_later() {
+        use Retention::{Forget, Kept, LiveOnly, Value};
+        for (earlier, later, both) in [
+            (LiveOnly, LiveOnly, LiveOnly),
+            (LiveOnly, Kept, Kept),
+            (Kept, LiveOnly, Kept),
+            (Kept, Value, Value),
+            (Forget, Kept, Forget),
+            (Value, LiveOnly, Value),
+            (Value, Forget, Forget),
+            (Forget, Value, Value),
+        ] {
+            assert_eq!(earlier.and(later), both, "{earlier:?}, then {later:?}");
+        }
     }
 
     #[test]

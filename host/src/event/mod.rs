@@ -24,7 +24,7 @@ pub use feed::{FeedPost, FeedWrite};
 pub use json::{row_to_json, write_json_string};
 pub use jsonl::{LineError, change_from_line, change_to_line};
 pub use message::{Channel, ChannelError, EventName, Form, Message, Retention};
-pub(crate) use message::{REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
+pub(crate) use message::{PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
 pub use plan::{Delivery, Plan};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
 pub use replay::{LetterId, Replay};

@@ -50,8 +50,8 @@ pub(super) async fn may_list(
 /// Who may not read what was before gets none of it, and is told that there may have been something.
 pub(super) fn within(start: Start, rights: Rights) -> Start {
     match start {
-        Start::Live => Start::Live,
         _ if rights.history => start,
+        Start::New | Start::Live => Start::Live,
         _ => Start::Lost(LossReason::Withheld),
     }
 }
@@ -60,6 +60,27 @@ pub(super) fn within(start: Start, rights: Rights) -> Start {
 pub(super) fn starts(channels: Vec<Channel>, start: Start, permit: &Permit) -> Vec<(Channel, Start)> {
     let rights = permit.rights().iter().copied();
     channels.into_iter().zip(rights).map(|(channel, rights)| (channel, within(start, rights))).collect()
+}
+
+/// Where somebody sees who is there, and as whom it is seen.
+pub(super) struct Attending {
+    pub(super) subject: Option<Box<str>>,
+    /// Where it may.
+    pub(super) granted: Vec<Channel>,
+    /// Where it may not.
+    pub(super) refused: Vec<Channel>,
+}
+
+impl Attending {
+    /// What a permit for these channels grants.
+    pub(super) fn of(permit: &Permit, channels: &[Channel]) -> Self {
+        let (mut granted, mut refused) = (Vec::new(), Vec::new());
+        for (channel, rights) in channels.iter().zip(permit.rights()) {
+            let list = if rights.presence { &mut granted } else { &mut refused };
+            list.push(channel.clone());
+        }
+        Self { subject: permit.visitor().identity.subject().map(Into::into), granted, refused }
+    }
 }
 
 /// The wait for the end of a permit, where it can have one: a stream that anybody may have holds nothing for it.

@@ -2,6 +2,10 @@
 //!
 //! In: a place in the hub, and for each channel where to begin. Out: bytes in the client's format, resets, the end.
 //!
+//! A channel that is new to the client begins with its value, if it has one: a value that stands at or before the hub's
+//! position. One beyond it comes live like any message, so no value is ever told after a newer message. After a reset
+//! the values come likewise. Until they are told, no id is: whoever is cut off before has none that covers them.
+//!
 //! A channel that begins in the past is registered with the hub first, which tells a position; then the history is read
 //! up to exactly that position, while everything after it waits in the mailbox. So is the whole feed when the mailbox
 //! overflowed because the client is slow: it registers anew, and reads from the cursor. There is one way into the live
@@ -15,6 +19,7 @@
 //! Invariants:
 //! - of each channel, every kept message after its beginning was told in order and once, or a reset was;
 //! - after [`Feed::unsubscribe`] nothing of the channel is told;
+//! - who may not read what was before gets no value, also not after a reset;
 //! - what is kept for a timeline is told on its channel, unless whom the user follows has changed since: then it is reset;
 //! - what is read but not told is one page.
 //!
@@ -28,12 +33,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::admission::Attending;
 use super::frame::{self, Frame, Kind};
 use super::hub::{Pulse, Subscription};
 use super::listening::{Listening, Past, past};
 use super::mailbox::Taken;
 use super::resume::{LossReason, Reach, Resume, ResumeError, interpret};
-use crate::bus::{Bus, Kept};
+use crate::bus::{Bus, BusError, Kept};
 use crate::event::{Channel, Epoch, Sequence};
 use crate::limits::REPLAY_READ_COUNT_MAX;
 use crate::timeline::Sources;
@@ -41,7 +47,9 @@ use crate::timeline::Sources;
 /// Where a channel begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Start {
-    /// With what comes now.
+    /// With its value, and then what comes now.
+    New,
+    /// With what comes now, since what was before is not for the client.
     Live,
     /// After what the client has.
     After(Sequence),
@@ -50,9 +58,9 @@ pub(super) enum Start {
 }
 
 impl Start {
-    /// What a resume id means to the bus; none, or an empty one, begins live.
+    /// What a resume id means to the bus; without one, or with an empty one, the channel is new to the client.
     pub(super) fn of(bus: &dyn Bus, id: Option<&str>) -> Result<Self, ResumeError> {
-        let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Self::Live) };
+        let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Self::New) };
         let reach = Reach { epoch: bus.epoch(), floor: bus.floor(), head: *bus.head().borrow() };
         Ok(match interpret(id, reach)? {
             Resume::After(sequence) => Self::After(sequence),
@@ -66,8 +74,12 @@ impl Start {
 pub(super) enum Told {
     /// A message, encoded; its place, if it is kept.
     Message { sequence: Option<Sequence>, bytes: Bytes },
-    /// Messages of these channels may be missing; all goes on from here.
-    Reset { channels: Vec<Channel>, from: Sequence, reason: LossReason },
+    /// The value of a channel, under its own place, which may be far behind.
+    Value { bytes: Bytes },
+    /// All values were told: the client is here now.
+    Place(Sequence),
+    /// Messages of these channels may be missing; all goes on from here, or, without a place, with their values.
+    Reset { channels: Vec<Channel>, from: Option<Sequence>, reason: LossReason },
     /// The history cannot be read: the client must come back. The feed is at its end.
     Unavailable,
     /// The gateway ends the feed.
@@ -82,7 +94,40 @@ struct Join {
     /// From here on the mailbox has it.
     until: Sequence,
     lost: Option<LossReason>,
+    values: Values,
     timeline: TimelineJoin,
+}
+
+impl Join {
+    /// Channels that were added.
+    fn added(of: Vec<Channel>, cursor: Sequence, until: Sequence) -> Self {
+        let (values, timeline) = (Values::None, TimelineJoin::Unknown);
+        Self { of: Of::Added(of), cursor, until, lost: None, values, timeline }
+    }
+
+    /// All channels, since the mailbox has overflowed.
+    fn all(cursor: Sequence, until: Sequence) -> Self {
+        let (values, timeline) = (Values::None, TimelineJoin::Unknown);
+        Self { of: Of::All, cursor, until, lost: None, values, timeline }
+    }
+}
+
+/// The values that a join tells before all else.
+enum Values {
+    /// It has none.
+    None,
+    /// These are left.
+    Left(VecDeque<Arc<Kept>>),
+    /// They could not be read.
+    Failed(BusError),
+}
+
+/// Where channels begin that were added.
+pub(super) struct Begun {
+    /// Where those are that begin now, or were lost.
+    pub(super) position: Sequence,
+    /// Those that begin with a value, which is told next and has their first id.
+    pub(super) with_value: Vec<Channel>,
 }
 
 /// What a join has of the timeline that the feed listens to, if that is a part of it.
@@ -115,6 +160,8 @@ pub(super) struct Feed {
     page_end: Sequence,
     /// Channels that are told up to a place beyond the cursor by a join of their own.
     ahead: HashMap<Channel, Sequence>,
+    /// Channels of which the client may have nothing that was before it came.
+    withheld: Vec<Channel>,
     listening: Option<Listening>,
 }
 
@@ -129,6 +176,7 @@ impl Feed {
             page: Vec::new().into_iter(),
             page_end: Sequence(0),
             ahead: HashMap::new(),
+            withheld: Vec::new(),
             listening: None,
         }
     }
@@ -170,8 +218,46 @@ impl Feed {
         self.subscription.pulse()
     }
 
-    /// Adds channels, none of which may be there already. Returns where those are that begin live or were lost.
-    pub(super) fn subscribe(&mut self, mut channels: Vec<(Channel, Start)>) -> Sequence {
+    /// Adds channels, none of which may be there already.
+    pub(super) async fn subscribe(&mut self, channels: Vec<(Channel, Start)>) -> Begun {
+        let new = channels.iter().filter(|(_, start)| *start == Start::New);
+        let new: Vec<Channel> = new.map(|(channel, _)| channel.clone()).collect();
+        let position = self.add(channels);
+        let mut with_value = Vec::new();
+        // After the place was taken: what is newer comes live.
+        let values = match self.values_of(&new, position).await {
+            Ok(values) if values.is_empty() => return Begun { position, with_value },
+            Ok(values) => {
+                with_value.extend(values.iter().map(|kept| kept.message.channel.clone()));
+                Values::Left(values)
+            }
+            Err(error) => {
+                with_value.clone_from(&new);
+                Values::Failed(error)
+            }
+        };
+        self.joins.push_back(Join { values, ..Join::added(new, position, position) });
+        Begun { position, with_value }
+    }
+
+    /// The values of these channels that stand at or before a position, in the order of their places.
+    async fn values_of(
+        &self,
+        channels: &[Channel],
+        position: Sequence,
+    ) -> Result<VecDeque<Arc<Kept>>, BusError> {
+        // A timeline's value is its page.
+        let timeline = self.listening.as_ref().map(Listening::channel);
+        let has = |channel: &&Channel| Some(*channel) != timeline && !self.withheld.contains(channel);
+        let channels: Vec<Channel> = channels.iter().filter(has).cloned().collect();
+        if channels.is_empty() {
+            return Ok(VecDeque::new());
+        }
+        let values = self.bus.values(&channels).await?;
+        Ok(values.into_iter().filter(|kept| kept.sequence <= position).collect())
+    }
+
+    fn add(&mut self, mut channels: Vec<(Channel, Start)>) -> Sequence {
         let was_empty = self.channels().is_empty();
         let position = self.subscription.add(channels.iter().map(|(channel, _)| channel.clone()));
         if was_empty {
@@ -186,8 +272,11 @@ impl Feed {
         }
         channels.sort_by_key(|(_, start)| *start);
         for group in channels.chunk_by(|(_, one), (_, other)| one == other) {
+            if matches!(group[0].1, Start::Live | Start::Lost(LossReason::Withheld)) {
+                self.withheld.extend(group.iter().map(|(channel, _)| channel.clone()));
+            }
             let (cursor, lost) = match group[0].1 {
-                Start::Live => (position, None),
+                Start::New | Start::Live => (position, None),
                 Start::After(sequence) => (sequence, None),
                 Start::Lost(reason) => (position, Some(reason)),
             };
@@ -197,11 +286,24 @@ impl Feed {
                 self.ahead.extend(group.iter().map(|(channel, _)| (channel.clone(), until)));
             }
             if cursor < until || lost.is_some() {
-                let of = Of::Added(group.iter().map(|(channel, _)| channel.clone()).collect());
-                self.joins.push_back(Join { of, cursor, until, lost, timeline: TimelineJoin::Unknown });
+                let of = group.iter().map(|(channel, _)| channel.clone()).collect();
+                self.joins.push_back(Join { lost, ..Join::added(of, cursor, until) });
             }
         }
         position
+    }
+
+    /// Sees who is on those of its channels for which that is granted, instead of what it saw before.
+    pub(super) fn attend(&mut self, attending: &Attending) {
+        self.subscription.part(&attending.refused);
+        for channel in &attending.granted {
+            self.subscription.attend(channel, attending.subject.as_deref());
+        }
+    }
+
+    /// Who is on its channels.
+    pub(super) fn present(&self) -> Vec<serde_json::Value> {
+        self.subscription.present()
     }
 
     /// Takes channels away: nothing of them is told any more.
@@ -220,7 +322,11 @@ impl Feed {
         for channel in channels {
             self.ahead.remove(channel);
         }
+        self.withheld.retain(|channel| !channels.contains(channel));
         for join in &mut self.joins {
+            if let Values::Left(values) = &mut join.values {
+                values.retain(|kept| !channels.contains(&kept.message.channel));
+            }
             if leaves_timeline {
                 join.timeline = TimelineJoin::Unknown;
             }
@@ -270,9 +376,9 @@ impl Feed {
     fn count(&self, told: &Told) {
         let counters = self.subscription.counters();
         match told {
-            Told::Message { .. } => counters.messages.fetch_add(1, Ordering::Relaxed),
+            Told::Message { .. } | Told::Value { .. } => counters.messages.fetch_add(1, Ordering::Relaxed),
             Told::Reset { .. } => counters.resets.fetch_add(1, Ordering::Relaxed),
-            Told::Unavailable | Told::Closed => return,
+            Told::Place(_) | Told::Unavailable | Told::Closed => return,
         };
     }
 
@@ -303,8 +409,8 @@ impl Feed {
             }
             Taken::Behind => {
                 let until = self.subscription.follow();
-                let timeline = TimelineJoin::Unknown;
-                self.joins.push_back(Join { of: Of::All, cursor: self.cursor, until, lost: None, timeline });
+                self.subscription.refresh_presence();
+                self.joins.push_back(Join::all(self.cursor, until));
                 None
             }
             Taken::Closed => Some(Told::Closed),
@@ -321,7 +427,7 @@ impl Feed {
             }
             Kind::Turned => {
                 let from = sequence.unwrap_or(self.cursor);
-                Told::Reset { channels: vec![channel], from, reason: LossReason::Follows }
+                Told::Reset { channels: vec![channel], from: Some(from), reason: LossReason::Follows }
             }
         }
     }
@@ -345,7 +451,7 @@ impl Feed {
                 join.timeline = TimelineJoin::Reset;
                 Some(Told::Reset {
                     channels: vec![channel],
-                    from: kept.sequence,
+                    from: Some(kept.sequence),
                     reason: LossReason::Follows,
                 })
             }
@@ -371,10 +477,23 @@ impl Feed {
             return Some(Told::Closed);
         }
         let end = self.page_end;
+        let (format, epoch) = (self.subscription.format(), self.epoch());
         let join = self.joins.front_mut()?;
         join.cursor = join.cursor.max(end);
         if let Some(reason) = join.lost {
-            return self.reset(reason);
+            return self.reset(reason).await;
+        }
+        match &mut join.values {
+            Values::None => {}
+            Values::Left(values) => {
+                let next = values.pop_front();
+                if let Some(kept) = next {
+                    return Some(Told::Value { bytes: frame::value(format, epoch, &kept) });
+                }
+                self.end_join();
+                return self.place().map(Told::Place);
+            }
+            Values::Failed(error) => return Some(unavailable(error)),
         }
         let channels = match &join.of {
             Of::All => self.subscription.channels(),
@@ -395,6 +514,11 @@ impl Feed {
                 Err(error) => Some(unavailable(&error)),
             };
         }
+        self.read_page().await
+    }
+
+    /// Reads what the first join tells next.
+    async fn read_page(&mut self) -> Option<Told> {
         let join = self.joins.front_mut()?;
         let channels = match &join.of {
             Of::All => self.subscription.channels(),
@@ -432,8 +556,8 @@ impl Feed {
         None
     }
 
-    /// Ends the first join with a word about the loss, if that is of any channel.
-    fn reset(&mut self, reason: LossReason) -> Option<Told> {
+    /// Goes on from the first join with a word about the loss, if that is of any channel, and then with values.
+    async fn reset(&mut self, reason: LossReason) -> Option<Told> {
         let join = self.joins.front()?;
         let from = join.until;
         let channels: Vec<Channel> = match &join.of {
@@ -444,8 +568,17 @@ impl Feed {
                 self.channels().iter().filter(|channel| !told(channel)).cloned().collect()
             }
         };
-        self.end_join();
-        (!channels.is_empty()).then_some(Told::Reset { channels, from, reason })
+        let values = match self.values_of(&channels, from).await {
+            Ok(values) => values,
+            Err(error) => return Some(unavailable(&error)),
+        };
+        if values.is_empty() {
+            self.end_join();
+            return (!channels.is_empty()).then_some(Told::Reset { channels, from: Some(from), reason });
+        }
+        let join = self.joins.front_mut()?;
+        (join.cursor, join.lost, join.values) = (from, None, Values::Left(values));
+        Some(Told::Reset { channels, from: None, reason })
     }
 
     fn end_join(&mut self) {

@@ -39,7 +39,7 @@ async fn page(state: &State, asker: &Asker, channel: &str, query: &Query) -> Res
     let permit = admit(state, asker, query, std::slice::from_ref(&channel)).await?;
     may_read_history(state, &permit, &channel)?;
     let (mut begin, mut lost) = match start {
-        Start::Live => (bus.floor(), None),
+        Start::New | Start::Live => (bus.floor(), None),
         Start::After(sequence) => (sequence, None),
         Start::Lost(reason) => (bus.floor(), Some(reason)),
     };

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::frame::{Format, Frames};
 use super::mailbox::{Mailbox, Own, Taken};
+use super::presence::{Parting, Presence};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
 use crate::event::{Channel, Message, Sequence};
@@ -31,8 +32,9 @@ use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
 use crate::telemetry::{CutReason, Face, FaceMetrics, Limit, Metrics};
 use crate::timeline::{Listeners, Source, Timelines};
 
+/// Which of the subscriptions there ever were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct SubscriberId(u64);
+pub(super) struct SubscriberId(pub(super) u64);
 
 /// Why nobody more may subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,7 @@ pub(super) struct Hub {
     drain_interval: Duration,
     metrics: Arc<Metrics>,
     timelines: Option<Timelines>,
+    presence: Presence,
     registry: Mutex<Registry>,
     /// How many were here when the end began.
     leaving: AtomicU32,
@@ -115,6 +118,7 @@ impl Hub {
             leaving: AtomicU32::new(0),
             metrics: Arc::clone(&config.metrics),
             timelines,
+            presence: Presence::new(config.presence.clone(), Arc::clone(&config.metrics)),
             registry: Mutex::new(Registry { position, settled: position, ..Registry::default() }),
         };
         (Arc::new(hub), Follower { head, live })
@@ -132,6 +136,7 @@ impl Hub {
             () = self.follow_history(head) => {}
             () = self.follow_live(live) => {}
             () = self.sweep() => {}
+            () = self.presence.run() => {}
         }
         self.close();
     }
@@ -248,7 +253,7 @@ impl Hub {
         let mut written = [0; Face::ALL.len()];
         for mailbox in followers.values() {
             let face = mailbox.face();
-            written[face as usize] += u64::from(mailbox.put(frames.get(Format::of(face)), now));
+            written[face as usize] += u64::from(mailbox.give(frames.get(Format::of(face)), now));
         }
         for face in Face::ALL {
             let count = written[face as usize];
@@ -369,7 +374,8 @@ impl Hub {
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);
-        Ok(Subscription { hub: Arc::clone(self), id, channels: Vec::new(), mailbox })
+        let (channels, attended) = (Vec::new(), Vec::new());
+        Ok(Subscription { hub: Arc::clone(self), id, channels, attended, mailbox })
     }
 }
 
@@ -400,6 +406,8 @@ pub(super) struct Subscription {
     hub: Arc<Hub>,
     id: SubscriberId,
     channels: Vec<Channel>,
+    /// Those on which it sees who is there.
+    attended: Vec<Channel>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -437,12 +445,41 @@ impl Subscription {
 
     /// Takes channels away, with what waits of them: nothing of them comes any more.
     pub(super) fn remove(&mut self, channels: &[Channel]) {
+        self.part(channels);
         let mut registry = self.hub.registry();
         for channel in channels {
             self.channels.retain(|own| own != channel);
             registry.leave(self.id, channel);
             self.mailbox.remove(channel);
         }
+    }
+
+    /// Sees from now on who is on a channel that it has, if that is told there, and is seen as this subject; no more as the
+    /// one before.
+    pub(super) fn attend(&mut self, channel: &Channel, subject: Option<&str>) {
+        // Who polls comes back for what it wants to see.
+        let mailbox = (self.mailbox.face() != Face::LongPoll).then_some(&self.mailbox);
+        let is_there = self.hub.presence.attend(self.id, channel, subject, mailbox);
+        if is_there && !self.attended.contains(channel) {
+            self.attended.push(channel.clone());
+        }
+    }
+
+    /// Sees no more who is on these channels, and is seen no more.
+    pub(super) fn part(&mut self, channels: &[Channel]) {
+        for channel in self.attended.extract_if(.., |attended| channels.contains(attended)) {
+            self.hub.presence.part(self.id, &channel, Parting::Left);
+        }
+    }
+
+    /// May have missed who came and went.
+    pub(super) fn refresh_presence(&self) {
+        self.hub.presence.refresh(self.id, &self.attended);
+    }
+
+    /// Who is on its channels.
+    pub(super) fn present(&self) -> Vec<serde_json::Value> {
+        self.hub.presence.here(&self.attended)
     }
 
     /// Takes away what waits of a timeline, whose channel was removed.
@@ -509,6 +546,9 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.counters().open.fetch_sub(1, Ordering::Relaxed);
+        for channel in &self.attended {
+            self.hub.presence.part(self.id, channel, Parting::Lost(Instant::now()));
+        }
         let mut registry = self.hub.registry();
         registry.subscribers.remove(&self.id);
         for channel in &self.channels {

@@ -128,22 +128,34 @@ impl Mailbox {
         }
     }
 
-    /// Puts a frame; following → behind if there is no room for it. Says whether it goes to the client right now, so that
+    /// Puts a frame; following → behind if there is no room for it.
+    pub(super) fn put(&self, frame: &Arc<Frame>) {
+        self.put_into(self.state(), frame);
+    }
+
+    /// Writes a frame to the stream's line, if that is free, or puts it. Says whether the client gets it right now, so that
     /// no stream takes it.
-    pub(super) fn put(&self, frame: &Arc<Frame>, now_millis: u64) -> bool {
+    pub(super) fn give(&self, frame: &Arc<Frame>, now_millis: u64) -> bool {
         let mut state = self.state();
-        if state.status != Status::Following {
-            return false;
-        }
-        let offered = self.offer(&state, frame, now_millis);
-        if offered != Offered::Refused {
-            state.written = frame.sequence.unwrap_or(state.written);
-            if offered == Offered::Begun {
+        match self.offer(&state, frame, now_millis) {
+            Offered::Refused => {
+                self.put_into(state, frame);
+                return false;
+            }
+            Offered::Written => state.written = frame.sequence.unwrap_or(state.written),
+            Offered::Begun => {
+                state.written = frame.sequence.unwrap_or(state.written);
                 self.mark_offered(now_millis);
                 drop(state);
                 self.waker.wake();
             }
-            return true;
+        }
+        true
+    }
+
+    fn put_into(&self, mut state: MutexGuard<'_, State>, frame: &Arc<Frame>) {
+        if state.status != Status::Following {
+            return;
         }
         let bytes = state.bytes + frame.bytes.len();
         // One frame always fits, however large.
@@ -158,13 +170,15 @@ impl Mailbox {
         }
         drop(state);
         self.waker.wake();
-        false
     }
 
     fn offer(&self, state: &State, frame: &Frame, now_millis: u64) -> Offered {
-        let line = self.own.line.as_ref().filter(|_| state.queue.is_empty() && frame.kind == Kind::Message);
-        let is_permitted = now_millis < self.permitted_until.load(Ordering::Relaxed);
-        line.filter(|_| is_permitted).map_or(Offered::Refused, |line| line.offer(&frame.bytes))
+        let may = state.status == Status::Following
+            && state.queue.is_empty()
+            && frame.kind == Kind::Message
+            && now_millis < self.permitted_until.load(Ordering::Relaxed);
+        let line = self.own.line.as_ref().filter(|_| may);
+        line.map_or(Offered::Refused, |line| line.offer(&frame.bytes))
     }
 
     /// The stream is about to say something of its own: until it waits again, frames wait for it.
@@ -321,10 +335,6 @@ mod tests {
         Mailbox::new(Face::EventStream, queue_count_max, Own::default(), Arc::default())
     }
 
-    fn put(mailbox: &Mailbox, frame: &Arc<Frame>) {
-        assert!(!mailbox.put(frame, 0), "it has no line");
-    }
-
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
         mailbox.poll_take(&mut Context::from_waker(noop_waker_ref()), false)
     }
@@ -333,8 +343,8 @@ mod tests {
     fn frames_come_out_in_order_until_there_are_none() {
         let mailbox = mailbox(4);
         mailbox.follow();
-        put(&mailbox, &frame(1, 1));
-        put(&mailbox, &frame(2, 1));
+        mailbox.put(&frame(1, 1));
+        mailbox.put(&frame(2, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(1, 1))));
         assert!(!mailbox.is_drained());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(2, 1))));
@@ -346,12 +356,12 @@ mod tests {
     fn a_frame_too_many_empties_it_and_it_takes_no_more_until_it_follows_again() {
         let mailbox = mailbox(2);
         mailbox.follow();
-        (1..=3).for_each(|sequence| put(&mailbox, &frame(sequence, 1)));
+        (1..=3).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
-        put(&mailbox, &frame(4, 1));
+        mailbox.put(&frame(4, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
         mailbox.follow();
-        put(&mailbox, &frame(5, 1));
+        mailbox.put(&frame(5, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(5, 1))));
     }
 
@@ -359,10 +369,10 @@ mod tests {
     fn bytes_are_bounded_but_one_frame_always_fits() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        put(&mailbox, &frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
+        mailbox.put(&frame(1, CONNECTION_QUEUE_BYTES_MAX + 1));
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
-        put(&mailbox, &frame(2, CONNECTION_QUEUE_BYTES_MAX));
-        put(&mailbox, &frame(3, 1));
+        mailbox.put(&frame(2, CONNECTION_QUEUE_BYTES_MAX));
+        mailbox.put(&frame(3, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Behind));
     }
 
@@ -370,11 +380,11 @@ mod tests {
     fn what_waits_of_one_channel_goes_and_makes_room() {
         let mailbox = mailbox(100);
         mailbox.follow();
-        put(&mailbox, &of("a", 1, CONNECTION_QUEUE_BYTES_MAX));
+        mailbox.put(&of("a", 1, CONNECTION_QUEUE_BYTES_MAX));
         mailbox.remove(&Channel::new("a").unwrap());
-        put(&mailbox, &of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2));
-        put(&mailbox, &of("a", 3, 1));
-        put(&mailbox, &of("b", 4, 1));
+        mailbox.put(&of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2));
+        mailbox.put(&of("a", 3, 1));
+        mailbox.put(&of("b", 4, 1));
         mailbox.remove(&Channel::new("a").unwrap());
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2))));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 4, 1))));
@@ -386,7 +396,7 @@ mod tests {
         let mailbox = mailbox(2);
         mailbox.close();
         mailbox.follow();
-        put(&mailbox, &frame(1, 1));
+        mailbox.put(&frame(1, 1));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Closed));
     }
 
@@ -394,7 +404,7 @@ mod tests {
     fn a_burst_leaves_no_room_behind() {
         let mailbox = mailbox(1_000);
         mailbox.follow();
-        (0..1_000).for_each(|sequence| put(&mailbox, &frame(sequence, 1)));
+        (0..1_000).for_each(|sequence| mailbox.put(&frame(sequence, 1)));
         while take(&mailbox).is_ready() {}
         assert!(mailbox.state().queue.capacity() <= IDLE_CAPACITY_MAX);
     }

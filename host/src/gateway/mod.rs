@@ -33,6 +33,7 @@ mod listening;
 mod mailbox;
 mod page;
 mod poll;
+mod presence;
 mod query;
 mod resume;
 mod routes;
@@ -54,6 +55,7 @@ use warp::reply::Response;
 use self::codes::{Code, Refusal};
 #[doc(hidden)]
 pub use self::echo::echo as websocket_echo;
+pub use self::presence::PresenceConfig;
 use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, Excess, ListenError, Proxies, Rate, Tls, TlsFiles};
@@ -99,6 +101,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Of which channels it is told who is there.
+    pub presence: PresenceConfig,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -125,6 +129,7 @@ impl Config {
             requests: None,
             proxies: Proxies::default(),
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            presence: PresenceConfig::default(),
             metrics: Arc::default(),
         }
     }

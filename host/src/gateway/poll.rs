@@ -6,7 +6,7 @@
 //! A request without an id is answered at once, with the id to begin at: a client that waited for its first answer
 //! and lost it would not know its place.
 //!
-//! Invariant: what an answer does not hold comes after its id.
+//! Invariant: what an answer does not hold comes after its id. So it holds all values that there are to tell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use warp::reply::Response;
 
-use super::admission::{admit, ending, starts};
+use super::admission::{Attending, admit, ending, starts};
 use super::codes::Refusal;
-use super::feed::{Feed, Start, Told};
+use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
 use super::history::{json_response, unavailable, with_messages};
 use super::listening::listen;
@@ -46,13 +46,21 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let _seat = state.crowd.enter(permit.visitor())?;
     let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, Own::default())?);
     feed.listen(listen(state, None, &channels).await?);
-    let position = feed.subscribe(starts(channels, start, &permit));
+    let attending = Attending::of(&permit, &channels);
+    let Begun { position, .. } = feed.subscribe(starts(channels, start, &permit)).await;
+    feed.attend(&attending);
     let (begin, deadline) = match start {
         Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),
-        Start::Live | Start::Lost(_) => (position, Instant::now()),
+        Start::New | Start::Live | Start::Lost(_) => (position, Instant::now()),
     };
-    let mut gathered =
-        Gathered { epoch: feed.epoch(), id: begin, messages: Vec::new(), bytes: 0, reset: None };
+    let mut gathered = Gathered {
+        epoch: feed.epoch(),
+        id: begin,
+        messages: Vec::new(),
+        values_count: 0,
+        bytes: 0,
+        reset: None,
+    };
     let gathering = gathered.gather(&mut feed, deadline);
     match ending(permit) {
         None => gathering.await?,
@@ -62,7 +70,7 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
             done = gathering => done?,
         },
     }
-    Ok(gathered.response())
+    Ok(gathered.response(feed.present()))
 }
 
 /// What goes into one answer.
@@ -72,13 +80,15 @@ struct Gathered {
     id: Sequence,
     messages: Vec<Bytes>,
     bytes: usize,
+    /// How many of the messages are values, which no later answer would bring: they do not count.
+    values_count: usize,
     reset: Option<(Vec<Channel>, LossReason)>,
 }
 
 impl Gathered {
     /// All that is there, up to the bounds; if there is nothing, the first that comes.
     async fn gather(&mut self, feed: &mut Feed, deadline: Instant) -> Result<(), Refusal> {
-        while self.messages.len() < POLL_COUNT_MAX && self.bytes < POLL_BYTES_MAX {
+        while self.messages.len() - self.values_count < POLL_COUNT_MAX && self.bytes < POLL_BYTES_MAX {
             let told = match feed.missed().await {
                 Some(told) => told,
                 None => {
@@ -98,10 +108,15 @@ impl Gathered {
                     self.bytes += text.len();
                     self.messages.push(text);
                 }
-                // An answer with a reset begins with it: what was gathered goes first, and the next request is told.
-                Told::Reset { .. } if !self.messages.is_empty() => return Ok(()),
+                Told::Value { bytes } => {
+                    self.messages.push(frame::text(&bytes));
+                    self.values_count += 1;
+                }
+                Told::Place(sequence) => self.id = sequence.max(self.id),
+                // An answer has one reset and begins with it: what was gathered goes first, and the next request is told.
+                Told::Reset { .. } if !self.is_empty() => return Ok(()),
                 Told::Reset { channels, from, reason } => {
-                    self.id = from;
+                    self.id = from.unwrap_or(self.id);
                     self.reset = Some((channels, reason));
                 }
                 Told::Unavailable if self.is_empty() => return Err(unavailable()),
@@ -118,8 +133,9 @@ impl Gathered {
         self.messages.is_empty() && self.reset.is_none()
     }
 
-    fn response(self) -> Response {
-        let Self { epoch, id, messages, bytes, reset } = self;
+    /// With who is on its channels now, which is told in every answer: a change alone makes none.
+    fn response(self, present: Vec<serde_json::Value>) -> Response {
+        let Self { epoch, id, messages, bytes, reset, .. } = self;
         let reset = reset.map(|(channels, reason)| {
             let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
             serde_json::json!({"channels": channels, "reason": reason.name()})
@@ -127,6 +143,9 @@ impl Gathered {
         let mut rest = serde_json::json!({"id": frame::id(epoch, id)});
         if let Some(reset) = reset {
             rest["reset"] = reset;
+        }
+        if !present.is_empty() {
+            rest["presence"] = present.into();
         }
         json_response(with_messages(&messages, bytes, &rest))
     }

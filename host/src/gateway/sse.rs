@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use super::admission::{Ending, admit, ending, starts};
+use super::admission::{Attending, Ending, admit, ending, starts};
 use super::codes::Refusal;
 use super::crowd::Seat;
-use super::feed::{Feed, Start, Told};
+use super::feed::{Begun, Feed, Start, Told};
 use super::frame::sse as frame;
 use super::hub::Pulse;
 use super::listening::listen;
@@ -29,7 +29,7 @@ use super::mailbox::Own;
 use super::query::Query;
 use super::routes::{Asker, State};
 use crate::access;
-use crate::event::{Channel, Sequence};
+use crate::event::Channel;
 use crate::http::{Line, Takeover, Unframed, Wire};
 use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SOCKET_CLOSE_TIME_MAX};
 use crate::telemetry::Face;
@@ -87,7 +87,7 @@ async fn open(
     let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
-    let phase = Phase::Greeting { channels };
+    let phase = Phase::Greeting { channels, attending: Box::new(Attending::of(&permit, &names)) };
     Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit), _seat: seat })
 }
 
@@ -103,7 +103,7 @@ fn response(reply: impl Reply) -> Response {
 }
 
 enum Phase {
-    Greeting { channels: Vec<(Channel, Start)> },
+    Greeting { channels: Vec<(Channel, Start)>, attending: Box<Attending> },
     Telling,
     Ended,
 }
@@ -167,7 +167,7 @@ impl Writer {
 
     async fn bytes(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.phase, Phase::Telling) {
-            Phase::Greeting { channels } => return Some(self.greet(channels)),
+            Phase::Greeting { channels, attending } => return Some(self.greet(channels, &attending).await),
             Phase::Telling => {}
             Phase::Ended => {
                 self.phase = Phase::Ended;
@@ -177,7 +177,8 @@ impl Writer {
         tokio::select! {
             biased;
             told = self.feed.next() => match told {
-                Told::Message { bytes, .. } => Some(bytes),
+                Told::Message { bytes, .. } | Told::Value { bytes } => Some(bytes),
+                Told::Place(sequence) => Some(frame::heartbeat(Some((self.feed.epoch(), sequence)))),
                 Told::Reset { channels, from, reason } => {
                     Some(frame::reset(self.feed.epoch(), from, &channels, reason))
                 }
@@ -191,10 +192,13 @@ impl Writer {
         }
     }
 
-    fn greet(&mut self, channels: Vec<(Channel, Start)>) -> Bytes {
-        let all_live = channels.iter().all(|(_, start)| *start == Start::Live);
-        let position: Sequence = self.feed.subscribe(channels);
-        let from = all_live.then(|| (self.feed.epoch(), position));
+    /// With where the client is, unless it knows that, or is told values first.
+    async fn greet(&mut self, channels: Vec<(Channel, Start)>, attending: &Attending) -> Bytes {
+        let all_begin = channels.iter().all(|(_, start)| matches!(start, Start::New | Start::Live));
+        let Begun { position, with_value } = self.feed.subscribe(channels).await;
+        self.feed.attend(attending);
+        let is_here = all_begin && with_value.is_empty();
+        let from = is_here.then(|| (self.feed.epoch(), position));
         frame::greeting(self.state.config.reconnect_delay, from)
     }
 

@@ -26,7 +26,7 @@ pub enum Route {
         event: EventName,
         /// What they get.
         payload: Payload,
-        /// Whether it is kept for those who resume.
+        /// For whom it is kept.
         retention: Retention,
     },
     /// To the followers of its author, as the fan-out stage says.
@@ -164,7 +164,12 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel { channel, event, payload, retention } => {
-                let kept = if *retention == Retention::LiveOnly { ", live only" } else { "" };
+                let kept = match retention {
+                    Retention::Kept => "",
+                    Retention::LiveOnly => ", live only",
+                    Retention::Value => ", the channel's value",
+                    Retention::Forget => ", ends the channel's value",
+                };
                 write!(f, "channel {channel}, event `{}`, {payload}{kept}", &**event)
             }
             Self::Audience(entry) => write!(f, "audience of {entry}"),

@@ -52,6 +52,13 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
     ),
     ("twohop_pipeline_paused", Kind::Gauge, "1 while a fault has paused the pipeline, else 0."),
     ("twohop_history_head", Kind::Gauge, "The sequence of the newest kept message."),
+    ("twohop_values", Kind::Gauge, "Channels that have a value for those who come new."),
+    ("twohop_values_bytes", Kind::Gauge, "Memory of these values (bounded by `history.values_bytes_max`)."),
+    (
+        "twohop_values_dropped_total",
+        Kind::Counter,
+        "Values that were dropped because there were too many, or that were too large to be one.",
+    ),
     (
         "twohop_access_refusals_total",
         Kind::Counter,
@@ -97,6 +104,18 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "twohop_limited_total",
         Kind::Counter,
         "Connections, requests and streams that were refused because there were too many, by the `limit`: `connections`, `connections_per_address`, `requests_per_address`, `streams`, `streams_per_address`, `streams_per_subject`.",
+    ),
+    ("twohop_presence_channels", Kind::Gauge, "Channels in which somebody is seen or sees."),
+    ("twohop_presence_members", Kind::Gauge, "Members of all these channels."),
+    (
+        "twohop_presence_frames_total",
+        Kind::Counter,
+        "Times that a client was told who is here, came or went.",
+    ),
+    (
+        "twohop_presence_refused_total",
+        Kind::Counter,
+        "Times that a client had to do without presence on a channel, since it is kept of too many.",
     ),
     ("twohop_timelines_active", Kind::Gauge, "Timelines in memory."),
     (
@@ -178,11 +197,32 @@ pub struct Metrics {
     pub access_refusals: Reasons,
     /// Times that the gate was asked.
     pub gate_calls: AtomicU64,
+    /// What is kept for who comes new.
+    pub history: Arc<HistoryMetrics>,
     /// What clients got.
     pub gateway: GatewayMetrics,
     /// What feeds cost.
     pub timelines: Arc<TimelineMetrics>,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+}
+
+/// The counters and gauges of channels' values.
+#[derive(Debug, Default)]
+pub struct HistoryMetrics {
+    /// Channels that have one.
+    pub values: AtomicU64,
+    /// Their bytes.
+    pub values_bytes: AtomicU64,
+    /// Those that the bounds did not leave.
+    pub values_dropped: AtomicU64,
+}
+
+impl HistoryMetrics {
+    /// How many there are, and their bytes.
+    pub fn set_values(&self, (count, bytes): (u64, u64)) {
+        self.values.store(count, Ordering::Relaxed);
+        self.values_bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The counters and gauges of feeds.
@@ -364,6 +404,14 @@ pub struct GatewayMetrics {
     pub listener: Arc<ListenerMetrics>,
     /// How long messages waited for a connection that takes them.
     pub deliveries: Arc<Delays>,
+    /// Channels in which somebody is seen or sees.
+    pub presence_channels: AtomicU64,
+    /// Their members.
+    pub presence_members: AtomicU64,
+    /// Times that a client was told of them.
+    pub presence_frames: AtomicU64,
+    /// Times that a client had to do without.
+    pub presence_refused: AtomicU64,
 }
 
 /// The counters of one face.

@@ -8,8 +8,8 @@ mod metrics;
 use std::io::IsTerminal;
 
 pub use metrics::{
-    CutReason, DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, Kind, Limit, ListenerMetrics,
-    Metrics, NAMES, PluginMetrics, Reasons, TimelineMetrics,
+    CutReason, DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Limit,
+    ListenerMetrics, Metrics, NAMES, PluginMetrics, Reasons, TimelineMetrics,
 };
 use tracing_subscriber::EnvFilter;
 

@@ -1,17 +1,26 @@
 //! `row-router`: each change of a configured table goes to the channels `TABLE` and `TABLE:KEY`.
 //!
 //! In: changes of the tables that the setting `tables` names. Out: two messages a change, one for a truncate, with
-//! the operation's name as their event and the row as their payload, kept for those who resume. Always holds: no two
-//! tables share a channel unless they have the same name and the setting does not name their schemas. Documented for
-//! those who deploy it in `docs/plugins/row-router.md`.
+//! the operation's name as their event and the row as their payload, kept for those who resume; of the tables that
+//! `retain` names, `TABLE:KEY` has its last row as its value. Always holds: no two tables share a channel unless they have
+//! the same name and the setting does not name their schemas. Documented for those who deploy it in
+//! `docs/plugins/row-router.md`.
 
 use twohop_plugin::{Change, Configured, Operation, Plugin, Router, Routes, Settings, Subscription, export};
 
 /// The policy.
 #[derive(Debug)]
 pub struct RowRouter {
-    /// What the channels of a row begin with, one a subscription: the table's channel and a `:`.
-    prefixes: Vec<String>,
+    /// One a subscription.
+    tables: Vec<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    /// What the channels of a row begin with: the table's channel and a `:`.
+    prefix: String,
+    /// Whether a row's channel has the row as its value.
+    retain: bool,
 }
 
 impl Plugin for RowRouter {
@@ -30,19 +39,32 @@ impl Plugin for RowRouter {
                 ));
             }
         }
+        let retained = settings.optional_list("retain")?;
+        if let Some(unknown) = retained.iter().find(|table| !tables.contains(table)) {
+            return Err(format!(
+                "the setting `retain` names `{unknown}`, which `tables` does not: write it the same in both"
+            ));
+        }
+        let table =
+            |(channel, table)| Table { prefix: format!("{channel}:"), retain: retained.contains(table) };
+        let policy = Self { tables: channels.iter().zip(&tables).map(table).collect() };
         let subscribe = |table| Subscription::table(table).operations(Operation::ROWS).columns(["$key"]);
-        let prefixes = channels.iter().map(|channel| format!("{channel}:")).collect();
-        Ok((Self { prefixes }, tables.into_iter().map(subscribe).collect()))
+        Ok((policy, tables.into_iter().map(subscribe).collect()))
     }
 }
 
 impl Router for RowRouter {
     fn direct(&self, change: &Change<'_>, routes: &mut Routes) {
-        let prefix = self.prefixes[change.subscription()].as_str();
+        let Table { prefix, retain } = &self.tables[change.subscription()];
         let operation = change.operation();
         routes.channel(&prefix[..prefix.len() - 1]).event(operation).row();
         if let Some(key) = change.key() {
-            routes.channel([prefix, key]).event(operation).row();
+            let draft = routes.channel([prefix, key]).event(operation);
+            match (retain, operation) {
+                (false, _) => draft.row(),
+                (true, Operation::Delete) => draft.forget_retained().row(),
+                (true, _) => draft.retained().row(),
+            }
         }
     }
 }

@@ -42,6 +42,35 @@ fn every_operation_on_a_row_reaches_the_table_and_the_row() {
 }
 
 #[test]
+fn the_channel_of_a_row_that_is_retained_has_its_last_row_as_its_value_until_a_delete() {
+    let settings = [("tables", "orders, users"), ("retain", "orders")];
+    let router = Policy::<RowRouter>::configure(settings).expect("settings that are right");
+    let samples = [
+        Sample::snapshot("orders", row! { "id" => 1 }),
+        Sample::insert("orders", row! { "id" => 1 }),
+        Sample::update("orders", row! { "id" => 1 }),
+        Sample::delete("orders", row! { "id" => 1 }),
+        Sample::insert("users", row! { "id" => 1 }),
+    ]
+    .map(|sample| sample.key(["id"]));
+    let keeps: Vec<Vec<Keep>> = router
+        .direct(&samples)
+        .iter()
+        .map(|routes| {
+            let keep = |route: &Route| match route {
+                Route::Channel { keep, .. } => *keep,
+                other => panic!("{other:?} is for no channel"),
+            };
+            routes.iter().map(keep).collect()
+        })
+        .collect();
+    let expected = [Keep::Retained, Keep::Retained, Keep::Retained, Keep::Forget, Keep::History];
+    assert_eq!(keeps, expected.map(|of_row| vec![Keep::History, of_row]));
+    let refused = Policy::<RowRouter>::configure([("tables", "orders"), ("retain", "public.orders")]);
+    assert!(refused.unwrap_err().contains("which `tables` does not"));
+}
+
+#[test]
 fn a_truncate_reaches_only_the_table() {
     assert_eq!(router("orders").direct(&[Sample::truncate("orders")]), [[to("orders", "truncate")]]);
 }
@@ -122,5 +151,5 @@ fn settings_that_are_missing_or_unknown_are_refused() {
     let missing = Policy::<RowRouter>::configure([("table", "orders")]).unwrap_err();
     assert_eq!(missing, "the setting `tables` is required, and `table` is not known");
     let unknown = Policy::<RowRouter>::configure([("tables", "orders"), ("color", "red")]).unwrap_err();
-    assert_eq!(unknown, "the setting `color` is not known: this plugin knows `tables`");
+    assert_eq!(unknown, "the setting `color` is not known: this plugin knows `tables`, `retain`");
 }

@@ -30,6 +30,12 @@ const P256_PUBLIC: &str = include_str!("p256-public.pem");
 const ED25519: &str = include_str!("ed25519-private.pem");
 const ED25519_PUBLIC: &str = include_str!("ed25519-public.pem");
 
+/// Nobody may anything, unless a gate lets it.
+pub(crate) fn shut() -> Access {
+    let access = Access::new(Settings::default(), no_graph(), Arc::default());
+    access.expect("nothing is wrong with nothing")
+}
+
 /// What lets everybody listen to everything.
 pub(crate) fn open_to_all() -> Access {
     let settings = Settings { anonymous: vec!["*".into()], ..Settings::default() };

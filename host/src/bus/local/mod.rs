@@ -1,7 +1,7 @@
 //! The bus on one machine: the history in the embedded state, its newest part in memory.
 //!
 //! ```text
-//! apply ─► state: messages, offset, floor in one commit ─► tail, directory ─► head moves ─► followers read the tail
+//! apply ─► state: messages, offset, floor in one commit ─► tail, directory, values ─► head moves ─► followers read
 //!                                                       └► live messages
 //! read ──► directory: which sequences ─► tail, or the state for who comes back from further away
 //! ```
@@ -17,6 +17,7 @@ mod directory;
 mod letters;
 mod tables;
 mod tail;
+mod values;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -31,11 +32,13 @@ use tokio::sync::{broadcast, watch};
 use self::directory::Directory;
 use self::tables::{Applied, Millis, Outcome};
 use self::tail::Tail;
+use self::values::Values;
 use super::{Batch, Begun, Bus, BusError, Discard, Kept, KeptLetter, Letters};
 use crate::event::{Channel, Epoch, FeedWrite, LetterId, Message, Offset, Partition, Sequence};
 use crate::limits::{HISTORY_SCAN_COUNT_MAX, HISTORY_TAIL_BYTES_MAX, LIVE_QUEUE_COUNT_MAX};
 use crate::state::sql::{self, Connection};
 use crate::state::{Along, State, StateError};
+use crate::telemetry::HistoryMetrics;
 
 /// How much history is kept: what exceeds either bound goes, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub struct Config {
     pub count_max: u64,
     /// Since they were applied, on this machine's clock.
     pub age_max: Duration,
+    /// Channels with a value; past it what was set least recently is dropped.
+    pub values_count_max: u64,
+    /// Their bytes, likewise, on the disk and in memory.
+    pub values_bytes_max: u64,
 }
 
 impl Config {
@@ -68,31 +75,47 @@ struct Shared {
     floor: AtomicU64,
     head: watch::Sender<Sequence>,
     live: broadcast::Sender<Arc<Message>>,
+    metrics: Arc<HistoryMetrics>,
 }
 
-/// What answers without the disk; both parts change as one.
+/// What answers without the disk; all parts change as one.
 struct Memory {
     tail: Tail,
     directory: Directory,
+    values: Values,
 }
 
 impl LocalBus {
     /// Opens the history of a state, and makes its tables if they are not there. Reads the channels of all kept
-    /// messages: about a second for a few million.
+    /// messages, about a second for a few million, and all channels' values.
     ///
     /// # Errors
     /// If the state refuses.
     pub async fn open(state: State, config: Config) -> Result<Self, BusError> {
+        Self::open_counted(state, config, Arc::default()).await
+    }
+
+    /// As [`LocalBus::open`], and counts there.
+    ///
+    /// # Errors
+    /// As [`LocalBus::open`].
+    pub async fn open_counted(
+        state: State,
+        config: Config,
+        metrics: Arc<HistoryMetrics>,
+    ) -> Result<Self, BusError> {
         let now = now();
-        let found = state.commit(move |connection| tables::create(connection, now)).await?;
-        let memory =
-            Memory { tail: Tail::new(found.head, HISTORY_TAIL_BYTES_MAX), directory: found.directory };
+        let found = state.commit(move |connection| tables::create(connection, config, now)).await?;
+        metrics.set_values(found.values.totals());
+        let tail = Tail::new(found.head, HISTORY_TAIL_BYTES_MAX);
+        let memory = Memory { tail, directory: found.directory, values: found.values };
         let shared = Shared {
             memory: Mutex::new(memory),
             committed: Mutex::new(found.committed.into_iter().collect()),
             floor: AtomicU64::new(found.floor.0),
             head: watch::Sender::new(found.head),
             live: broadcast::Sender::new(LIVE_QUEUE_COUNT_MAX),
+            metrics,
         };
         Ok(Self { state, config, feeds: None, shared: Arc::new(shared) })
     }
@@ -210,6 +233,10 @@ impl Bus for LocalBus {
         }
     }
 
+    async fn values(&self, channels: &[Channel]) -> Result<Vec<Arc<Kept>>, BusError> {
+        Ok(self.shared.memory().values.get(channels))
+    }
+
     fn live(&self) -> broadcast::Receiver<Arc<Message>> {
         self.shared.live.subscribe()
     }
@@ -257,7 +284,7 @@ impl Shared {
     }
 
     fn publish(&self, applied: Applied) {
-        let Applied { partition, next, kept, live, floor, then } = applied;
+        let Applied { partition, next, kept, live, floor, values, then } = applied;
         // Whoever is told by a message finds the post in the timeline.
         if let Some(then) = then {
             then();
@@ -270,6 +297,11 @@ impl Shared {
                 memory.directory.push(&kept.message.channel);
                 memory.tail.push(kept);
             }
+            if !values.list.is_empty() {
+                values.list.into_iter().for_each(|change| memory.values.change(change));
+                self.metrics.set_values(memory.values.totals());
+            }
+            self.metrics.values_dropped.fetch_add(values.dropped_count, Ordering::Relaxed);
             self.raise_floor(floor, &mut memory);
             let head = memory.tail.head();
             self.head.send_if_modified(|current| std::mem::replace(current, head) != head);

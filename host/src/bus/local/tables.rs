@@ -2,8 +2,8 @@
 //!
 //! In: a connection of the state, within a transaction or a snapshot. Out: plain values.
 //!
-//! Invariant: sequences above the floor are contiguous. Messages, offsets, floor and dead letters (`letters.rs`)
-//! change within the same transaction.
+//! Invariant: sequences above the floor are contiguous, and below it are only channels' values (`values.rs`). Messages,
+//! offsets, floor, values and dead letters (`letters.rs`) change within the same transaction.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Config;
 use super::directory::Directory;
 use super::letters;
+use super::values::{self, Values, Words};
 use crate::bus::{Batch, Kept};
 use crate::event::{Channel, FeedWrite, Form, Message, Offset, Partition, Retention, Sequence};
 use crate::limits::HISTORY_SWEEP_COUNT_MAX;
@@ -27,6 +28,7 @@ pub(super) struct Found {
     pub(super) head: Sequence,
     pub(super) floor: Sequence,
     pub(super) directory: Directory,
+    pub(super) values: Values,
     pub(super) committed: Vec<(Partition, Offset)>,
 }
 
@@ -49,12 +51,14 @@ pub(super) struct Applied {
     pub(super) kept: Vec<Arc<Kept>>,
     pub(super) live: Vec<Arc<Message>>,
     pub(super) floor: Sequence,
+    pub(super) values: values::Changes,
     /// What follows for feeds.
     pub(super) then: Option<Then>,
 }
 
-pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
+pub(super) fn create(connection: &Connection, config: Config, now: Millis) -> Result<Found> {
     letters::create(connection, now)?;
+    values::create(connection)?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS messages (
              sequence INTEGER PRIMARY KEY,
@@ -74,7 +78,10 @@ pub(super) fn create(connection: &Connection, now: Millis) -> Result<Found> {
         .query_map([], |row| Ok((Partition(row.get(0)?), Offset(unsigned(row, 1)?))))?
         .collect::<Result<_>>()?;
     let floor = floor(connection)?;
-    Ok(Found { head: head(connection)?, floor, directory: directory(connection, floor)?, committed })
+    // The bounds may be narrower than they were.
+    values::write(connection, Words::default(), floor, config)?;
+    let (directory, values) = (directory(connection, floor)?, Values::read(connection)?);
+    Ok(Found { head: head(connection)?, floor, directory, values, committed })
 }
 
 /// Histories that were begun before messages had forms get the column; to call all of theirs text is never wrong.
@@ -108,8 +115,9 @@ fn form(row: &Row<'_>, column: usize) -> Result<Form> {
 
 fn directory(connection: &Connection, floor: Sequence) -> Result<Directory> {
     let mut directory = Directory::new(floor);
-    let mut statement = connection.prepare("SELECT channel FROM messages ORDER BY sequence")?;
-    let mut rows = statement.query([])?;
+    let mut statement =
+        connection.prepare("SELECT channel FROM messages WHERE sequence > ?1 ORDER BY sequence")?;
+    let mut rows = statement.query([signed(floor.0)])?;
     while let Some(row) = rows.next()? {
         directory.push(&channel(row, 0)?);
     }
@@ -139,13 +147,22 @@ pub(super) fn apply(
     let (news, then) = feeds.map(|feeds| feeds.write(connection, &feed)).transpose()?.unzip();
     let mut sequence = head(connection)?;
     let mut kept = Vec::with_capacity(messages.len());
-    let mut live = Vec::new();
+    let (mut live, mut words) = (Vec::new(), Words::default());
     let mut insert = connection.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for message in messages.into_iter().chain(news.unwrap_or_default()) {
-        if message.retention == Retention::LiveOnly {
-            live.push(Arc::new(message));
-            continue;
-        }
+    for mut message in messages.into_iter().chain(news.unwrap_or_default()) {
+        let word = match message.retention {
+            Retention::LiveOnly => {
+                live.push(Arc::new(message));
+                continue;
+            }
+            // A value stays, and must not keep the whole answer of a plugin that its channel's name was a part of.
+            Retention::Value => {
+                message.channel = message.channel.own();
+                Retention::Value
+            }
+            word => word,
+        };
+        message.retention = Retention::Kept;
         sequence.0 += 1;
         insert.execute(params![
             signed(sequence.0),
@@ -155,15 +172,18 @@ pub(super) fn apply(
             now.0,
             form_number(message.form)
         ])?;
-        kept.push(Arc::new(Kept { sequence, message }));
+        let message = Arc::new(Kept { sequence, message });
+        words.add(&message, word);
+        kept.push(message);
     }
     letters::remove(connection, &replayed)?;
     letters::set_aside(connection, partition, &dead_letters, now)?;
     connection
         .prepare_cached("INSERT INTO offsets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = ?2")?
         .execute(params![partition.0, signed(offsets.end.0)])?;
+    let values = values::write(connection, words, floor(connection)?, config)?;
     let floor = make_room(connection, kept.len() as u64, sequence, config, now)?;
-    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor, then }))
+    Ok(Outcome::Applied(Applied { partition, next: offsets.end, kept, live, floor, values, then }))
 }
 
 /// Retention as a batch pays for it: nothing until a whole step is due, then at least twice what the batch brought,
@@ -214,12 +234,19 @@ pub(super) fn sweep(connection: &Connection, config: Config, now: Millis) -> Res
 }
 
 fn remove(connection: &Connection, up_to: Sequence) -> Result<Sequence> {
+    let range = [floor(connection)?, up_to].map(|sequence| signed(sequence.0));
     connection.prepare_cached("UPDATE retention SET floor = ?1")?.execute([signed(up_to.0)])?;
-    connection.prepare_cached("DELETE FROM messages WHERE sequence <= ?1")?.execute([signed(up_to.0)])?;
+    // What it left before is not looked at again, however much that is.
+    connection
+        .prepare_cached(
+            "DELETE FROM messages WHERE sequence > ?1 AND sequence <= ?2
+             AND NOT EXISTS (SELECT 1 FROM channel_values WHERE channel_values.sequence = messages.sequence)",
+        )?
+        .execute(range)?;
     Ok(up_to)
 }
 
-/// Messages of all channels.
+/// Messages of all channels, above the floor.
 pub(super) fn read_all(
     connection: &Connection,
     after: Sequence,
@@ -229,7 +256,7 @@ pub(super) fn read_all(
     connection
         .prepare_cached(
             "SELECT sequence, channel, event, payload, form FROM messages
-             WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3",
+             WHERE sequence > max(?1, (SELECT floor FROM retention)) AND sequence <= ?2 ORDER BY sequence LIMIT ?3",
         )?
         .query_map(params![signed(after.0), signed(up_to.0), count_max.cast_signed()], kept)?
         .collect()
@@ -252,7 +279,8 @@ pub(super) fn floor(connection: &Connection) -> Result<Sequence> {
 fn head(connection: &Connection) -> Result<Sequence> {
     connection
         .prepare_cached(
-            "SELECT coalesce((SELECT max(sequence) FROM messages), (SELECT floor FROM retention))",
+            // Below the floor there may be values, and above it nothing.
+            "SELECT max(coalesce((SELECT max(sequence) FROM messages), 0), (SELECT floor FROM retention))",
         )?
         .query_row([], |row| Ok(Sequence(unsigned(row, 0)?)))
 }
@@ -265,7 +293,8 @@ fn committed(connection: &Connection, partition: Partition) -> Result<Offset> {
     Ok(Offset(next.unwrap_or(0)))
 }
 
-fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
+/// A message out of the columns sequence, channel, event, payload, form.
+pub(super) fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
     let message = Message {
         channel: channel(row, 1)?,
         event: row.get_ref(2)?.as_str()?.into(),
@@ -276,7 +305,7 @@ fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
     Ok(Arc::new(Kept { sequence: Sequence(unsigned(row, 0)?), message }))
 }
 
-fn channel(row: &Row<'_>, column: usize) -> Result<Channel> {
+pub(super) fn channel(row: &Row<'_>, column: usize) -> Result<Channel> {
     let name = row.get_ref(column)?;
     Channel::kept(name.as_str()?)
         .map_err(|error| Error::FromSqlConversionFailure(column, name.data_type(), Box::new(error)))

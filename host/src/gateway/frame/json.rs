@@ -24,7 +24,12 @@ pub(in crate::gateway) const BINARY: u8 = 0x2;
 
 /// A message that is new to the client; `sequence` is its place if it is kept.
 pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
-    put_message("message", epoch, sequence, message)
+    put_message(epoch, sequence, message, "")
+}
+
+/// A channel's value.
+pub(super) fn value(epoch: Epoch, sequence: Sequence, message: &Message) -> Bytes {
+    put_message(epoch, Some(sequence), message, ",\"value\":true")
 }
 
 /// A message without a channel, and then with one, in a frame of its own.
@@ -41,14 +46,23 @@ pub(super) fn addressed(channel: &Channel, message: &Bytes) -> Bytes {
 /// That messages of these channels may be missing.
 pub(in crate::gateway) fn reset(
     epoch: Epoch,
-    from: Sequence,
+    from: Option<Sequence>,
     channels: &[Channel],
     reason: LossReason,
 ) -> Bytes {
     let channels: Vec<&str> = channels.iter().map(Channel::as_str).collect();
-    frame(&serde_json::json!({
-        "type": "reset", "channels": channels, "id": id(epoch, from), "reason": reason.name(),
-    }))
+    let mut reset = serde_json::json!({"type": "reset", "channels": channels, "reason": reason.name()});
+    if let Some(from) = from {
+        reset["id"] = id(epoch, from).into();
+    }
+    frame(&reset)
+}
+
+/// Who is on a channel, came or went.
+pub(super) fn presence(presence: &serde_json::Value) -> Bytes {
+    let mut presence = presence.clone();
+    presence["type"] = "presence".into();
+    frame(&presence)
 }
 
 /// A place as clients get it.
@@ -75,11 +89,10 @@ pub(in crate::gateway) fn text(frame: &Bytes) -> Bytes {
     frame.slice(header_length(frame[1])..)
 }
 
-fn put_message(kind: &str, epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
+/// `further` are fields that stand before the payload.
+fn put_message(epoch: Epoch, sequence: Option<Sequence>, message: &Message, further: &str) -> Bytes {
     let mut out = begin(message.payload.len() + message.channel.as_str().len() + message.event.len() + 96);
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(kind.as_bytes());
-    out.put_u8(b'"');
+    out.put_slice(b"{\"type\":\"message\"");
     if message.channel.as_reserved().is_none() {
         out.put_slice(b",\"channel\":");
         put_json(&mut out, message.channel.as_str());
@@ -92,6 +105,7 @@ fn put_message(kind: &str, epoch: Epoch, sequence: Option<Sequence>, message: &M
         out.put_slice(b",\"event\":");
         put_json(&mut out, &*message.event);
     }
+    out.put_slice(further.as_bytes());
     match message.form {
         Form::Json => {
             out.put_slice(b",\"json\":");

@@ -5,7 +5,7 @@
 //! News of a timeline are encoded without a channel, so that all timelines share one frame, and get it when they are told:
 //! see [`addressed`].
 //!
-//! To add a format: a variant of [`Format`], a module with its `message` and `addressed`, an arm in each function here.
+//! To add a format: a variant of [`Format`], a module with its `message`, `value` and `addressed`, an arm in each function here.
 
 pub(super) mod json;
 pub(super) mod sse;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bus::Kept;
 use crate::event::{Channel, Epoch, Message, Sequence};
 use crate::telemetry::Face;
 use crate::timeline::Source;
@@ -85,6 +86,22 @@ pub(super) fn message(format: Format, epoch: Epoch, sequence: Option<Sequence>, 
     match format {
         Format::EventStream => sse::message(epoch, sequence, message),
         Format::Json => json::message(epoch, sequence, message),
+    }
+}
+
+/// Encodes the value of a channel for one client that is told of it.
+pub(super) fn value(format: Format, epoch: Epoch, kept: &Kept) -> Bytes {
+    match format {
+        Format::EventStream => sse::value(epoch, kept.sequence, &kept.message),
+        Format::Json => json::value(epoch, kept.sequence, &kept.message),
+    }
+}
+
+/// Encodes who is on a channel, came or went: a JSON object with the channel's name.
+pub(super) fn presence(format: Format, channel: &Channel, presence: &serde_json::Value) -> Bytes {
+    match format {
+        Format::EventStream => sse::presence(channel, presence),
+        Format::Json => json::presence(presence),
     }
 }
 

@@ -5,8 +5,9 @@
 //! Invariant: nothing that a message holds can end its frame or begin a field. Whoever writes a row decides its
 //! payload; it must not be able to forge an event or an id.
 //!
-//! The fields `channel` and `encoding` are ours: parsers must ignore fields that they do not know, and a client that
-//! reads the stream itself learns from them where a message belongs, and whether its text stands for bytes.
+//! The fields `channel`, `encoding` and `value` are ours: parsers must ignore fields that they do not know, and a client
+//! that reads the stream itself learns from them where a message belongs, whether its text stands for bytes, and
+//! whether it is what the channel stands at and no news.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,10 +16,27 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::codes::Refusal;
 use super::super::resume::LossReason;
-use crate::event::{Channel, Epoch, Form, Message, REFUSED_EVENT, RESET_EVENT, Sequence};
+use crate::event::{Channel, Epoch, Form, Message, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, Sequence};
 
 /// Encodes a message; `sequence` is its place if it is kept.
 pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> Bytes {
+    let mut out = begin(epoch, sequence, message);
+    put_data(&mut out, &message.payload);
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// Encodes a channel's value.
+pub(super) fn value(epoch: Epoch, sequence: Sequence, message: &Message) -> Bytes {
+    let mut out = begin(epoch, Some(sequence), message);
+    put_field(&mut out, "value", "true");
+    put_data(&mut out, &message.payload);
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// All fields but the payload.
+fn begin(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> BytesMut {
     let length = message.payload.len() + message.channel.as_str().len() + message.event.len() + 96;
     let mut out = BytesMut::with_capacity(length);
     if !message.event.is_empty() {
@@ -33,9 +51,7 @@ pub(super) fn message(epoch: Epoch, sequence: Option<Sequence>, message: &Messag
     if message.form == Form::Base64 {
         put_field(&mut out, "encoding", "base64");
     }
-    put_data(&mut out, &message.payload);
-    out.put_u8(b'\n');
-    out.freeze()
+    out
 }
 
 /// A message without a channel, and then with one: the order of fields means nothing.
@@ -75,10 +91,11 @@ pub(in crate::gateway) fn farewell(delay: Duration) -> Bytes {
     greeting(delay, None)
 }
 
-/// Tells that messages of these channels may be missing: the client must load its state anew, then go on from here.
+/// Tells that messages of these channels may be missing: the client must load its state anew, then go on from here, or
+/// with the values that come next.
 pub(in crate::gateway) fn reset(
     epoch: Epoch,
-    from: Sequence,
+    from: Option<Sequence>,
     channels: &[Channel],
     reason: LossReason,
 ) -> Bytes {
@@ -86,7 +103,21 @@ pub(in crate::gateway) fn reset(
     let data = serde_json::json!({"channels": channels, "reason": reason.name()}).to_string();
     let mut out = BytesMut::with_capacity(data.len() + 96);
     put_field(&mut out, "event", RESET_EVENT);
-    put_id(&mut out, epoch, from);
+    if let Some(from) = from {
+        put_id(&mut out, epoch, from);
+    }
+    put_data(&mut out, data.as_bytes());
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// Tells who is on a channel, came or went; without an id. `EventSource` does not see the field `channel`, so the data
+/// has it as well.
+pub(super) fn presence(channel: &Channel, presence: &serde_json::Value) -> Bytes {
+    let data = presence.to_string();
+    let mut out = BytesMut::with_capacity(data.len() + channel.as_str().len() + 48);
+    put_field(&mut out, "event", PRESENCE_EVENT);
+    put_field(&mut out, "channel", channel.as_str());
     put_data(&mut out, data.as_bytes());
     out.put_u8(b'\n');
     out.freeze()
@@ -206,7 +237,7 @@ mod tests {
         let channels =
             [Channel::new("a\"").expect("the name is good"), Channel::new("b").expect("the name is good")];
         assert_eq!(
-            reset(Epoch(1), Sequence(5), &channels, LossReason::Expired),
+            reset(Epoch(1), Some(Sequence(5)), &channels, LossReason::Expired),
             "event: reset\nid: 1.5\ndata: {\"channels\":[\"a\\\"\",\"b\"],\"reason\":\"expired\"}\n\n"
         );
     }

@@ -37,10 +37,10 @@ use warp::reply::{Reply, Response};
 use self::command::{Command, Reference};
 pub(super) use self::link::{Link, Said};
 use self::permits::Permits;
-use super::admission::{admit_visitor, within};
+use super::admission::{Attending, admit_visitor, within};
 use super::codes::{Code, Refusal};
 use super::crowd::Seat;
-use super::feed::{Feed, Start, Told};
+use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
 use super::hub::Pulse;
 use super::listening::listen;
@@ -236,6 +236,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
         self.state.crowd.pass(&mut self.seat, &visitor)?;
         self.visitor = visitor;
+        self.feed.attend(&Attending::of(&permit, &channels));
         self.permits.replace(channels, permit);
         self.feed.permit_until(self.permits.until());
         Ok(json!({"type": "refreshed"}))
@@ -261,23 +262,35 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
             *start = within(*start, *rights);
         }
         self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
+        let attending = Attending::of(&permit, &channels);
         self.permits.add(channels, permit);
         self.feed.permit_until(self.permits.until());
-        let position = self.feed.subscribe(starts.clone());
+        let Begun { position, with_value } = self.feed.subscribe(starts.clone()).await;
+        self.feed.attend(&attending);
         let epoch = self.feed.epoch();
         let places = starts.iter().map(|(channel, start)| {
             let begins = match start {
-                Start::After(sequence) => *sequence,
-                Start::Live | Start::Lost(_) => position,
+                Start::After(sequence) => Some(*sequence),
+                Start::New | Start::Live => (!with_value.contains(channel)).then_some(position),
+                Start::Lost(_) => None,
             };
-            json!({"channel": channel.as_str(), "id": frame::id(epoch, begins)})
+            let mut place = json!({"channel": channel.as_str()});
+            // Whoever is cut off before what comes next must not have an id that covers it.
+            if let Some(begins) = begins {
+                place["id"] = frame::id(epoch, begins).into();
+            }
+            place
         });
         Ok(json!({"type": "subscribed", "channels": places.collect::<Vec<_>>()}))
     }
 
     async fn tell(&mut self, told: Told) -> Result<(), End> {
         match told {
-            Told::Message { bytes, .. } => self.send(bytes).await,
+            Told::Message { bytes, .. } | Told::Value { bytes } => self.send(bytes).await,
+            Told::Place(sequence) => {
+                let id = frame::id(self.feed.epoch(), sequence);
+                self.say(&json!({"type": "alive", "id": id})).await
+            }
             Told::Reset { channels, from, reason } => {
                 self.send(frame::reset(self.feed.epoch(), from, &channels, reason)).await
             }

@@ -21,6 +21,8 @@ pub(super) struct MemoryBus {
     failing_reads: AtomicUsize,
     /// Reads of named channels that fail before one succeeds.
     failing_replays: AtomicUsize,
+    /// Reads of values that fail before one succeeds.
+    failing_values: AtomicUsize,
     /// Before that many reads more, retention removes everything.
     forget_after_reads: AtomicUsize,
     failing_lists: std::sync::atomic::AtomicBool,
@@ -29,6 +31,7 @@ pub(super) struct MemoryBus {
 #[derive(Default)]
 struct State {
     kept: Vec<Arc<Kept>>,
+    values: std::collections::BTreeMap<Channel, Arc<Kept>>,
     floor: Sequence,
     committed: std::collections::HashMap<Partition, Offset>,
 }
@@ -42,6 +45,7 @@ impl MemoryBus {
             live: broadcast::Sender::new(1_024),
             failing_reads: AtomicUsize::new(0),
             failing_replays: AtomicUsize::new(0),
+            failing_values: AtomicUsize::new(0),
             forget_after_reads: AtomicUsize::new(usize::MAX),
             failing_lists: std::sync::atomic::AtomicBool::new(false),
         })
@@ -56,14 +60,26 @@ impl MemoryBus {
         self.publish_message(message(channel, "e", payload, Retention::Kept))
     }
 
-    pub(super) fn publish_message(&self, message: Message) -> Sequence {
+    /// The same, as the channel's value.
+    pub(super) fn set(&self, channel: &str, payload: &str) -> Sequence {
+        self.publish_message(message(channel, "e", payload, Retention::Value))
+    }
+
+    pub(super) fn publish_message(&self, mut message: Message) -> Sequence {
         if message.retention == Retention::LiveOnly {
             let _ = self.live.send(Arc::new(message));
             return *self.head.borrow();
         }
         let mut state = self.state();
         let sequence = Sequence(self.head.borrow().0 + 1);
-        state.kept.push(Arc::new(Kept { sequence, message }));
+        let word = std::mem::replace(&mut message.retention, Retention::Kept);
+        let kept = Arc::new(Kept { sequence, message });
+        state.kept.push(Arc::clone(&kept));
+        match word {
+            Retention::Value => drop(state.values.insert(kept.message.channel.clone(), kept)),
+            Retention::Forget => drop(state.values.remove(&kept.message.channel)),
+            Retention::Kept | Retention::LiveOnly => {}
+        }
         // Under the lock, so that the head never goes back.
         self.head.send_replace(sequence);
         sequence
@@ -78,6 +94,10 @@ impl MemoryBus {
 
     pub(super) fn fail_replays(&self, count: usize) {
         self.failing_replays.store(count, Ordering::SeqCst);
+    }
+
+    pub(super) fn fail_values(&self, count: usize) {
+        self.failing_values.store(count, Ordering::SeqCst);
     }
 
     pub(super) fn fail_reads(&self, count: usize) {
@@ -152,6 +172,20 @@ impl Bus for MemoryBus {
         let first = state.kept.partition_point(|kept| kept.sequence <= after);
         let wanted = |kept: &&Arc<Kept>| channels.is_none_or(|all| all.contains(&kept.message.channel));
         Ok(state.kept[first..].iter().filter(wanted).take(count_max).cloned().collect())
+    }
+
+    async fn values(&self, channels: &[Channel]) -> Result<Vec<Arc<Kept>>, BusError> {
+        tokio::task::yield_now().await;
+        let failing =
+            self.failing_values.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if failing.is_ok() {
+            return Err(BusError::Store("the test's disk is broken".into()));
+        }
+        let state = self.state();
+        let mut values: Vec<_> =
+            channels.iter().filter_map(|channel| state.values.get(channel).cloned()).collect();
+        values.sort_by_key(|kept| kept.sequence);
+        Ok(values)
     }
 
     fn live(&self) -> broadcast::Receiver<Arc<Message>> {

@@ -8,11 +8,13 @@ mod limits;
 mod listener;
 mod live;
 mod memory_bus;
+mod presence;
 mod pulls;
 mod socket_client;
 mod sockets;
 mod streams;
 mod timelines;
+mod values;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -67,7 +67,8 @@ async fn a_client_that_resumes_gets_every_kept_message_of_its_channels_once_in_o
             event: "e".into(),
             channel: "c".into(),
             id: format!("9f3c.{}", count + 1),
-            data: "live".into()
+            data: "live".into(),
+            value: false,
         })
     );
 }

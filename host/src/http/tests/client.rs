@@ -11,13 +11,15 @@ use tokio::net::TcpStream;
 /// Longer than anything takes; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An event as a browser would dispatch it, with our own field beside it.
+/// An event as a browser would dispatch it, with our own fields beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Event {
     pub(crate) event: String,
     pub(crate) channel: String,
     pub(crate) id: String,
     pub(crate) data: String,
+    /// Whether it is what the channel stands at, our own field as well.
+    pub(crate) value: bool,
 }
 
 /// A response whose body is read as it comes.
@@ -195,6 +197,11 @@ impl Client {
         self.pending.pop_front()
     }
 
+    /// The next event of what was read already.
+    pub(crate) fn waiting(&mut self) -> Option<Event> {
+        self.pending.pop_front()
+    }
+
     /// The data of the next events.
     pub(crate) async fn data(&mut self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
@@ -219,6 +226,7 @@ impl Client {
                 "id" if !value.contains('\0') => value.clone_into(&mut self.last_id),
                 "retry" => self.retry = value.parse().ok(),
                 "channel" => value.clone_into(&mut self.fields.channel),
+                "value" => self.fields.value = value == "true",
                 "" if line.is_empty() => self.dispatch(),
                 _ => {}
             }

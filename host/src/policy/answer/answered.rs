@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::bindings::exports::twohop::policy::router::Outcome;
 use super::super::route::{CacheKeys, Entry, Kind, Payload, Route};
 use super::routes::{
-    ENVELOPE, JSON, LIVE_ONLY, NOTHING, PAYLOAD_BITS, PREFIX_BIT, RETENTION_SHIFT, ROW, TEXT,
+    ENVELOPE, FORGET, JSON, LIVE_ONLY, NOTHING, PAYLOAD_BITS, PREFIX_BIT, RETENTION_SHIFT, ROW, TEXT, VALUE,
 };
 use super::{Arena, range};
 use crate::event::{Channel, Micros, Retention};
@@ -59,7 +59,7 @@ pub struct ToChannel<'a> {
     pub event: &'a str,
     /// What they get.
     pub payload: Payload,
-    /// Whether it is kept for those who resume.
+    /// For whom it is kept.
     pub retention: Retention,
 }
 
@@ -112,8 +112,12 @@ impl<'a> Directed<'a> {
             Some(text) => Channel::part_of(text.clone(), range(self.span(0))),
             None => Channel::part_of(name.into(), 0..name.len()),
         };
-        let is_live_only = self.options() >> RETENTION_SHIFT == LIVE_ONLY;
-        let retention = if is_live_only { Retention::LiveOnly } else { Retention::Kept };
+        let retention = match self.options() >> RETENTION_SHIFT {
+            LIVE_ONLY => Retention::LiveOnly,
+            VALUE => Retention::Value,
+            FORGET => Retention::Forget,
+            _ => Retention::Kept,
+        };
         Some(ToChannel { channel, event: self.text(1), payload: self.payload(), retention })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Routes, changes, masks and posts are counted from 0, as they stand in the lists.
 
-use crate::event::{ChannelError, REFUSED_EVENT, RESET_EVENT};
+use crate::event::{ChannelError, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT};
 use crate::limits::{EVENT_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX};
 
 /// Why a span is none.
@@ -52,14 +52,6 @@ pub enum AnswerError {
         route: usize,
         /// The kind.
         kind: u8,
-    },
-    /// An option that is part of the interface, but not of this host.
-    #[error("route {route} asks for {what}, which this version of the host does not do yet")]
-    NotYet {
-        /// The route.
-        route: usize,
-        /// What it asks for.
-        what: &'static str,
     },
     /// Unknown options, or some that its kind does not have.
     #[error("route {route} has options {options:#010b}, which its kind does not have")]
@@ -120,7 +112,7 @@ pub enum AnswerError {
     Event(usize),
     /// The name of the event is the gateway's own: a client would take the message for a loss, or for its end.
     #[error(
-        "route {0}: its event is `{RESET_EVENT}` or `{REFUSED_EVENT}`, which the gateway sends by itself: choose another name"
+        "route {0}: its event is `{RESET_EVENT}`, `{REFUSED_EVENT}` or `{PRESENCE_EVENT}`, which the gateway sends by itself: choose another name"
     )]
     EventReserved(usize),
     /// The payload is too large.

@@ -2,7 +2,9 @@
 
 use super::super::bindings::exports::twohop::policy::router::Outcome;
 use super::super::route::{CacheKeys, Entry, Kind, Payload, Route};
-use super::routes::{ENVELOPE, JSON, LIVE_ONLY, NOTHING, PREFIX_BIT, RETENTION_SHIFT, ROW, TEXT};
+use super::routes::{
+    ENVELOPE, FORGET, JSON, LIVE_ONLY, NOTHING, PREFIX_BIT, RETENTION_SHIFT, ROW, TEXT, VALUE,
+};
 use super::{Asked, Routes};
 use crate::event::Retention;
 use crate::policy::matches::Member;
@@ -48,9 +50,12 @@ impl Lists {
             Route::Channel { channel, event, payload, retention } => {
                 self.texts([channel.as_str(), event]);
                 self.payload(payload);
-                if *retention == Retention::LiveOnly {
-                    self.options |= LIVE_ONLY << RETENTION_SHIFT;
-                }
+                self.options |= match retention {
+                    Retention::Kept => 0,
+                    Retention::LiveOnly => LIVE_ONLY,
+                    Retention::Value => VALUE,
+                    Retention::Forget => FORGET,
+                } << RETENTION_SHIFT;
                 (Kind::Channel, 0)
             }
             Route::Audience(entry) => (Kind::Audience, self.entry(entry)),

@@ -13,7 +13,7 @@ use super::super::route::Kind;
 use super::answered::{Answered, Place};
 use super::list::Routes;
 use super::{AnswerError, Arena, Asked, Rejected};
-use crate::event::{Channel, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
+use crate::event::{Channel, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
 use crate::limits::{
     EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
 };
@@ -32,8 +32,9 @@ const BYTES: u8 = 5;
 /// Above them, for a channel, what is kept.
 pub(super) const RETENTION_SHIFT: u32 = 3;
 const RETENTION_BITS: u8 = 0b11 << RETENTION_SHIFT;
-const KEPT: u8 = 0;
 pub(super) const LIVE_ONLY: u8 = 1;
+pub(super) const VALUE: u8 = 2;
+pub(super) const FORGET: u8 = 3;
 /// For a cache key, that it is a prefix.
 pub(super) const PREFIX_BIT: u8 = 1 << 5;
 
@@ -204,11 +205,6 @@ impl<'a> Checker<'a> {
     fn channel(&mut self, numbers: Numbers<'_>) -> Result<(), AnswerError> {
         let Numbers { route, options, spans, .. } = numbers;
         numbers.has_only(PAYLOAD_BITS | RETENTION_BITS)?;
-        match options >> RETENTION_SHIFT {
-            KEPT | LIVE_ONLY => {}
-            2 => return Err(AnswerError::NotYet { route, what: "a channel's value" }),
-            _ => return Err(AnswerError::NotYet { route, what: "to forget a channel's value" }),
-        }
         numbers.ends_with(3)?;
         numbers.has_no_number()?;
         let name = self.text(route, spans[0], "channel")?;
@@ -279,7 +275,7 @@ impl<'a> Checker<'a> {
             if name.len() > EVENT_BYTES_MAX || has_control(name) {
                 return Err(AnswerError::Event(route));
             }
-            if name == RESET_EVENT || name == REFUSED_EVENT {
+            if [RESET_EVENT, REFUSED_EVENT, PRESENCE_EVENT].contains(&name) {
                 return Err(AnswerError::EventReserved(route));
             }
             self.event = Some(span);

@@ -69,10 +69,12 @@ fn every_part_of_a_route_is_read() {
         (2, Payload::Nothing, Retention::Kept),
         (4 | 1 << 3, Payload::Text("{\"a\":1}".into()), Retention::LiveOnly),
         (5, Payload::Bytes("{\"a\":1}".into()), Retention::Kept),
+        (2 << 3, Payload::Row, Retention::Value),
+        (3 | 3 << 3, Payload::Json("{\"a\":1}".into()), Retention::Forget),
     ] {
         let mut outcome = outcome();
         outcome.options = vec![options];
-        if options < 3 {
+        if options & 0b111 < 3 {
             outcome.spans[2] = 0;
         }
         let answer = check(&outcome).expect("it is right");
@@ -121,12 +123,11 @@ fn a_plain_route_after_another_is_checked_as_the_first_is() {
         arena: b"orders:1insert".to_vec(),
     };
     assert_eq!(check(&plain(2)).expect("both are right").routes.len(), 2);
-    let spoils: [fn(&mut Outcome, usize); 11] = [
+    let spoils: [fn(&mut Outcome, usize); 10] = [
         |o, at| {
             o.arena.extend(*b"$own");
             o.spans[4 * at] = 14 | 4 << 32;
         },
-        |o, at| o.options[at] = 2 << 3,
         |o, at| o.options[at] = 1 << 5,
         |o, at| o.options[at] = 3,
         |o, at| o.numbers[at] = -1,
@@ -146,12 +147,14 @@ fn a_plain_route_after_another_is_checked_as_the_first_is() {
         };
         assert_eq!(error(1), error(2), "spoil {nth}");
     }
-    let live = |count: usize| {
-        let mut outcome = plain(count);
-        outcome.options[count - 1] = 1 << 3;
-        check(&outcome).expect("it is right").routes.pop()
-    };
-    assert_eq!(live(1), live(2), "an option is not passed over");
+    for option in 1..=3 {
+        let optional = |count: usize| {
+            let mut outcome = plain(count);
+            outcome.options[count - 1] = option << 3;
+            check(&outcome).expect("it is right").routes.pop()
+        };
+        assert_eq!(optional(1), optional(2), "an option is not passed over");
+    }
 }
 
 #[test]
@@ -222,12 +225,14 @@ fn names_and_payloads_keep_to_their_rules() {
     let problem = ChannelError::Empty;
     assert_eq!(spoiled(|o| o.spans[0] = 0), AnswerError::Channel { route: 0, problem });
     assert_eq!(spoiled(|o| o.arena[9] = b'\n'), AnswerError::Event(0));
-    let reset = |o: &mut Outcome| {
-        let start = o.arena.len() as u64;
-        o.arena.splice(o.arena.len().., *b"reset");
-        o.spans[1] = start | 5 << 32;
-    };
-    assert_eq!(spoiled(reset), AnswerError::EventReserved(0));
+    for name in ["reset", "refused", "presence"] {
+        let reserved = |o: &mut Outcome| {
+            let start = o.arena.len() as u64;
+            o.arena.extend(name.as_bytes());
+            o.spans[1] = start | (name.len() as u64) << 32;
+        };
+        assert_eq!(spoiled(reserved), AnswerError::EventReserved(0), "{name}");
+    }
     assert_eq!(spoiled(|o| o.arena[15] = b'a'), AnswerError::Json(0));
     assert_eq!(spoiled(|o| o.spans[2] = 0), AnswerError::Json(0));
     let large = |o: &mut Outcome| {
@@ -240,11 +245,8 @@ fn names_and_payloads_keep_to_their_rules() {
 }
 
 #[test]
-fn what_this_host_does_not_do_is_refused_by_name() {
-    let not_yet = |what| AnswerError::NotYet { route: 0, what };
+fn what_the_interface_does_not_have_is_refused_by_name() {
     assert_eq!(spoiled(|o| o.kinds[0] = 9), AnswerError::Kind { route: 0, kind: 9 });
-    assert_eq!(spoiled(|o| o.options[0] = 3 | 2 << 3), not_yet("a channel's value"));
-    assert_eq!(spoiled(|o| o.options[0] = 3 | 3 << 3), not_yet("to forget a channel's value"));
     assert_eq!(spoiled(|o| o.options[0] = 3 | 1 << 5), AnswerError::Options { route: 0, options: 35 });
     assert_eq!(spoiled(|o| o.options[0] = 6), AnswerError::Options { route: 0, options: 6 });
 }
@@ -295,7 +297,14 @@ fn every_other_kind_of_route_is_read() {
         Route::Cache(CacheKeys::Prefix(name(""))),
         Route::Topic { topic: name("a"), key: name(""), payload: Payload::Text("c".into()) },
     ];
-    for route in &expected {
+    let channel = |retention| Route::Channel {
+        channel: Channel::new("a").expect("it is one"),
+        event: "b".into(),
+        payload: Payload::Row,
+        retention,
+    };
+    let channels = [Retention::Kept, Retention::LiveOnly, Retention::Value, Retention::Forget].map(channel);
+    for route in expected.iter().chain(&channels) {
         let routes = routes_of([(1, 0, route.clone())]);
         let read: Vec<_> = routes.iter().map(|directed| directed.route()).collect();
         assert_eq!(read, std::slice::from_ref(route), "what is lowered reads as it was");

@@ -1,5 +1,5 @@
-  ;; A gate. It admits by the first letter of the channel: a with history until 7, f forbidden (the channel says why),
-  ;; i invalid without saying why, T trap; to all others it is unauthenticated.
+  ;; A gate. It admits by the first letter of the channel: a with history until 7, n with nothing beside, f forbidden
+  ;; (the channel says why), i invalid without saying why, T trap; to all others it is unauthenticated.
   (func (export "twohop:policy/gate@1.0.0#admit")
     (param $has-subject i32) (param $subject i32) (param $subject-size i32) (param $claims i32) (param $claims-size i32)
     (param $address i32) (param $address-size i32) (param $channel i32) (param $channel-size i32) (param $prefix i32)
@@ -14,7 +14,7 @@
       (then
         (i32.store8 (i32.const 0x808) (i32.const 1))
         (i32.store8 (i32.const 0x810) (i32.const 1)) (i64.store (i32.const 0x818) (i64.const 7)))
-      (else (i32.store8 (i32.const 0x800) (i32.const 1))))
+      (else (i32.store8 (i32.const 0x800) (i32.ne (local.get $letter) (i32.const 110 (; n ;))))))
     (if (i32.eq (local.get $letter) (i32.const 102 (; f ;)))
       (then
         (i32.store8 (i32.const 0x808) (i32.const 1))

@@ -92,7 +92,6 @@ hostile!(answer(AnswerError) {
     }); }
     TooMany { too_many_routes_for_a_change: told(|outcome| repeat(outcome, ROUTES_PER_CHANGE_MAX + 1)); }
     Kind { a_route_of_an_unknown_kind: told(|outcome| outcome.kinds[0] = 9); }
-    NotYet { what_this_host_does_not_do: told(|outcome| outcome.options[0] = 3 | 2 << 3); }
     Options { an_unknown_option: told(|outcome| outcome.options[0] = 6); }
     Span {
         a_span_that_leaves_the_arena: told(|outcome| outcome.spans[1] = u64::MAX);

@@ -223,7 +223,9 @@ impl Encoded<'_> {
 
 fn event(name: String) -> Result<String, String> {
     match &*name {
-        "reset" => Err("its event is `reset`, which the gateway sends by itself".to_owned()),
+        "reset" | "refused" | "presence" => {
+            Err(format!("its event is `{name}`, which the gateway sends by itself"))
+        }
         _ => printable(name, "event"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod feeds;
 mod letters;
+mod values;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +12,16 @@ use tempfile::TempDir;
 use super::*;
 use crate::bus::contract::{self, Home, payloads, run_of};
 use crate::event::Form;
+use crate::limits::{VALUES_BYTES_MAX, VALUES_COUNT_MAX};
 use crate::state::tests::{leave_as_a_kill_would, zero};
 
 const P: Partition = Partition(0);
-const CONFIG: Config = Config { count_max: 1_000_000, age_max: Duration::from_secs(3_600) };
+const CONFIG: Config = Config {
+    count_max: 1_000_000,
+    age_max: Duration::from_secs(3_600),
+    values_count_max: VALUES_COUNT_MAX,
+    values_bytes_max: VALUES_BYTES_MAX,
+};
 
 impl Home for TempDir {
     async fn open(&self, count_max: u64) -> Box<dyn Bus> {
@@ -36,8 +43,7 @@ pub(crate) async fn local(folder: &Path) -> Arc<LocalBus> {
 
 /// A bus that takes what batches write to feeds, for the tests of whoever shows them.
 pub(crate) async fn with_feeds(state: State, feeds: Along<[FeedWrite], Vec<Message>>) -> Arc<dyn Bus> {
-    let config = Config { count_max: 10_000, age_max: Duration::from_secs(3_600) };
-    Arc::new(LocalBus::open(state, config).await.unwrap().with_feeds(feeds))
+    Arc::new(LocalBus::open(state, Config { count_max: 10_000, ..CONFIG }).await.unwrap().with_feeds(feeds))
 }
 
 #[tokio::test]
