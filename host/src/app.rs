@@ -24,6 +24,7 @@ use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, M
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
 use crate::http::ListenError;
+use crate::intake::{Desk, Intake};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
@@ -169,7 +170,8 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
-    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
+    let intake = open_intake(&log, &mut parts, &stop).await?;
+    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access, intake };
     let gateway = Gateway::start(gateway_config(&config, metrics.clone()), neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
@@ -262,6 +264,8 @@ async fn listener(
 fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> gateway::Config {
     gateway::Config {
         heartbeat_interval: config.gateway.heartbeat,
+        rate: config.gateway.publish.rate,
+        burst: config.gateway.publish.burst,
         metrics,
         ..gateway::Config::new(config.gateway.listen)
     }
@@ -312,6 +316,21 @@ async fn follow_gates(
     let mut gates = deployer.gates();
     put_gate(access, gates.next().await);
     parts.spawn(keep_access(access.clone(), gates, stop.clone()));
+}
+
+/// Takes what clients say, from now until stopped.
+async fn open_intake(
+    log: &Arc<dyn ChangeLog>,
+    parts: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) -> Result<Intake, LogError> {
+    let (intake, desk) = Desk::open(log.clone(), PARTITION).await?;
+    let stop = stop.clone();
+    parts.spawn(async move {
+        desk.run(stop).await;
+        Ok(())
+    });
+    Ok(intake)
 }
 
 /// Keeps what decides who may listen current, until stopped: its keys, and the gate that it asks.

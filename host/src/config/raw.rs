@@ -39,6 +39,15 @@ struct Gateway {
     heartbeat: Option<Duration>,
     #[serde(default)]
     access: Access,
+    #[serde(default)]
+    publish: Publish,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    rate: Option<u32>,
+    burst: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -166,6 +175,7 @@ impl Config {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 heartbeat,
                 access: self.gateway.access.check(folder)?,
+                publish: self.gateway.publish.check()?,
             },
             admin: self.admin.check(folder)?,
             log: super::Log {
@@ -208,6 +218,21 @@ impl Access {
             leeway,
             cookie: self.cookie,
             origins: self.origins,
+        })
+    }
+}
+
+impl Publish {
+    fn check(self) -> Result<super::Publish, super::ConfigError> {
+        let bounded = |key: &str, number: Option<u32>, or: u32| {
+            let number = number.unwrap_or(or);
+            let may = (1..=limits::CLIENT_RATE_MAX).contains(&number);
+            let wrong = || value(key, format!("is not from 1 to {}", limits::CLIENT_RATE_MAX));
+            if may { Ok(number) } else { Err(wrong()) }
+        };
+        Ok(super::Publish {
+            rate: bounded("gateway.publish.rate", self.rate, limits::CLIENT_RATE)?,
+            burst: bounded("gateway.publish.burst", self.burst, limits::CLIENT_BURST)?,
         })
     }
 }

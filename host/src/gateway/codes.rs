@@ -7,12 +7,18 @@
 //!
 //! To add a code: a variant, a line in each function, a line in `docs/protocol.md`.
 
+use std::time::Duration;
+
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::hub::SubscribeError;
 use super::resume::ResumeError;
 use crate::access;
+use crate::intake::IntakeError;
+
+/// When to come back, where nobody knows better.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +34,9 @@ pub(super) enum Code {
     CommandInvalid,
     AlreadySubscribed,
     NotSubscribed,
-    NotYet,
     TimelinesTooMany,
+    MessageTooLarge,
+    MessageInvalid,
     Unauthenticated,
     TokenInvalid,
     TokenExpired,
@@ -41,8 +48,10 @@ pub(super) enum Code {
     Overloaded,
     HistoryUnavailable,
     Silent,
+    LogUnavailable,
     KeysUnavailable,
     TicketsTooMany,
+    MessagesTooMany,
     ShuttingDown,
 }
 
@@ -69,8 +78,10 @@ impl Code {
             Self::CommandInvalid => 4008,
             Self::AlreadySubscribed => 4009,
             Self::NotSubscribed => 4010,
-            Self::NotYet => 4011,
+            // 4011 was `not_yet`: clients could not send messages.
             Self::TimelinesTooMany => 4012,
+            Self::MessageTooLarge => 4013,
+            Self::MessageInvalid => 4014,
             Self::Unauthenticated => 4020,
             Self::TokenInvalid => 4021,
             Self::TokenExpired => 4022,
@@ -82,8 +93,10 @@ impl Code {
             Self::Overloaded => 4100,
             Self::HistoryUnavailable => 4101,
             Self::Silent => 4102,
+            Self::LogUnavailable => 4103,
             Self::KeysUnavailable => 4120,
             Self::TicketsTooMany => 4121,
+            Self::MessagesTooMany => 4122,
             Self::ShuttingDown => 4200,
         }
     }
@@ -102,8 +115,9 @@ impl Code {
             Self::CommandInvalid => "command_invalid",
             Self::AlreadySubscribed => "already_subscribed",
             Self::NotSubscribed => "not_subscribed",
-            Self::NotYet => "not_yet",
             Self::TimelinesTooMany => "timelines_too_many",
+            Self::MessageTooLarge => "message_too_large",
+            Self::MessageInvalid => "message_invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
@@ -115,8 +129,10 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::HistoryUnavailable => "history_unavailable",
             Self::Silent => "silent",
+            Self::LogUnavailable => "log_unavailable",
             Self::KeysUnavailable => "keys_unavailable",
             Self::TicketsTooMany => "tickets_too_many",
+            Self::MessagesTooMany => "messages_too_many",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -138,7 +154,8 @@ impl Code {
                 StatusCode::UNAUTHORIZED
             }
             Self::ChannelForbidden | Self::OriginForbidden => StatusCode::FORBIDDEN,
-            Self::TicketsTooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TicketsTooMany | Self::MessagesTooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -151,11 +168,18 @@ impl Code {
 pub(super) struct Refusal {
     pub(super) code: Code,
     pub(super) message: String,
+    /// How long to wait, where that is known.
+    pub(super) delay: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), delay: None }
+    }
+
+    /// With how long to wait.
+    pub(super) fn after(self, delay: Duration) -> Self {
+        Self { delay: Some(delay), ..self }
     }
 
     /// What is no resume id.
@@ -163,19 +187,23 @@ impl Refusal {
         Self::new(Code::ResumeIdInvalid, error.to_string())
     }
 
-    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face.
+    /// `{"code":…,"reason":…,"message":…,"reconnect":…}`, the same in every face; with `"delay_ms":…` where that is known.
     pub(super) fn json(&self) -> serde_json::Value {
         let reconnect = match self.code.reconnect() {
             Reconnect::Never => "never",
             Reconnect::Later => "later",
             Reconnect::Now => "now",
         };
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "code": self.code.number(),
             "reason": self.code.reason(),
             "message": self.message,
             "reconnect": reconnect,
-        })
+        });
+        if let Some(delay) = self.delay {
+            json["delay_ms"] = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).into();
+        }
+        json
     }
 
     /// `{"error":{…}}` under the code's status.
@@ -189,7 +217,9 @@ impl Refusal {
         match self.code.reconnect() {
             Reconnect::Never => {}
             Reconnect::Later => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+                // In whole seconds (RFC 9110, section 10.2.3), and never too early.
+                let delay = self.delay.unwrap_or(RETRY_DELAY).as_millis().div_ceil(1_000);
+                headers.insert(header::RETRY_AFTER, u64::try_from(delay).unwrap_or(u64::MAX).into());
             }
             Reconnect::Now => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
@@ -236,6 +266,20 @@ impl From<access::Refusal> for Refusal {
             Why::GateBusy => Code::Overloaded,
         };
         Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<IntakeError> for Refusal {
+    fn from(error: IntakeError) -> Self {
+        let (code, message) = match error {
+            IntakeError::Busy => (Code::Overloaded, "too many messages wait to be kept: nothing was done"),
+            IntakeError::Log(_) => (Code::LogUnavailable, "messages cannot be kept at the moment: nothing was done"),
+            IntakeError::Unknown => {
+                (Code::LogUnavailable, "nobody knows whether the message was kept: say it again, with the same id")
+            }
+            IntakeError::Closed => (Code::ShuttingDown, "the server is stopping"),
+        };
+        Self::new(code, message)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
 //! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, WebSockets, answers
-//! to long-polls, pages of history, the list of channels, the page.
+//! to long-polls, pages of history, the list of channels, the page; and what clients say, to the intake and the bus.
 //!
 //! ```text
 //! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
@@ -15,7 +15,8 @@
 //! - the frame of a message is encoded once for each format and shared by all that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), TLS, client messages.
+//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), TLS, how messages of
+//! clients are kept (`intake`).
 //!
 //! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`. To add a
 //! format: see `frame`.
@@ -32,10 +33,13 @@ mod listening;
 mod mailbox;
 mod page;
 mod poll;
+mod publish;
 mod query;
+mod rates;
 mod resume;
 mod routes;
 mod socket;
+mod spoken;
 mod sse;
 mod tickets;
 mod timelines;
@@ -55,6 +59,7 @@ pub use self::echo::echo as websocket_echo;
 use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, ListenError};
+use crate::intake::Intake;
 use crate::limits;
 use crate::telemetry::Metrics;
 use crate::timeline::Timelines;
@@ -80,6 +85,10 @@ pub struct Config {
     pub connections_count_max: usize,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Messages that a subject may send a second, or an address for who has none; at least one.
+    pub rate: u32,
+    /// Messages that it may send at once after a pause; at least one.
+    pub burst: u32,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -98,6 +107,8 @@ impl Config {
             shutdown_time_max: limits::SHUTDOWN_TIME_MAX,
             connections_count_max: limits::CONNECTIONS_COUNT_MAX,
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            rate: limits::CLIENT_RATE,
+            burst: limits::CLIENT_BURST,
             metrics: Arc::default(),
         }
     }
@@ -110,8 +121,10 @@ pub struct Neighbours {
     pub bus: Arc<dyn Bus>,
     /// Where the timelines are, if they are kept.
     pub timelines: Option<Timelines>,
-    /// Who may listen.
+    /// Who may listen, and send.
     pub access: Access,
+    /// Where messages of clients are kept.
+    pub intake: Intake,
 }
 
 /// A gateway that runs.
@@ -134,7 +147,7 @@ impl Gateway {
         neighbours: Neighbours,
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
-        let Neighbours { bus, timelines, access } = neighbours;
+        let Neighbours { bus, timelines, access, intake } = neighbours;
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus), timelines.clone());
         let server = http::Server {
@@ -147,11 +160,13 @@ impl Gateway {
             },
             listener,
             routes: routes::routes(Arc::new(routes::State {
+                rates: rates::Rates::new(config.rate, config.burst),
                 config,
                 bus,
                 timelines,
                 hub: Arc::clone(&hub),
                 access,
+                intake,
             })),
             refusal: overloaded,
         };

@@ -6,6 +6,7 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`), TLS.
 
+mod body;
 mod files;
 mod server;
 mod streams;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use body::{Body, BodyError};
 pub(crate) use files::{file, shared_file};
 pub(crate) use server::{Config, Server};
 pub(crate) use streams::stream;

@@ -154,6 +154,12 @@ impl Bus for MemoryBus {
         Ok(state.kept[first..].iter().filter(wanted).take(count_max).cloned().collect())
     }
 
+    async fn tell(&self, message: Message) -> Result<(), BusError> {
+        assert_eq!(message.retention, Retention::LiveOnly, "what is told is not kept");
+        self.publish_message(message);
+        Ok(())
+    }
+
     fn live(&self) -> broadcast::Receiver<Arc<Message>> {
         self.live.subscribe()
     }

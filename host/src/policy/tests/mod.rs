@@ -100,6 +100,28 @@ mod judging {
     }
 
     #[test]
+    fn a_plugin_that_subscribed_to_what_clients_say_gets_each_column_of_it() {
+        for (column, expected) in [
+            ("channel", "room:7"),
+            ("subject", "ann"),
+            ("event", "said"),
+            ("id", "a1"),
+            ("body", "hello"),
+            ("form", "text"),
+            ("$source", "$client"),
+            ("$table", "$client"),
+        ] {
+            let mut policy = Guest::subscribed("$client", &[Operation::Message as u8], &[column]).policy();
+            let mut changes = inserts(["a"]);
+            changes.push(crate::intake::tests::a_change());
+            assert_eq!(channels(&policy.evaluate(&mut changes)), [(1, expected)], "{column}");
+        }
+        let mut policy = Guest::subscribed("*", &[], &["body"]).policy();
+        let mut changes = [crate::intake::tests::a_change()];
+        assert_eq!(channels(&policy.evaluate(&mut changes)), [], "`*` is for no virtual table");
+    }
+
+    #[test]
     fn a_plugin_that_subscribed_to_changes_of_columns_is_told_of_them() {
         let mut policy = Guest::subscribed("orders", &[Operation::Schema as u8], &["$table"]).policy();
         let schema = |table| change(&table, Operation::Schema, Rows::Neither, &[]);
