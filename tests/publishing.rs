@@ -108,14 +108,19 @@ async fn what_is_acknowledged_comes_once_whatever_dies_and_however_often_it_is_s
 
     // From one to another, in the form in which it was said.
     let mut bob = listen(&stand, "bob").await?;
-    let (status, first) =
-        stand.send_as_client(RED, &ann, None, &json!({"event": "said", "json": {"text": "hi", "n": 1.10}}))?;
+    let (status, first) = stand.send_as_client(
+        RED,
+        &ann,
+        None,
+        &json!({"event": "said", "json": {"text": "hi", "n": 1.10}}),
+    )?;
     ensure!(status == 202 && first["kept"] == true, "{first}");
     let event = next(&mut bob).await?;
     assert_eq!((&*event.event, &*event.data), ("said", r#"{"n":1.1,"text":"hi"}"#));
     assert!(event.id.is_some(), "it is kept");
     let mut socket_of_ann = socket(&stand, "ann").await?;
-    let bytes = ask(&mut socket_of_ann, json!({"type": "publish", "channel": "room:red", "base64": "/wA="})).await?;
+    let bytes =
+        ask(&mut socket_of_ann, json!({"type": "publish", "channel": "room:red", "base64": "/wA="})).await?;
     ensure!(bytes["type"] == "published" && bytes["kept"] == true, "{bytes}");
     let event = next(&mut bob).await?;
     assert_eq!((&*event.data, event.id.is_some()), ("/wA=", true));
@@ -146,7 +151,8 @@ async fn what_is_acknowledged_comes_once_whatever_dies_and_however_often_it_is_s
     }
     assert_eq!(stand.metric("twohop_client_messages_total{outcome=\"repeated\"")?, sent.len() as u64);
     // What another says under the same id is another message.
-    let (status, answer) = stand.send_as_client(RED, &token("bob", 600)?, Some("0.0"), &json!({"text": "the end"}))?;
+    let (status, answer) =
+        stand.send_as_client(RED, &token("bob", 600)?, Some("0.0"), &json!({"text": "the end"}))?;
     ensure!(status == 202, "{answer}");
     let (_, page) = stand.ask_as_client("GET", &format!("{RED}/messages?limit=2"), Some(&ann))?;
     let after = page["id"].as_str().context("a page has an id")?;
@@ -197,8 +203,9 @@ async fn what_is_ephemeral_is_told_and_not_kept_and_what_may_not_be_said_is_refu
     assert_eq!(until_kept(&stand, "said").await?, ["said"]);
 
     let code = |answer: (u16, Value)| (answer.0, answer.1["error"]["code"].as_u64());
-    let say =
-        |channel: &str| stand.send_as_client(&format!("/v1/channels/{channel}"), &ann, None, &json!({"text": "x"}));
+    let say = |channel: &str| {
+        stand.send_as_client(&format!("/v1/channels/{channel}"), &ann, None, &json!({"text": "x"}))
+    };
     assert_eq!(code(say("room%3Ablue")?), (403, Some(4024)));
     assert_eq!(code(say("timeline%3Abob")?), (400, Some(4004)));
     // Four at once and one a second: who does not stop is soon told to.
@@ -217,8 +224,13 @@ async fn what_is_ephemeral_is_told_and_not_kept_and_what_may_not_be_said_is_refu
     let kept = until_kept(&stand, "mine").await?;
     let expected: Vec<_> = ["said"].into_iter().chain(vec!["x"; xs]).chain(["mine"]).collect();
     assert_eq!(kept, expected);
-    let counted =
-        [("kept", kept.len()), ("ephemeral", 1), ("channel_forbidden", 1), ("messages_too_many", 1), ("channel_invalid", 1)];
+    let counted = [
+        ("kept", kept.len()),
+        ("ephemeral", 1),
+        ("channel_forbidden", 1),
+        ("messages_too_many", 1),
+        ("channel_invalid", 1),
+    ];
     for (outcome, count) in counted {
         let name = format!("twohop_client_messages_total{{outcome=\"{outcome}\"");
         assert_eq!(stand.metric(&name)?, count as u64, "{outcome}");

@@ -325,8 +325,10 @@ async fn open_intake(
     stop: &CancellationToken,
 ) -> Result<Intake, LogError> {
     let (intake, desk) = Desk::open(log.clone(), PARTITION).await?;
-    let stop = stop.clone();
+    // It ends by the order to stop alone: one that ended with the gateway would hide why that did.
+    let (held, stop) = (intake.clone(), stop.clone());
     parts.spawn(async move {
+        let _held = held;
         desk.run(stop).await;
         Ok(())
     });

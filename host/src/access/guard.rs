@@ -92,7 +92,8 @@ impl Guard {
             Post::Gate(gate) => gate,
             Post::Unfit => return Err(unfit()),
             Post::Nobody => {
-                let why = "nobody may send messages here: that takes a plugin with a gate, and none is active";
+                let why =
+                    "nobody may send messages here: that takes a plugin with a gate, and none is active";
                 return Err(Refusal::Forbidden(why.into()));
             }
         };

@@ -273,10 +273,13 @@ impl From<IntakeError> for Refusal {
     fn from(error: IntakeError) -> Self {
         let (code, message) = match error {
             IntakeError::Busy => (Code::Overloaded, "too many messages wait to be kept: nothing was done"),
-            IntakeError::Log(_) => (Code::LogUnavailable, "messages cannot be kept at the moment: nothing was done"),
-            IntakeError::Unknown => {
-                (Code::LogUnavailable, "nobody knows whether the message was kept: say it again, with the same id")
+            IntakeError::Log(_) => {
+                (Code::LogUnavailable, "messages cannot be kept at the moment: nothing was done")
             }
+            IntakeError::Unknown => (
+                Code::LogUnavailable,
+                "nobody knows whether the message was kept: say it again, with the same id",
+            ),
             IntakeError::Closed => (Code::ShuttingDown, "the server is stopping"),
         };
         Self::new(code, message)

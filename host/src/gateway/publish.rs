@@ -41,7 +41,8 @@ pub(super) async fn post(
     body: Body,
 ) -> Response {
     if *method != Method::POST {
-        let refusal = Refusal::new(Code::MethodNotAllowed, "a message is sent by POST; what was kept is at …/messages");
+        let refusal =
+            Refusal::new(Code::MethodNotAllowed, "a message is sent by POST; what was kept is at …/messages");
         let mut response = refusal.response();
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
@@ -71,7 +72,8 @@ async fn take(
         may_say(state, &visitor, &channel)?;
         check_type(asker)?;
         let id = id_of(asker)?;
-        let body = body.read(CLIENT_MESSAGE_BYTES_MAX, CLIENT_MESSAGE_BODY_TIME_MAX).await.map_err(refuse_body)?;
+        let body =
+            body.read(CLIENT_MESSAGE_BYTES_MAX, CLIENT_MESSAGE_BODY_TIME_MAX).await.map_err(refuse_body)?;
         Ok((channel, visitor, Fields::of_request(&body)?.spoken(id)?))
     };
     let read: Result<_, Refusal> = read.await;
@@ -164,7 +166,8 @@ fn id_of(asker: &Asker) -> Result<Option<Box<str>>, Refusal> {
 fn refuse_body(error: BodyError) -> Refusal {
     match error {
         BodyError::TooLarge => {
-            let message = format!("a message has at most {CLIENT_MESSAGE_BYTES_MAX} bytes, its JSON included");
+            let message =
+                format!("a message has at most {CLIENT_MESSAGE_BYTES_MAX} bytes, its JSON included");
             Refusal::new(Code::MessageTooLarge, message)
         }
         BodyError::TooSlow => {

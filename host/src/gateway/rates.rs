@@ -125,7 +125,11 @@ mod tests {
             assert_eq!(rates.take(&visitor, start), Ok(()));
         }
         assert_eq!(rates.take(&visitor, at(start, 0)), Err(Duration::from_millis(100)));
-        assert_eq!(rates.take(&visitor, at(start, 40)), Err(Duration::from_millis(60)), "to be refused costs nothing");
+        assert_eq!(
+            rates.take(&visitor, at(start, 40)),
+            Err(Duration::from_millis(60)),
+            "to be refused costs nothing"
+        );
         assert_eq!(rates.take(&visitor, at(start, 101)), Ok(()));
         assert!(rates.take(&visitor, at(start, 102)).is_err());
         for _ in 0..3 {

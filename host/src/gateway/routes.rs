@@ -20,8 +20,8 @@ use warp::{Filter, path};
 
 use super::codes::{Code, Refusal};
 use super::query::Query;
-use super::socket::{self, Handshake};
 use super::rates::Rates;
+use super::socket::{self, Handshake};
 use super::{Config, channels, history, hub, page, poll, publish, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
@@ -67,7 +67,10 @@ impl Asker {
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
-            _ => Err(Refusal::new(Code::MessageInvalid, format!("the header {name} is one line of plain text"))),
+            _ => Err(Refusal::new(
+                Code::MessageInvalid,
+                format!("the header {name} is one line of plain text"),
+            )),
         }
     }
 
@@ -179,10 +182,18 @@ fn answers(state: &Arc<State>) -> BoxedFilter<(Response,)> {
         .and(asked(state))
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(|channel: String, method: Method, state: Arc<State>, asker: Asker, query: Query, headers: HeaderMap, body| {
-            let body = Body::new(&headers, body);
-            async move { publish::post(&state, &asker, (&channel, &method), &query, body).await }
-        });
+        .then(
+            |channel: String,
+             method: Method,
+             state: Arc<State>,
+             asker: Asker,
+             query: Query,
+             headers: HeaderMap,
+             body| {
+                let body = Body::new(&headers, body);
+                async move { publish::post(&state, &asker, (&channel, &method), &query, body).await }
+            },
+        );
     let read = poll.or(channels).unify().or(messages).unify().or(timelines).unify();
     read.or(tickets).unify().or(said).unify().boxed()
 }

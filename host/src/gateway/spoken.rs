@@ -92,7 +92,9 @@ impl Fields {
         let event = event.filter(|name| !name.is_empty());
         EventName::check(event.as_deref().unwrap_or_default()).map_err(|error| invalid(error.to_string()))?;
         let id = match (own, id) {
-            (Some(_), Some(_)) => return Err(invalid("the message says its id twice: send the header or the field")),
+            (Some(_), Some(_)) => {
+                return Err(invalid("the message says its id twice: send the header or the field"));
+            }
             (own, id) => own.or(id),
         };
         if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > ID_BYTES_MAX || has_control(id)) {
@@ -128,8 +130,10 @@ mod tests {
         ] {
             assert_eq!(spoken(text), Ok(plain(body)), "{text}");
         }
-        let said = Fields::of_request(br#"{"event":"said","text":"x"}"#).and_then(|fields| fields.spoken(Some("7".into())));
-        let expected = Spoken { event: Some("said".into()), id: Some("7".into()), body: Body::Text("x".into()) };
+        let said = Fields::of_request(br#"{"event":"said","text":"x"}"#)
+            .and_then(|fields| fields.spoken(Some("7".into())));
+        let expected =
+            Spoken { event: Some("said".into()), id: Some("7".into()), body: Body::Text("x".into()) };
         assert_eq!(said, Ok(expected));
     }
 
@@ -157,7 +161,8 @@ mod tests {
             format!("{text} → {}", refusal.message)
         });
         insta::assert_snapshot!(refusals.join("\n"));
-        let twice = Fields::of_request(br#"{"text":"x","id":"1"}"#).and_then(|fields| fields.spoken(Some("1".into())));
+        let twice = Fields::of_request(br#"{"text":"x","id":"1"}"#)
+            .and_then(|fields| fields.spoken(Some("1".into())));
         assert!(twice.expect_err("it is there twice").message.contains("twice"));
     }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use super::{ClientMessage, SOURCE};
 use crate::event::{Change, Decoder, Header, Offset, Partition, Value};
 use crate::limits::{
-    CLIENT_IDS_AGE_MAX, CLIENT_IDS_COUNT_MAX, CLIENT_IDS_READ_BYTES, CLIENT_IDS_SCAN_COUNT_MAX, CLIENT_IDS_SCAN_STEP,
+    CLIENT_IDS_AGE_MAX, CLIENT_IDS_COUNT_MAX, CLIENT_IDS_READ_BYTES, CLIENT_IDS_SCAN_COUNT_MAX,
+    CLIENT_IDS_SCAN_STEP,
 };
 use crate::log::{ChangeLog, LogError};
 
@@ -140,7 +141,8 @@ async fn read(
         for record in log.read(partition, Offset(next), count_max, CLIENT_IDS_READ_BYTES).await? {
             next = record.offset.0 + 1;
             // A dead letter that was handed over again stands where it stood; whatever cannot be read is not ours.
-            let Ok(Header { source: SOURCE, position, is_reached: true }) = Header::of(&record.payload) else {
+            let Ok(Header { source: SOURCE, position, is_reached: true }) = Header::of(&record.payload)
+            else {
                 continue;
             };
             if position.commit <= oldest {

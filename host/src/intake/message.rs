@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use super::{SOURCE, time};
 use crate::event::{
-    Change, Channel, Column, Form, Message, Operation, Origin, Position, Retention, RowBuilder, Rows, Table, Value,
+    Change, Channel, Column, Form, Message, Operation, Origin, Position, Retention, RowBuilder, Rows, Table,
+    Value,
 };
 
 /// What a client says on a channel.
@@ -69,7 +70,8 @@ impl Tables {
 }
 
 fn table(type_of_body: &str) -> Table {
-    let column = |name: &str, type_name: &str| Column { name: name.into(), type_name: type_name.into(), key: false };
+    let column =
+        |name: &str, type_name: &str| Column { name: name.into(), type_name: type_name.into(), key: false };
     let texts = ["channel", "subject", "event", "id"].map(|name| column(name, "text"));
     let columns = texts.into_iter().chain([column("body", type_of_body), column("form", "text")]);
     Table { source: SOURCE.into(), schema: "".into(), name: "$client".into(), columns: columns.collect() }

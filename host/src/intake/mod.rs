@@ -120,7 +120,10 @@ pub struct Desk {
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("partition", &self.partition).field("last", &self.last).finish_non_exhaustive()
+        f.debug_struct("Desk")
+            .field("partition", &self.partition)
+            .field("last", &self.last)
+            .finish_non_exhaustive()
     }
 }
 
@@ -207,7 +210,10 @@ impl Desk {
     fn say(&mut self, error: Option<&LogError>) {
         match error {
             Some(error) if !self.is_refused => {
-                warn!(error = error as &dyn std::error::Error, "messages of clients cannot be kept, and are refused");
+                warn!(
+                    error = error as &dyn std::error::Error,
+                    "messages of clients cannot be kept, and are refused"
+                );
             }
             None if self.is_refused => info!("messages of clients are kept again"),
             _ => {}

@@ -49,11 +49,14 @@ impl Plugin for RowRouter {
                 ));
             }
         }
-        if let Some(twice) = messages.iter().enumerate().find(|(index, table)| messages[..*index].contains(table)) {
+        if let Some(twice) =
+            messages.iter().enumerate().find(|(index, table)| messages[..*index].contains(table))
+        {
             return Err(format!("the setting `tables` names `{}` twice: remove one of them", twice.1));
         }
         let rows = |table| Subscription::table(table).operations(Operation::ROWS).columns(["$key"]);
-        let subscriptions = tables.into_iter().map(rows).chain(messages.iter().map(|table| messages_of(table)));
+        let subscriptions =
+            tables.into_iter().map(rows).chain(messages.iter().map(|table| messages_of(table)));
         let subscriptions = subscriptions.collect();
         let tables = channels.iter().map(|channel| Table::Rows(format!("{channel}:")));
         let messages = messages.iter().map(|table| Table::Messages { with_form: *table == CLIENT });

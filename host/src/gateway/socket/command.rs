@@ -141,7 +141,8 @@ mod tests {
         let gone = vec![channel("a"), channel("b")];
         assert_eq!(Command::parse(text), (None, Ok(Command::Unsubscribe(gone))));
         assert_eq!(Command::parse(r#"{"type":"ping","ref":0}"#), (Some(0), Ok(Command::Ping)));
-        let text = r#"{"type":"publish","ref":1,"channel":"room:7","event":"said","id":"a1","json":{"text": "hi"}}"#;
+        let text =
+            r#"{"type":"publish","ref":1,"channel":"room:7","event":"said","id":"a1","json":{"text": "hi"}}"#;
         let body = Body::Json(r#"{"text": "hi"}"#.into());
         let spoken = Spoken { event: Some("said".into()), id: Some("a1".into()), body };
         assert_eq!(Command::parse(text), (Some(1), Ok(Command::Publish(channel("room:7"), spoken))));

@@ -63,7 +63,8 @@ async fn say(fixture: &Fixture, target: &str, subject: &str, body: &Value) -> An
 
 async fn socket_of(fixture: &Fixture, subject: &str) -> Socket {
     let bearer = bearer(subject);
-    let answer = Client::request(fixture.address(), "POST", "/v1/tickets", &[("Authorization", &bearer)]).await;
+    let answer =
+        Client::request(fixture.address(), "POST", "/v1/tickets", &[("Authorization", &bearer)]).await;
     let answer = answer.json().await;
     let target = format!("/v1/ws?ticket={}", answer["ticket"].as_str().expect("it is a text"));
     let mut socket = Socket::connect(fixture.address(), &target, Manners::Good).await;
@@ -101,7 +102,10 @@ async fn a_message_that_the_gate_keeps_is_in_the_change_log_before_it_is_acknowl
     let bytes = json!({"type": "publish", "channel": "room:7", "event": "file", "base64": "awD/"});
     assert_eq!(socket.ask(bytes).await["kept"], true);
     let changes = log.changes();
-    assert_eq!(["subject", "body", "form"].map(|column| cell(&changes[1], column)), ["bob", "keep this", "text"]);
+    assert_eq!(
+        ["subject", "body", "form"].map(|column| cell(&changes[1], column)),
+        ["bob", "keep this", "text"]
+    );
     assert_eq!(cell(&changes[2], "body"), format!("{:?}", Cell::Bytes(b"k\0\xFF")));
     assert_eq!(outcomes(&fixture), [("kept", 3)]);
     assert_eq!(*fixture.bus.head().borrow(), Sequence(0), "what becomes of it is the policy's to say");
@@ -111,11 +115,14 @@ async fn a_message_that_the_gate_keeps_is_in_the_change_log_before_it_is_acknowl
 async fn what_is_ephemeral_goes_to_those_who_listen_and_nowhere_else() {
     let (fixture, log) = heard().await;
     let bob = bearer("bob");
-    let mut stream = Client::get(fixture.address(), "/v1/events?channel=user:bob", &[("Authorization", &bob)]).await;
+    let mut stream =
+        Client::get(fixture.address(), "/v1/events?channel=user:bob", &[("Authorization", &bob)]).await;
     assert!(stream.block().await);
     let mut socket = socket_of(&fixture, "bob").await;
     socket.subscribe(&[("user:bob", "")]).await;
-    let answer = say(&fixture, "/v1/channels/user%3Abob", "ann", &json!({"event": "typing", "text": "ephemeral"})).await;
+    let answer =
+        say(&fixture, "/v1/channels/user%3Abob", "ann", &json!({"event": "typing", "text": "ephemeral"}))
+            .await;
     assert_eq!((&*answer.status, answer.json), ("202", json!({"kept": false})));
     let place = stream.last_id.clone();
     let event = stream.event().await.expect("the stream goes on");
@@ -229,7 +236,8 @@ async fn what_cannot_be_said_is_refused_with_a_number_a_reason_and_a_sentence() 
     assert_eq!((other.status(), other.header("allow")), ("405", Some("POST")));
     let mut socket = socket_of(&fixture, "ann").await;
     for (field, code) in [("timeline:ann", 4004), ("$a", 4004), ("room:7", 4014)] {
-        let answer = socket.ask(json!({"type": "publish", "channel": field, "text": "keep", "event": "a\nb"})).await;
+        let answer =
+            socket.ask(json!({"type": "publish", "channel": field, "text": "keep", "event": "a\nb"})).await;
         let code = if field == "timeline:ann" { 4014 } else { code };
         assert_eq!(answer["code"], code, "{answer}");
     }

@@ -23,7 +23,12 @@ pub(crate) struct MemoryLog {
 impl MemoryLog {
     pub(crate) fn new() -> Arc<Self> {
         let appends = Semaphore::new(Semaphore::MAX_PERMITS);
-        Arc::new(Self { records: Mutex::default(), refusal: Mutex::default(), appends, first: Mutex::default() })
+        Arc::new(Self {
+            records: Mutex::default(),
+            refusal: Mutex::default(),
+            appends,
+            first: Mutex::default(),
+        })
     }
 
     /// One whose appends wait until [`MemoryLog::let_through`].
@@ -102,7 +107,10 @@ impl ChangeLog for MemoryLog {
     fn last_position(&self, source: &str) -> Option<Position> {
         let records = self.records();
         let headers = records.iter().rev().filter_map(|record| Header::of(record).ok());
-        headers.into_iter().find(|header| header.source == source && header.is_reached).map(|header| header.position)
+        headers
+            .into_iter()
+            .find(|header| header.source == source && header.is_reached)
+            .map(|header| header.position)
     }
 
     fn commit(&self, _: &str, _: Partition, _: Offset) {}

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::ids::oldest;
 use super::message::Tables;
 use super::{Body, ClientMessage, Desk, Intake, IntakeError, Receipt, now};
-use crate::event::{Change, Channel, Form, LetterId, Offset, Operation, Replay, Retention, encode, row_to_json};
+use crate::event::{
+    Change, Channel, Form, LetterId, Offset, Operation, Replay, Retention, encode, row_to_json,
+};
 use crate::limits::{CLIENT_IDS_SCAN_STEP, CLIENT_QUEUE_COUNT_MAX};
 use crate::log::contract::{P, local, record};
 use crate::log::{ChangeLog, LogError};
@@ -86,7 +88,10 @@ async fn a_message_is_a_change_of_the_table_of_clients() {
         ]
     );
     for change in &changes {
-        assert_eq!((&*change.table.source, &*change.table.name, &*change.table.schema), ("$client", "$client", ""));
+        assert_eq!(
+            (&*change.table.source, &*change.table.name, &*change.table.schema),
+            ("$client", "$client", "")
+        );
         assert_eq!((change.operation, change.last, change.transaction), (Operation::Message, true, 0));
         assert_eq!(u64::try_from(change.committed_at.0), Ok(change.position.commit));
     }
@@ -100,7 +105,10 @@ fn what_is_told_at_once_has_the_form_that_it_was_said_in() {
         (Body::Bytes(Bytes::from_static(&[0xFF, 0])), Form::Base64, "/wA="),
     ] {
         let live = ClientMessage { body, ..said("1") }.into_live();
-        assert_eq!((live.form, &live.payload[..], live.retention), (form, payload.as_bytes(), Retention::LiveOnly));
+        assert_eq!(
+            (live.form, &live.payload[..], live.retention),
+            (form, payload.as_bytes(), Retention::LiveOnly)
+        );
         assert_eq!((live.channel.as_str(), &*live.event), ("room", "said"));
     }
 }
@@ -226,7 +234,11 @@ async fn after_a_restart_ids_are_known_and_numbers_go_on() {
             log.append(P, vec![record("shop", 7, 0)]).await.expect("it is appended");
             receipts.push(intake.take(said(id)).await.expect("it is kept"));
         }
-        assert_eq!(log.last_position("shop").map(|position| position.commit), Some(7), "databases stay where they are");
+        assert_eq!(
+            log.last_position("shop").map(|position| position.commit),
+            Some(7),
+            "databases stay where they are"
+        );
         assert_eq!(log.last_position("$client").map(|position| position.commit), Some(receipts[1].number));
         drop(intake);
         until_alone(log).await;

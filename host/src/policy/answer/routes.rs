@@ -14,9 +14,7 @@ use super::answered::{Answered, Place};
 use super::list::Routes;
 use super::{AnswerError, Arena, Asked, Rejected};
 use crate::event::{Channel, EventError, EventName, is_printable};
-use crate::limits::{
-    ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
-};
+use crate::limits::{ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX};
 
 /// In the list of kinds: the change has no routes, and this is why.
 const REJECT: u8 = 8;
