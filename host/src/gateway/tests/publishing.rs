@@ -15,7 +15,6 @@ use crate::event::{Change, Sequence, Value as Cell};
 use crate::http::tests::Client;
 use crate::intake::tests::{MemoryLog, served};
 use crate::limits::CLIENT_MESSAGE_BYTES_MAX;
-use crate::log::LogError;
 
 const ROOM: &str = "/v1/channels/room%3A7";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -269,14 +268,14 @@ async fn who_says_too_much_is_told_how_long_to_wait() {
 #[tokio::test]
 async fn a_log_that_takes_nothing_acknowledges_nothing() {
     let (fixture, log) = heard().await;
-    log.refuse(Some(LogError::DiskFull { path: "log".into() }));
+    log.fill();
     let mut socket = socket_of(&fixture, "ann").await;
     let message = json!({"id": "1", "text": "keep"});
     let refused = say(&fixture, ROOM, "ann", &message).await;
     assert_eq!((refused.refusal(), refused.retry_after.as_deref()), (("503", 4103), Some("2")));
     let publish = json!({"type": "publish", "channel": "room:7", "text": "keep"});
     assert_eq!(socket.ask(publish.clone()).await["code"], 4103);
-    log.refuse(None);
+    log.make_room();
     assert_eq!(say(&fixture, ROOM, "ann", &message).await.status, "202");
     assert_eq!(socket.ask(publish).await["kept"], true);
     assert_eq!(log.changes().len(), 2);

@@ -1,6 +1,7 @@
 //! A change log in memory that can be made to refuse or to wait.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use crate::log::{ChangeLog, LogError, Record};
 /// See the head of this file.
 pub(crate) struct MemoryLog {
     records: Mutex<Vec<Bytes>>,
-    refusal: Mutex<Option<LogError>>,
+    is_full: AtomicBool,
     /// An append takes one.
     appends: Semaphore,
     /// The first record that retention has left.
@@ -25,7 +26,7 @@ impl MemoryLog {
         let appends = Semaphore::new(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             records: Mutex::default(),
-            refusal: Mutex::default(),
+            is_full: AtomicBool::new(false),
             appends,
             first: Mutex::default(),
         })
@@ -43,9 +44,14 @@ impl MemoryLog {
         self.appends.add_permits(count);
     }
 
-    /// Refuses from now on, or no longer.
-    pub(crate) fn refuse(&self, refusal: Option<LogError>) {
-        *self.refusal.lock().expect("no test panics with the lock") = refusal;
+    /// It is full from now on.
+    pub(crate) fn fill(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    /// It is no longer.
+    pub(crate) fn make_room(&self) {
+        self.is_full.store(false, Ordering::SeqCst);
     }
 
     /// Retention.
@@ -71,8 +77,8 @@ impl ChangeLog for MemoryLog {
 
     async fn append(&self, _: Partition, records: Vec<Bytes>) -> Result<Range<Offset>, LogError> {
         self.appends.acquire().await.expect("it is never closed").forget();
-        if let Some(refusal) = self.refusal.lock().expect("no test panics with the lock").clone() {
-            return Err(refusal);
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(LogError::Full { bytes: 1, consumer: "pipeline".into() });
         }
         let mut all = self.records();
         let start = all.len() as u64;

@@ -34,11 +34,6 @@ pub(crate) async fn served(log: Arc<dyn ChangeLog>) -> Intake {
     intake
 }
 
-/// What `ann` says in `room:7`: the event `said`, the id `a1`, the text `hello`.
-pub(crate) fn a_change() -> Change {
-    message(Some("ann"), "room:7", Some("a1"), "hello").into_change(&Tables::new(), now())
-}
-
 fn message(subject: Option<&str>, channel: &str, id: Option<&str>, text: &str) -> ClientMessage {
     ClientMessage {
         channel: Channel::new(channel).expect("the name is right"),
@@ -57,10 +52,6 @@ fn row(change: &Change) -> String {
     let mut json = String::new();
     row_to_json(change.row().expect("a message has a row"), &mut json);
     json
-}
-
-fn full() -> LogError {
-    LogError::Full { bytes: 1, consumer: "pipeline".into() }
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -182,12 +173,12 @@ async fn nothing_is_said_to_be_kept_before_the_append_has_returned() {
 async fn a_log_that_refuses_leaves_no_trace_and_the_next_try_is_the_first() {
     let log = MemoryLog::new();
     let intake = served(log.clone()).await;
-    log.refuse(Some(full()));
+    log.fill();
     for _ in 0..2 {
         let refused = intake.take(said("1")).await.expect_err("the log is full");
         assert!(matches!(refused, IntakeError::Log(LogError::Full { .. })), "{refused}");
     }
-    log.refuse(None);
+    log.make_room();
     assert!(!intake.take(said("1")).await.expect("it is kept").is_repeated);
     assert_eq!(log.changes().len(), 1);
 }

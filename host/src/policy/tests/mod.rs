@@ -101,24 +101,18 @@ mod judging {
 
     #[test]
     fn a_plugin_that_subscribed_to_what_clients_say_gets_each_column_of_it() {
-        for (column, expected) in [
-            ("channel", "room:7"),
-            ("subject", "ann"),
-            ("event", "said"),
-            ("id", "a1"),
-            ("body", "hello"),
-            ("form", "text"),
-            ("$source", "$client"),
-            ("$table", "$client"),
-        ] {
+        let columns = ["channel", "subject", "event", "id", "body", "form"];
+        let values = ["room:7", "ann", "said", "a1", "hello", "text"];
+        let clients = table("", "$client", &columns.map(|column| (column, false)));
+        let message = || change(&clients, Operation::Message, Rows::New, &values.map(Value::Text));
+        for (column, expected) in columns.into_iter().zip(values).chain([("$table", "$client")]) {
             let mut policy = Guest::subscribed("$client", &[Operation::Message as u8], &[column]).policy();
             let mut changes = inserts(["a"]);
-            changes.push(crate::intake::tests::a_change());
+            changes.push(message());
             assert_eq!(channels(&policy.evaluate(&mut changes)), [(1, expected)], "{column}");
         }
         let mut policy = Guest::subscribed("*", &[], &["body"]).policy();
-        let mut changes = [crate::intake::tests::a_change()];
-        assert_eq!(channels(&policy.evaluate(&mut changes)), [], "`*` is for no virtual table");
+        assert_eq!(channels(&policy.evaluate(&mut [message()])), [], "`*` is for no virtual table");
     }
 
     #[test]
