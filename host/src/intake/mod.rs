@@ -16,7 +16,7 @@
 //! - positions of the source grow: one desk gives them, and appends in their order. A position is the microseconds since
 //!   1970 at which the desk took the message, or one more than the last one;
 //! - a message with the same subject, channel and id as one that was kept is not kept again, as long as that one is
-//!   remembered ([`ids`]), and gets its receipt.
+//!   remembered (`ids`), and gets its receipt.
 //!
 //! Absent on purpose: who may say what (`access`), how often (`gateway`), and what becomes of it (`policy`).
 
