@@ -1,29 +1,16 @@
 //! Who may listen, with a real server: nobody without a token, those with one to what it says, by a ticket once, until
 //! it expires; and beyond that whom the gate lets in, which changes while the server runs.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
-use serde_json::{Value, json};
-use twohop_tests::{Setup, Stand};
+use serde_json::Value;
+use twohop_tests::{SECRET, Setup, Stand, token};
 use xtask::place;
 use xtask::sse::{Event, SseClient};
 
 const WITHIN: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-const SECRET: &str = "the suite's own secret, of thirty-two bytes at least";
-
-fn token(subject: &str, seconds: u64) -> Result<String> {
-    let end = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + seconds;
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({"sub": subject, "team": ["red"], "exp": end, "aud": "suite"});
-    let signed = format!("{}.{}", part(json!({"alg": "HS256"})), part(claims));
-    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
-}
 
 /// A stand whose `notes` only those with a token reach, each by their own channel or by the gate.
 fn stand(folder: &std::path::Path) -> Result<Stand> {
@@ -56,6 +43,7 @@ async fn next(client: &mut SseClient) -> Result<Event> {
     next?.context("the stream has ended")
 }
 
+<<<<<<< HEAD
 /// What a metric is now, summed over its labels.
 fn metric(stand: &Stand, name: &str) -> Result<u64> {
     let text = stand.metrics()?;
@@ -64,6 +52,8 @@ fn metric(stand: &Stand, name: &str) -> Result<u64> {
     Ok(values.sum())
 }
 
+=======
+>>>>>>> talk
 fn insert(stand: &Stand, id: u32) -> Result<()> {
     stand.postgres.psql(&format!("INSERT INTO notes VALUES ({id}, {id}, 1, 'x')")).map(drop)
 }
@@ -94,7 +84,7 @@ async fn a_token_opens_what_it_says_a_ticket_does_so_once_and_both_end() -> Resu
     assert_eq!(serde_json::from_str::<Value>(&end.data)?["code"], 4022);
     assert!(tokio::time::timeout(WITHIN, client.next()).await??.is_none());
 
-    assert_eq!(metric(&stand, "twohop_access_refusals_total{")?, 7);
+    assert_eq!(stand.metric("twohop_access_refusals_total{")?, 7);
     let log = stand.host.stderr();
     assert!(!log.contains(&ann) && !log.contains(SECRET), "{log}");
     Ok(())
@@ -123,10 +113,10 @@ async fn the_gate_is_asked_beyond_the_claims_and_asked_again_when_it_is_swapped(
     assert_eq!(next(&mut client).await?.event, "insert");
 
     // A gate that also lets her: the stream goes on, and the gate was asked again.
-    let asked = metric(&stand, "twohop_gate_calls_total")?;
+    let asked = stand.metric("twohop_gate_calls_total")?;
     stand.said(&["plugin", "activate", "claims-gate", &wasm, "--setting", "subscribe=notes, other"])?;
     let again = async {
-        while metric(&stand, "twohop_gate_calls_total")? == asked {
+        while stand.metric("twohop_gate_calls_total")? == asked {
             looks.tick().await;
         }
         anyhow::Ok(())

@@ -122,8 +122,8 @@ const REFUSALS: &[(&[(&str, &str)], &str)] = &[
     ),
     (&[("tables", "*")], "the setting `tables` names `*`: name each table, as `table` or `schema.table`"),
     (
-        &[("tables", "$client")],
-        "the setting `tables` names `$client`: name each table, as `table` or `schema.table`",
+        &[("tables", "$clients")],
+        "the setting `tables` names `$clients`: name each table, as `table` or `schema.table`",
     ),
     (&[("tables", ".orders")], "the setting `tables` names `.orders`: write `table` or `schema.table`"),
     (&[("tables", "public.")], "the setting `tables` names `public.`: write `table` or `schema.table`"),

@@ -49,6 +49,9 @@ mod feeds;
 /// Who may listen: tokens, tickets, the gate, and the end of each.
 mod access;
 
+/// What clients send: kept before it is acknowledged, once, and what is not kept.
+mod publishing;
+
 /// Pages zeroed as power loss does, and disks that fill.
 mod disk;
 

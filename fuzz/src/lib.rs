@@ -17,6 +17,9 @@ pub mod event;
 #[allow(dead_code, missing_docs, reason = "only parts are used")]
 mod limits;
 
+#[allow(unreachable_pub, reason = "only parts are used")]
+pub mod gateway;
+mod intake;
 pub mod made;
 pub mod pgoutput;
 pub mod policy;

@@ -26,6 +26,7 @@ use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, M
 use crate::event::Partition;
 use crate::gateway::{self, Gateway, PresenceConfig};
 use crate::http::{ListenError, PrefixError, Proxies, ProxyHeader, Rate, TlsFiles};
+use crate::intake::{Desk, Intake};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
 use crate::log::segments::{self, Segments};
@@ -180,7 +181,8 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
-    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access };
+    let intake = open_intake(&log, &mut parts, &stop).await?;
+    let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access, intake };
     let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
     let admin_parts = admin::Parts {
@@ -293,6 +295,7 @@ fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> Result<gateway::Con
         heartbeat_interval: config.gateway.heartbeat,
         shutdown_time_max: config.gateway.grace,
         tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
+        messages: Rate { per_second: config.gateway.publish.rate, burst: config.gateway.publish.burst },
         metrics,
         ..default
     })
@@ -354,6 +357,23 @@ async fn follow_gates(
     let mut gates = deployer.gates();
     put_gate(access, gates.next().await);
     parts.spawn(keep_access(access.clone(), gates, stop.clone()));
+}
+
+/// Takes what clients say, from now until stopped.
+async fn open_intake(
+    log: &Arc<dyn ChangeLog>,
+    parts: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) -> Result<Intake, LogError> {
+    let (intake, desk) = Desk::open(log.clone(), PARTITION).await?;
+    // It ends by the order to stop alone: one that ended with the gateway would hide why that did.
+    let (held, stop) = (intake.clone(), stop.clone());
+    parts.spawn(async move {
+        let _held = held;
+        desk.run(stop).await;
+        Ok(())
+    });
+    Ok(intake)
 }
 
 /// Keeps what decides who may listen current, until stopped: its keys, and the gate that it asks.

@@ -6,7 +6,7 @@
 //!              policy (WebAssembly) ─┘   └─ deploy ─► registry
 //! ```
 //! The modules stand in the order of the data's way; each is a room that one can read by itself. Stores (`log`,
-//! `timeline`, `bus`) know nobody. Movers (`source`, `effects`, `letters`, `gateway`) know stores. The judge (`policy`) knows
+//! `timeline`, `bus`) know nobody. Movers (`source`, `effects`, `letters`, `intake`, `gateway`) know stores. The judge (`policy`) knows
 //! nobody. `access` says who may listen, and asks the judge. `pipeline` introduces them, `deploy` tells it which
 //! plugins judge, `admin` is how people tell `deploy`, `app` composes. `simulate` reckons what `timeline` would cost. `cargo xtask tidy` holds the arrows to that.
 
@@ -19,6 +19,7 @@ pub mod timeline;
 pub mod bus;
 pub mod letters;
 pub mod access;
+pub mod intake;
 pub mod gateway;
 
 pub mod pipeline;

@@ -429,6 +429,35 @@ pub const RESUME_ID_BYTES_MAX: usize = 512;
 /// Channels in one page of the list of channels.
 pub const CHANNELS_PAGE_COUNT_MAX: usize = 1_000;
 
+// Messages of clients.
+
+/// A body with a message of a client; over WebSocket [`SOCKET_MESSAGE_BYTES_MAX`] counts.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// From the end of a request's head to the end of such a body.
+pub const CLIENT_MESSAGE_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// From the gate's word that a message is kept until it is, or nobody knows.
+pub const CLIENT_MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Messages of clients that wait for the change log; further ones are refused for now.
+pub const CLIENT_QUEUE_COUNT_MAX: usize = 256;
+/// Messages that one subject may send a second, or one address for who has no subject, by default.
+pub const CLIENT_RATE: u32 = 10;
+/// Messages that it may send at once after a pause, by default.
+pub const CLIENT_BURST: u32 = 50;
+/// The most of both that may be set.
+pub const CLIENT_RATE_MAX: u32 = 1_000_000;
+/// Subjects and addresses whose rate is counted at once.
+pub const CLIENT_RATES_COUNT_MAX: usize = 65_536;
+/// Ids of messages that are remembered, so that one which is sent again is kept once; past it the oldest are forgotten.
+pub const CLIENT_IDS_COUNT_MAX: usize = 65_536;
+/// How long they are.
+pub const CLIENT_IDS_AGE_MAX: Duration = Duration::from_secs(300);
+/// Records of the change log, from its end, that a start looks through for them.
+pub const CLIENT_IDS_SCAN_COUNT_MAX: u64 = 1_000_000;
+/// Records of one step of that.
+pub const CLIENT_IDS_SCAN_STEP: u64 = 16_384;
+/// One read of that, unless a record is larger.
+pub const CLIENT_IDS_READ_BYTES: usize = 4 << 20;
+
 // Who may listen.
 
 /// A token.

@@ -15,6 +15,7 @@ mod writer;
 pub use disk::SmallDisk;
 pub use follower::Follower;
 pub use page::{Desk, run_page};
+pub use public::{SECRET, token};
 pub use servers::servers;
 pub use stand::{Setup, Stand};
 pub use writer::{Row, SCHEMA, Writer};

@@ -1,6 +1,7 @@
 // `row-router` in JavaScript: each change of a configured table goes to the channels `TABLE` and `TABLE:KEY`.
 //
-// The same policy as plugins/row-router, whose settings and messages are in docs/plugins/row-router.md.
+// The same policy as plugins/row-router, but for the messages of virtual tables, which it does not take. Its settings and
+// messages are in docs/plugins/row-router.md.
 
 import { Refusal, ROWS, defineRouter } from "./twohop.js";
 

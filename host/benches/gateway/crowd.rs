@@ -219,7 +219,9 @@ impl Crowd {
             self.delivered += 1;
             let digits = bytes.get(place + 1..place + 1 + TIME_DIGITS);
             // The rest of a message may come later: its delay is then not counted, the message is.
-            if let Some(sent) = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u128>().ok()) {
+            if let Some(sent) =
+                digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u128>().ok())
+            {
                 self.delays.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
             }
         }

@@ -33,7 +33,10 @@ pub(crate) fn measure(sizes: Sizes) -> anyhow::Result<Figures> {
             weights.push((server.resident_kib()? - before) / (count - FIRST) as f64);
         }
         let accepts = (sizes.idle - FIRST) as f64 / took.as_secs_f64();
-        println!("{name:<5} KiB an idle connection, as they grow to {}: {weights:.2?}; {accepts:.0} accepted a second", sizes.idle);
+        println!(
+            "{name:<5} KiB an idle connection, as they grow to {}: {weights:.2?}; {accepts:.0} accepted a second",
+            sizes.idle
+        );
         figures.push((format!("{name}_kib_per_idle"), weights[LOOKS - 1]));
         if name == "sse" {
             figures.push(("idle_held".to_owned(), sizes.idle as f64));

@@ -49,7 +49,9 @@ pub(crate) fn measure(
             median(rounds, |seen| seen.delay_ms(99)),
         );
         let name = name(*who);
-        println!("{name:<10} {rate:>9.0} deliveries a second of processor time, delay p50 {p50:.2} p99 {p99:.2} ms");
+        println!(
+            "{name:<10} {rate:>9.0} deliveries a second of processor time, delay p50 {p50:.2} p99 {p99:.2} ms"
+        );
         figures.push((format!("{name}_per_processor_second{suffix}"), rate));
         figures.push((format!("{name}_p99_ms{suffix}"), p99));
     }

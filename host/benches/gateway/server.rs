@@ -93,7 +93,9 @@ impl Server {
     /// What a client sends, step by step, each with what the server has to have said to it.
     pub(crate) fn greeting(&self, face: Face) -> Vec<Step> {
         let path = match (&self.kind, face) {
-            (Kind::Floor(_), _) => return vec![Step::new("GET / HTTP/1.1\r\nHost: bench\r\n\r\n", "\r\n\r\n")],
+            (Kind::Floor(_), _) => {
+                return vec![Step::new("GET / HTTP/1.1\r\nHost: bench\r\n\r\n", "\r\n\r\n")];
+            }
             (Kind::Nchan, _) => "/sub".to_owned(),
             (Kind::Ours(_), Face::EventStream) => format!("/v1/events?channel={CHANNEL}"),
             (Kind::Ours(_), Face::WebSocket) => "/v1/ws".to_owned(),

@@ -11,8 +11,10 @@ pub(crate) fn print_report(
         let met = figures.iter().any(|(figure, value)| figure.as_ref() == name && is_met(*value, bound));
         format!("{{\"figure\":\"{name}\",\"{kind}\":{bound},\"met\":{met}}}")
     };
-    let at_most = at_most.iter().map(|(name, bound)| aim(name, "at_most", *bound, |value, bound| value <= bound));
-    let at_least = at_least.iter().map(|(name, bound)| aim(name, "at_least", *bound, |value, bound| value >= bound));
+    let at_most =
+        at_most.iter().map(|(name, bound)| aim(name, "at_most", *bound, |value, bound| value <= bound));
+    let at_least =
+        at_least.iter().map(|(name, bound)| aim(name, "at_least", *bound, |value, bound| value >= bound));
     let aims: Vec<_> = at_most.chain(at_least).collect();
     let figures: Vec<_> =
         figures.iter().map(|(name, value)| format!("\"{}\":{value:.3}", name.as_ref())).collect();

@@ -1,9 +1,10 @@
 //! The gate: a plugin that is asked about what claims do not grant.
 //!
-//! In: a plugin's gate, as who deploys puts it here; who asks for what. Out: what the plugin grants, or its refusal.
+//! In: a plugin's gate, as who deploys puts it here; who asks for what, or says what. Out: what the plugin grants, what
+//! becomes of what was said, or its refusal.
 //!
 //! Invariants:
-//! - without a gate, or with one that cannot be had, nobody gets more than the configuration says;
+//! - without a gate, or with one that cannot be had, nobody gets more than the configuration says, and nobody sends;
 //! - one question at a time, on a thread that may block; who waits longer than `GATE_TIME_MAX` is refused for now;
 //! - each gate that is put has a number of its own, so that whoever was admitted by another one asks again.
 
@@ -15,9 +16,9 @@ use tokio::time::Instant;
 
 use super::identity::Visitor;
 use super::refusal::Refusal;
-use super::{Follows, Rights, Wanted};
+use super::{Follows, Rights, Spoken, Wanted};
 use crate::limits::{GATE_CALLS_AT_ONCE_MAX, GATE_TIME_MAX};
-use crate::policy::{self, Gate};
+use crate::policy::{self, Gate, Reception, Scope};
 
 /// Who stands at the gate.
 #[derive(Debug, Clone)]
@@ -70,29 +71,77 @@ impl Guard {
 
     /// Asks for all of these; the first refusal is the answer.
     pub(super) async fn ask(&self, visitor: &Visitor, wanted: &[Wanted]) -> Result<Admitted, Refusal> {
-        let (number, post) = self.post.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (number, post) = self.post();
         let gate = match post {
             Post::Gate(gate) => gate,
-            Post::Unfit => return Err(Refusal::Forbidden("the gate cannot be asked, so it denies".into())),
+            Post::Unfit => return Err(unfit()),
             Post::Nobody if !visitor.identity.is_known() => return Err(Refusal::Unauthenticated),
             Post::Nobody => {
                 return Err(Refusal::Forbidden("the token does not cover all that is asked for".into()));
             }
         };
         let (visitor, wanted, follows) = (visitor.clone(), wanted.to_vec(), Arc::clone(&self.follows));
+        let answer =
+            self.call(move |deadline| ask_for_all(&gate, &visitor, &wanted, &*follows, deadline)).await;
+        answer.map(|(rights, until)| Admitted { number, rights, until })
+    }
+
+    /// Asks what becomes of a message.
+    pub(super) async fn receive(&self, visitor: &Visitor, spoken: Spoken) -> Result<Reception, Refusal> {
+        let gate = match self.post().1 {
+            Post::Gate(gate) => gate,
+            Post::Unfit => return Err(unfit()),
+            Post::Nobody => {
+                let why =
+                    "nobody may send messages here: that takes a plugin with a gate, and none is active";
+                return Err(Refusal::Forbidden(why.into()));
+            }
+        };
+        let (visitor, follows) = (visitor.clone(), Arc::clone(&self.follows));
+        self.call(move |_| ask_about(&gate, &visitor, &spoken, &*follows)).await
+    }
+
+    fn post(&self) -> (u64, Post) {
+        self.post.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One question, when it is its turn, on a thread that may block. It is told how long there is somebody to hear the
+    /// answer.
+    async fn call<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(Instant) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (turns, deadline) = (Arc::clone(&self.turns), Instant::now() + GATE_TIME_MAX);
         let asked = async move {
             // The turn goes with the call: one that is given up holds it until it has ended.
             let turn = turns.acquire_owned().await.map_err(|_| Refusal::GateBusy)?;
             let call = move || {
                 let _turn = turn;
-                ask_for_all(&gate, &visitor, &wanted, &*follows, deadline)
+                question(deadline)
             };
             tokio::task::spawn_blocking(call).await.unwrap_or(Err(Refusal::GateBusy))
         };
-        let answer = tokio::time::timeout_at(deadline, asked).await.unwrap_or(Err(Refusal::GateBusy));
-        answer.map(|(rights, until)| Admitted { number, rights, until })
+        tokio::time::timeout_at(deadline, asked).await.unwrap_or(Err(Refusal::GateBusy))
     }
+}
+
+fn unfit() -> Refusal {
+    Refusal::Forbidden("the gate cannot be asked, so it denies".into())
+}
+
+fn ask_about(
+    gate: &Gate,
+    visitor: &Visitor,
+    spoken: &Spoken,
+    follows: &(dyn Fn(&str, &str) -> bool + Send + Sync),
+) -> Result<Reception, Refusal> {
+    let Spoken { channel, event, body } = spoken;
+    let address = visitor.address.to_string();
+    let subject = visitor.identity.subject();
+    let connection = policy::Connection { subject, claims: visitor.identity.claims(), address: &address };
+    let follows = subject.is_some_and(|subject| follows(subject, channel));
+    let request = policy::Request { channel, scope: Scope::Channel, event, follows, facts: &[] };
+    Ok(gate.receive(connection, request, body)?)
 }
 
 fn ask_for_all(

@@ -1,4 +1,4 @@
-//! Who may listen: as whom a request comes, what it may listen to, and until when.
+//! Who may listen, and send: as whom a request comes, what it may listen to, and until when.
 //!
 //! In: the head of a request, and channels or prefixes. Out: a visitor, and a permit for what it asked for; or a
 //! refusal. Every face of the gateway asks here:
@@ -38,11 +38,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use hyper::HeaderMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::policy::{Gate, Scope};
+pub use crate::policy::{Gate, Reception, Scope};
 pub use identity::{Identity, Visitor};
 pub use origin::Deed;
 pub use pattern::Patterns;
@@ -52,7 +53,6 @@ pub use settings::{Settings, SettingsError};
 
 use credential::{Credential, credential};
 use guard::{Admitted, Guard};
-use key::KeyMark;
 use keyring::Keyring;
 use origin::Origins;
 use pattern::{Claims, Pattern};
@@ -94,6 +94,17 @@ pub struct Rights {
     pub presence: bool,
     /// Messages may be sent.
     pub publish: bool,
+}
+
+/// What somebody says on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// The channel.
+    pub channel: Box<str>,
+    /// Its event, empty for none.
+    pub event: Box<str>,
+    /// What is said.
+    pub body: Bytes,
 }
 
 /// Whether the graph has an edge from a subject to a channel. Called where blocking is allowed.
@@ -177,6 +188,19 @@ impl Access {
             rights.push(granted.unwrap_or(Rights { history: false, presence: false, publish: false }));
         }
         self.counted(Permit::new(self.clone(), Parts { visitor, rights, by_gate, changes }).await)
+    }
+
+    /// Says what becomes of a message: the gate decides about each. Nothing but a gate lets anybody send.
+    ///
+    /// # Errors
+    /// If it is not taken, or who says it is not known any longer.
+    pub async fn receive(&self, visitor: &Visitor, spoken: Spoken) -> Result<Reception, Refusal> {
+        let received = async {
+            self.check_known(&visitor.identity)?;
+            self.0.metrics.gate_calls.fetch_add(1, Ordering::Relaxed);
+            self.0.guard.receive(visitor, spoken).await
+        };
+        self.counted(received.await)
     }
 
     /// Makes a ticket for one that is known.
@@ -278,8 +302,15 @@ impl Access {
         self.0.guard.number()
     }
 
-    fn has_key(&self, key: KeyMark) -> bool {
-        self.0.keys.has(key)
+    /// Whether a token that counted once still does.
+    fn check_known(&self, identity: &Identity) -> Result<(), Flaw> {
+        if identity.until().is_some_and(|until| until <= SystemTime::now()) {
+            return Err(Flaw::Expired);
+        }
+        if identity.key().is_some_and(|key| !self.0.keys.has(key)) {
+            return Err(Flaw::Key);
+        }
+        Ok(())
     }
 
     fn counted<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::identity::Visitor;
-use super::refusal::{Flaw, Refusal};
+use super::refusal::Refusal;
 use super::{Access, Rights, Wanted};
 use crate::limits::{GATE_INTERVAL_MIN, PERMIT_LOOK_INTERVAL};
 
@@ -101,13 +101,8 @@ impl Permit {
     }
 
     async fn renew(&mut self) -> Result<(), Refusal> {
+        self.access.check_known(&self.visitor.identity)?;
         let now = SystemTime::now();
-        if self.visitor.identity.until().is_some_and(|until| until <= now) {
-            return Err(Flaw::Expired.into());
-        }
-        if self.visitor.identity.key().is_some_and(|key| !self.access.has_key(key)) {
-            return Err(Flaw::Key.into());
-        }
         let is_due = self.gate_until.is_some_and(|until| until <= now)
             || self.gate_number != self.access.gate_number();
         if !self.by_gate.is_empty() && is_due {

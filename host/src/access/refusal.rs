@@ -50,7 +50,7 @@ pub enum Refusal {
     #[error("too many tickets are unused: use them, or wait until they are too old")]
     TicketsFull,
     /// The gate did not answer in time.
-    #[error("who may listen cannot be decided at the moment: the gate is busy")]
+    #[error("this cannot be decided at the moment: the gate is busy")]
     GateBusy,
 }
 

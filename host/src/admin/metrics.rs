@@ -60,6 +60,12 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
             }
             return true;
         }
+        "twohop_client_messages_total" => {
+            for (outcome, count) in parts.metrics.client_messages.read() {
+                writeln!(out, "{name}{{outcome=\"{outcome}\"}} {count}").expect(FITS);
+            }
+            return true;
+        }
         "twohop_gate_calls_total" => parts.metrics.gate_calls.load(Ordering::Relaxed),
         "twohop_pipeline_offset" => parts.bus.committed(parts.partition).0,
         "twohop_log_first_offset" => kept.start.0,

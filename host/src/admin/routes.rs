@@ -19,6 +19,7 @@ use super::body::Body;
 use super::refusal::Refusal;
 use super::{State, changes, components, events, health, letters, metrics, page, plugins};
 use crate::event::has_control;
+use crate::http;
 use crate::limits::ADMIN_BY_BYTES_MAX;
 
 /// Who did it, if the header [`BY`] does not say.
@@ -57,8 +58,8 @@ fn request<Chunk: Buf>(
     headers: HeaderMap,
     body: impl Stream<Item = Result<Chunk, warp::Error>> + Send + 'static,
 ) -> Request {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Request { method, path: path.to_owned(), query, headers, body: Body::new(length, body) }
+    let body = Body(http::Body::new(&headers, body));
+    Request { method, path: path.to_owned(), query, headers, body }
 }
 
 async fn answer(state: Arc<State>, request: Request) -> Result<Response, Refusal> {

@@ -38,6 +38,7 @@ macro_rules! contract {
             batches_of_many_partitions_at_once_are_published_in_order
             a_cancelled_apply_is_done_wholly_or_not_at_all
             messages_that_are_not_kept_reach_who_listens_and_nobody_else
+            what_is_told_reaches_all_who_listen_and_has_no_place
             channels_are_listed_by_prefix_and_page_by_page
             a_value_is_the_last_that_was_set_until_it_is_forgotten
             a_value_outlives_its_message_and_a_restart
@@ -300,6 +301,22 @@ pub(crate) async fn messages_that_are_not_kept_reach_who_listens_and_nobody_else
     assert!(live.try_recv().is_err(), "a batch that was applied before says nothing again");
     assert_eq!(payloads(&all(&*bus).await), ["kept"]);
     assert_eq!(*bus.head().borrow(), Sequence(1));
+}
+
+pub(crate) async fn what_is_told_reaches_all_who_listen_and_has_no_place<H: Home>(home: &impl Fn() -> H) {
+    let home = home();
+    let bus = home.open(MANY).await;
+    let told = Message { retention: Retention::LiveOnly, ..message("typing", "now") };
+    bus.tell(told.clone()).await.unwrap();
+    let (mut one, mut other) = (bus.live(), bus.live());
+    bus.apply(run_of("a", 0, 1)).await.unwrap();
+    let later = Message { payload: Bytes::from_static(b"later"), ..told };
+    bus.tell(later.clone()).await.unwrap();
+    for live in [&mut one, &mut other] {
+        assert_eq!(*live.recv().await.unwrap(), later, "what was told before is for nobody");
+    }
+    assert_eq!(payloads(&all(&*bus).await), ["0"]);
+    assert_eq!((*bus.head().borrow(), bus.committed(P)), (Sequence(1), Offset(1)));
 }
 
 pub(crate) async fn channels_are_listed_by_prefix_and_page_by_page<H: Home>(home: &impl Fn() -> H) {

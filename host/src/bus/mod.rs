@@ -127,6 +127,10 @@ pub trait Bus: Send + Sync + 'static {
     /// then or later. They outlive retention, but are bounded: those that were set least recently may be gone.
     async fn values(&self, channels: &[Channel]) -> Result<Vec<Arc<Kept>>, BusError>;
 
+    /// Sends a message to those who listen now, whichever gateway they are at: it is not kept, has no place in the
+    /// history, and comes beside whatever batches bring. Cancelling leaves it open whether it was sent.
+    async fn tell(&self, message: Message) -> Result<(), BusError>;
+
     /// Messages that are not kept, as they come; a receiver that lags loses the oldest.
     fn live(&self) -> broadcast::Receiver<Arc<Message>>;
 

@@ -124,6 +124,12 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`[]`",
         "Origins whose pages may read from here (CORS), such as `https://shop.example`; `[\"*\"]` for all.",
     ),
+    (
+        "gateway.publish.rate",
+        "`10`",
+        "Messages that one subject may send a second, or one address for who has none. Who may send is the gate's to say: [access.md](access.md).",
+    ),
+    ("gateway.publish.burst", "`50`", "Messages that it may send at once after a pause."),
     ("admin.listen", "`127.0.0.1:8081`", "Address and port for operators. Port 0 takes a free one."),
     (
         "admin.token",
@@ -359,6 +365,17 @@ pub struct Gateway {
     pub proxies: Proxies,
     /// Who may listen to what.
     pub access: Access,
+    /// How much clients may say.
+    pub publish: Publish,
+}
+
+/// How much one client may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish {
+    /// Messages a second.
+    pub rate: u32,
+    /// Messages at once.
+    pub burst: u32,
 }
 
 /// Who may listen to what. The patterns are texts here.

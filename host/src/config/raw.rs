@@ -50,6 +50,15 @@ struct Gateway {
     proxies: Proxies,
     #[serde(default)]
     access: Access,
+    #[serde(default)]
+    publish: Publish,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    rate: Option<u32>,
+    burst: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -203,6 +212,7 @@ impl Config {
                 limits: self.gateway.limits,
                 proxies: self.gateway.proxies,
                 access: self.gateway.access.check(folder)?,
+                publish: self.gateway.publish.check()?,
             },
             admin: self.admin.check(folder)?,
             log: super::Log {
@@ -260,6 +270,21 @@ impl Presence {
             return Err(value("presence.grace", message));
         }
         Ok(super::Presence { channels: self.channels, grace })
+    }
+}
+
+impl Publish {
+    fn check(self) -> Result<super::Publish, super::ConfigError> {
+        let bounded = |key: &str, number: Option<u32>, or: u32| {
+            let number = number.unwrap_or(or);
+            let may = (1..=limits::CLIENT_RATE_MAX).contains(&number);
+            let wrong = || value(key, format!("is not from 1 to {}", limits::CLIENT_RATE_MAX));
+            if may { Ok(number) } else { Err(wrong()) }
+        };
+        Ok(super::Publish {
+            rate: bounded("gateway.publish.rate", self.rate, limits::CLIENT_RATE)?,
+            burst: bounded("gateway.publish.burst", self.burst, limits::CLIENT_BURST)?,
+        })
     }
 }
 

@@ -211,6 +211,20 @@ fn nobody_may_listen_unless_it_is_said_and_the_secret_is_read_and_not_printed() 
 }
 
 #[test]
+fn how_much_a_client_may_say_is_bounded() {
+    let publish = parse_with("[gateway.publish]\nrate = 100", &[]).expect("it is right").gateway.publish;
+    assert_eq!(publish, Publish { rate: 100, burst: 50 });
+    let unfit = message("gateway.publish.burst = 0", &[]);
+    assert_eq!(unfit, "gateway.publish.burst: is not from 1 to 1000000");
+}
+
+#[test]
+fn no_source_can_have_the_name_of_the_one_that_clients_are() {
+    let refused = message("[source.\"$client\"]\nurl = \"x\"\ntables = [\"t\"]", &[]);
+    assert!(refused.starts_with("source.$client: a name has 1 to "), "{refused}");
+}
+
+#[test]
 fn a_url_is_not_printed() {
     let config = parse_with(FIVE_LINES, &[]).expect("the configuration is right");
     assert!(!format!("{config:?}").contains("app:secret"));

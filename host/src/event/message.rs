@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Operation;
 use super::change::{span, span_range};
-use crate::limits::CHANNEL_BYTES_MAX;
+use crate::limits::{CHANNEL_BYTES_MAX, EVENT_BYTES_MAX};
 
 /// A live address, such as `orders` or `orders:42`: 1 to [`CHANNEL_BYTES_MAX`] bytes without control characters.
 #[derive(Clone)]
@@ -180,12 +180,37 @@ enum Name {
     Other(Arc<str>),
 }
 
+/// Why a text is not the name of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// It would break the framing of the wire, or is too long.
+    #[error("the name of an event has at most {EVENT_BYTES_MAX} bytes and no control characters")]
+    Form,
+    /// The gateway says it by itself.
+    #[error("no event is called `{RESET_EVENT}` or `{REFUSED_EVENT}`: the gateway says these by itself")]
+    Reserved,
+}
+
 /// What a client is told when it has missed messages: the gateway's own, and no policy's.
 pub(crate) const RESET_EVENT: &str = "reset";
 /// The event by which the gateway says that a client may listen no longer.
 pub(crate) const REFUSED_EVENT: &str = "refused";
 /// The event by which the gateway says who comes and goes.
 pub(crate) const PRESENCE_EVENT: &str = "presence";
+
+impl EventName {
+    /// Checks the name of an event that others chose; it may be empty.
+    ///
+    /// # Errors
+    /// If it is too long, has a control character, or is the gateway's own.
+    pub(crate) fn check(name: &str) -> Result<(), EventError> {
+        match name {
+            _ if name.len() > EVENT_BYTES_MAX || has_control(name) => Err(EventError::Form),
+            RESET_EVENT | REFUSED_EVENT | PRESENCE_EVENT => Err(EventError::Reserved),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl From<&str> for EventName {
     fn from(name: &str) -> Self {
@@ -323,6 +348,19 @@ mod tests {
             (Forget, Value, Value),
         ] {
             assert_eq!(earlier.and(later), both, "{earlier:?}, then {later:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_call_an_event_is_bounded_and_none_of_the_gateways_own() {
+        for name in ["", "said", "größe", &"x".repeat(EVENT_BYTES_MAX)] {
+            assert_eq!(EventName::check(name), Ok(()), "{name}");
+        }
+        for name in ["a\nb", "\u{85}", &"x".repeat(EVENT_BYTES_MAX + 1)] {
+            assert_eq!(EventName::check(name), Err(EventError::Form), "{name}");
+        }
+        for name in ["reset", "refused", "presence"] {
+            assert_eq!(EventName::check(name), Err(EventError::Reserved), "{name}");
         }
     }
 

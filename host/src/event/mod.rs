@@ -23,7 +23,7 @@ pub use envelope::envelope_to_json;
 pub use feed::{FeedPost, FeedWrite};
 pub use json::{row_to_json, write_json_string};
 pub use jsonl::{LineError, change_from_line, change_to_line};
-pub use message::{Channel, ChannelError, EventName, Form, Message, Retention};
+pub use message::{Channel, ChannelError, EventError, EventName, Form, Message, Retention};
 pub(crate) use message::{PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
 pub use plan::{Delivery, Plan};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};

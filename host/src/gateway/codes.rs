@@ -15,6 +15,10 @@ use warp::reply::{Reply, Response};
 use super::hub::SubscribeError;
 use super::resume::ResumeError;
 use crate::access;
+use crate::intake::IntakeError;
+
+/// When to come back, where nobody knows better.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +34,9 @@ pub(super) enum Code {
     CommandInvalid,
     AlreadySubscribed,
     NotSubscribed,
-    NotYet,
     TimelinesTooMany,
+    MessageTooLarge,
+    MessageInvalid,
     Unauthenticated,
     TokenInvalid,
     TokenExpired,
@@ -43,8 +48,10 @@ pub(super) enum Code {
     Overloaded,
     HistoryUnavailable,
     Silent,
+    LogUnavailable,
     KeysUnavailable,
     TicketsTooMany,
+    MessagesTooMany,
     ConnectionsTooMany,
     StreamsTooMany,
     RequestsTooMany,
@@ -74,8 +81,10 @@ impl Code {
             Self::CommandInvalid => 4008,
             Self::AlreadySubscribed => 4009,
             Self::NotSubscribed => 4010,
-            Self::NotYet => 4011,
+            // 4011 was `not_yet`: clients could not send messages.
             Self::TimelinesTooMany => 4012,
+            Self::MessageTooLarge => 4013,
+            Self::MessageInvalid => 4014,
             Self::Unauthenticated => 4020,
             Self::TokenInvalid => 4021,
             Self::TokenExpired => 4022,
@@ -87,8 +96,10 @@ impl Code {
             Self::Overloaded => 4100,
             Self::HistoryUnavailable => 4101,
             Self::Silent => 4102,
+            Self::LogUnavailable => 4103,
             Self::KeysUnavailable => 4120,
             Self::TicketsTooMany => 4121,
+            Self::MessagesTooMany => 4122,
             Self::ConnectionsTooMany => 4130,
             Self::StreamsTooMany => 4131,
             Self::RequestsTooMany => 4132,
@@ -110,8 +121,9 @@ impl Code {
             Self::CommandInvalid => "command_invalid",
             Self::AlreadySubscribed => "already_subscribed",
             Self::NotSubscribed => "not_subscribed",
-            Self::NotYet => "not_yet",
             Self::TimelinesTooMany => "timelines_too_many",
+            Self::MessageTooLarge => "message_too_large",
+            Self::MessageInvalid => "message_invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
@@ -123,8 +135,10 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::HistoryUnavailable => "history_unavailable",
             Self::Silent => "silent",
+            Self::LogUnavailable => "log_unavailable",
             Self::KeysUnavailable => "keys_unavailable",
             Self::TicketsTooMany => "tickets_too_many",
+            Self::MessagesTooMany => "messages_too_many",
             Self::ConnectionsTooMany => "connections_too_many",
             Self::StreamsTooMany => "streams_too_many",
             Self::RequestsTooMany => "requests_too_many",
@@ -150,9 +164,11 @@ impl Code {
             }
             Self::ChannelForbidden | Self::OriginForbidden => StatusCode::FORBIDDEN,
             Self::TicketsTooMany
+            | Self::MessagesTooMany
             | Self::ConnectionsTooMany
             | Self::StreamsTooMany
             | Self::RequestsTooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             _ if self.reconnect() == Reconnect::Never => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -165,8 +181,8 @@ impl Code {
 pub(super) struct Refusal {
     pub(super) code: Code,
     pub(super) message: String,
-    /// How long to wait, if it is known.
-    delay: Option<Duration>,
+    /// How long to wait, where that is known.
+    pub(super) delay: Option<Duration>,
 }
 
 impl Refusal {
@@ -219,7 +235,7 @@ impl Refusal {
         let seconds = match (self.delay, self.code.reconnect()) {
             (Some(delay), _) => Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
             (None, Reconnect::Never) => None,
-            (None, Reconnect::Later) => Some(2),
+            (None, Reconnect::Later) => Some(RETRY_DELAY.as_secs()),
             (None, Reconnect::Now) => Some(0),
         };
         if let Some(seconds) = seconds {
@@ -266,6 +282,23 @@ impl From<access::Refusal> for Refusal {
             Why::GateBusy => Code::Overloaded,
         };
         Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<IntakeError> for Refusal {
+    fn from(error: IntakeError) -> Self {
+        let (code, message) = match error {
+            IntakeError::Busy => (Code::Overloaded, "too many messages wait to be kept: nothing was done"),
+            IntakeError::Log(_) => {
+                (Code::LogUnavailable, "messages cannot be kept at the moment: nothing was done")
+            }
+            IntakeError::Unknown => (
+                Code::LogUnavailable,
+                "nobody knows whether the message was kept: say it again, with the same id",
+            ),
+            IntakeError::Closed => (Code::ShuttingDown, "the server is stopping"),
+        };
+        Self::new(code, message)
     }
 }
 

@@ -353,11 +353,7 @@ impl Hub {
     ///
     /// # Errors
     /// If there is no room, or the gateway stops.
-    pub(super) fn join(
-        self: &Arc<Self>,
-        face: Face,
-        own: Own,
-    ) -> Result<Subscription, SubscribeError> {
+    pub(super) fn join(self: &Arc<Self>, face: Face, own: Own) -> Result<Subscription, SubscribeError> {
         let mut registry = self.registry();
         if registry.closed {
             registry.next += 1;

@@ -1,7 +1,7 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
 //! In: a bus, and HTTP requests. Out: event streams, WebSockets, answers to long-polls, pages of history, the list of
-//! channels, the page.
+//! channels, the page; and what clients say, to the intake and the bus.
 //!
 //! ```text
 //! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
@@ -15,7 +15,8 @@
 //! - the frame of a message is encoded once for each format and shared by all that follow live;
 //! - whatever a client makes the gateway hold is bounded, and goes when the client goes.
 //!
-//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), client messages.
+//! Absent on purpose: who may listen to what (`access`, which `admission` asks for every face), how messages of clients
+//! are kept (`intake`).
 //!
 //! To add a route: a file of its own, a line in `routes.rs`. To add a refusal: a variant in `codes.rs`. To add a
 //! format: see `frame`.
@@ -34,10 +35,12 @@ mod mailbox;
 mod page;
 mod poll;
 mod presence;
+mod publish;
 mod query;
 mod resume;
 mod routes;
 mod socket;
+mod spoken;
 mod sse;
 mod tickets;
 mod timelines;
@@ -59,6 +62,7 @@ pub use self::presence::PresenceConfig;
 use crate::access::Access;
 use crate::bus::Bus;
 use crate::http::{self, Excess, ListenError, Proxies, Rate, Tls, TlsFiles};
+use crate::intake::Intake;
 use crate::limits;
 use crate::telemetry::Metrics;
 use crate::timeline::Timelines;
@@ -103,6 +107,8 @@ pub struct Config {
     pub queue_count_max: usize,
     /// Of which channels it is told who is there.
     pub presence: PresenceConfig,
+    /// Messages that a subject may send, or an address for who has none.
+    pub messages: Rate,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -130,6 +136,7 @@ impl Config {
             proxies: Proxies::default(),
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
             presence: PresenceConfig::default(),
+            messages: Rate { per_second: limits::CLIENT_RATE, burst: limits::CLIENT_BURST },
             metrics: Arc::default(),
         }
     }
@@ -142,8 +149,10 @@ pub struct Neighbours {
     pub bus: Arc<dyn Bus>,
     /// Where the timelines are, if they are kept.
     pub timelines: Option<Timelines>,
-    /// Who may listen.
+    /// Who may listen, and send.
     pub access: Access,
+    /// Where messages of clients are kept.
+    pub intake: Intake,
 }
 
 /// A gateway that runs.
@@ -166,7 +175,7 @@ impl Gateway {
         neighbours: Neighbours,
         stop: CancellationToken,
     ) -> Result<Self, ListenError> {
-        let Neighbours { bus, timelines, access } = neighbours;
+        let Neighbours { bus, timelines, access, intake } = neighbours;
         let tls = match config.tls.clone() {
             Some(files) => Some(Tls::open(files).await?),
             None => None,
@@ -190,11 +199,13 @@ impl Gateway {
             tls,
             routes: routes::routes(Arc::new(routes::State {
                 crowd: crowd::Crowd::new(&config),
+                speakers: http::Buckets::new(config.messages, limits::CLIENT_RATES_COUNT_MAX),
                 config,
                 bus,
                 timelines,
                 hub: Arc::clone(&hub),
                 access,
+                intake,
             })),
             refusal: refused,
         };

@@ -420,7 +420,9 @@ mod tests {
         fn told(&self) -> Vec<Value> {
             let mut context = std::task::Context::from_waker(futures_util::task::noop_waker_ref());
             let mut told = Vec::new();
-            while let std::task::Poll::Ready(Taken::Frame(frame)) = self.mailbox.poll_take(&mut context, false) {
+            while let std::task::Poll::Ready(Taken::Frame(frame)) =
+                self.mailbox.poll_take(&mut context, false)
+            {
                 let mut value: Value = serde_json::from_slice(&json::text(&frame.bytes)).expect("it is JSON");
                 let object = value.as_object_mut().expect("it is an object");
                 assert_eq!(object.remove("type"), Some("presence".into()));

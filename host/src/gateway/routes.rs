@@ -23,10 +23,11 @@ use super::crowd::Crowd;
 use super::mailbox::Own;
 use super::query::Query;
 use super::socket::{self, Handshake};
-use super::{Config, channels, history, hub, page, poll, sse, tickets, timelines};
+use super::{Config, channels, history, hub, page, poll, publish, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
-use crate::http::{Cut, Line, Peer, Takeover};
+use crate::http::{Body, Buckets, Cut, Line, Peer, Takeover};
+use crate::intake::Intake;
 use crate::timeline::Timelines;
 
 /// What the routes share.
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) hub: Arc<hub::Hub>,
     pub(super) crowd: Crowd,
     pub(super) access: Access,
+    pub(super) intake: Intake,
+    pub(super) speakers: Buckets<publish::Speaker>,
 }
 
 /// What a request says of who sends it.
@@ -47,6 +50,22 @@ pub(super) struct Asker {
 }
 
 impl Asker {
+    /// A header that may be there once.
+    ///
+    /// # Errors
+    /// If it is there twice, or is no text.
+    pub(super) fn header(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
+            _ => Err(Refusal::new(
+                Code::MessageInvalid,
+                format!("the header {name} is one line of plain text"),
+            )),
+        }
+    }
+
     /// Says who it is.
     ///
     /// # Errors
@@ -152,8 +171,25 @@ fn answers(state: &Arc<State>) -> BoxedFilter<(Response,)> {
             tickets::issue(&state, &asker, &method, &query).await
         },
     );
+    let said = path!("v1" / "channels" / String)
+        .and(warp::method())
+        .and(asked(state))
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(
+            |channel: String,
+             method: Method,
+             state: Arc<State>,
+             asker: Asker,
+             query: Query,
+             headers: HeaderMap,
+             body| {
+                let body = Body::new(&headers, body);
+                async move { publish::post(&state, &asker, (&channel, &method), &query, body).await }
+            },
+        );
     let read = poll.or(channels).unify().or(messages).unify().or(timelines).unify();
-    read.or(tickets).unify().boxed()
+    read.or(tickets).unify().or(said).unify().boxed()
 }
 
 fn with(state: &Arc<State>) -> impl Filter<Extract = (Arc<State>,), Error = Infallible> + Clone + use<> {

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
 use super::door::{Admission, Place};
-use super::server::{Shared, Upgraded};
 use super::line::{Line, Wire};
+use super::server::{Shared, Upgraded};
 use super::{Cut, Peer, Takeover, Unframed};
 use crate::limits::CONNECTION_STALL_TIME_MAX;
 use crate::telemetry::CutReason;

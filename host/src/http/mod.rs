@@ -6,6 +6,7 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`).
 
+mod body;
 mod bucket;
 mod connection;
 mod door;
@@ -30,6 +31,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use body::{Body, BodyError};
+pub(crate) use bucket::Buckets;
 pub use bucket::Rate;
 pub(crate) use door::Excess;
 pub(crate) use files::{file, shared_file};

@@ -67,7 +67,12 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
     (
         "twohop_gate_calls_total",
         Kind::Counter,
-        "Times that the gate was asked what somebody may listen to, for all channels of a stream at once.",
+        "Times that the gate was asked what somebody may listen to, for all channels of a stream at once, or what becomes of a message.",
+    ),
+    (
+        "twohop_client_messages_total",
+        Kind::Counter,
+        "Messages that clients sent, by `outcome`: `kept`, `repeated` (kept before), `ephemeral`, or the reason of the refusal, such as `messages_too_many`.",
     ),
     (
         "twohop_streams",
@@ -199,6 +204,8 @@ pub struct Metrics {
     pub gate_calls: AtomicU64,
     /// What is kept for who comes new.
     pub history: Arc<HistoryMetrics>,
+    /// What became of messages of clients.
+    pub client_messages: Reasons,
     /// What clients got.
     pub gateway: GatewayMetrics,
     /// What feeds cost.

@@ -94,6 +94,53 @@ fn other_tables_schema_changes_and_messages_go_nowhere() {
     assert_eq!(router("orders").direct(&samples), [[], [], []]);
 }
 
+fn said(channel: &str, event: &str, payload: Payload) -> Vec<Route> {
+    vec![Route::Channel { channel: channel.into(), event: event.into(), payload, keep: Keep::History }]
+}
+
+#[test]
+fn what_clients_say_goes_to_the_channel_that_they_name_in_the_form_that_they_say_it_in() {
+    let message = |event: Value<'static>, body: Value<'static>, form| {
+        Sample::message(
+            "$client",
+            [
+                ("channel", Value::Text("room:7")),
+                ("subject", Value::Text("ann")),
+                ("event", event),
+                ("id", Value::Null),
+                ("body", body),
+                ("form", Value::Text(form)),
+            ],
+        )
+    };
+    let routes = router("orders, $client").direct(&[
+        message(Value::Text("said"), Value::Text("{\"a\":1}"), "json"),
+        message(Value::Text("said"), Value::Text("1"), "text"),
+        message(Value::Null, Value::Bytes(&[0, 0xFF]), "bytes"),
+        // Hidden by a filter.
+        message(Value::Null, Value::Masked, "text"),
+        Sample::message("$client", row! { "channel" => "", "body" => "x" }),
+        Sample::message("$notify", row! { "channel" => "a", "body" => "x" }),
+        insert("public", "orders"),
+    ]);
+    assert_eq!(routes[0], said("room:7", "said", Payload::Json("{\"a\":1}".into())));
+    assert_eq!(routes[1], said("room:7", "said", Payload::Text("1".into())));
+    assert_eq!(routes[2], said("room:7", "", Payload::Bytes(vec![0, 0xFF])));
+    assert_eq!(routes[3..6], [vec![], vec![], vec![]]);
+    assert_eq!(routes[6], [to("orders", "insert"), to("orders:1", "insert")]);
+}
+
+#[test]
+fn messages_of_a_database_are_text_or_bytes_on_their_channel() {
+    let routes = router("$logical, $notify").direct(&[
+        Sample::message("$notify", row! { "channel" => "orders", "body" => "{}" }),
+        Sample::message("$logical", [("channel", Value::Text("a")), ("body", Value::Bytes(&[1]))]),
+    ]);
+    assert_eq!(routes[0], said("orders", "", Payload::Text("{}".into())));
+    assert_eq!(routes[1], said("a", "", Payload::Bytes(vec![1])));
+    assert!(refusal("$client, orders, $client").contains("names `$client` twice"));
+}
+
 #[test]
 fn a_name_without_schema_takes_that_table_of_every_schema() {
     let routes = router("orders").direct(&[insert("public", "orders"), insert("audit", "orders")]);
@@ -139,7 +186,7 @@ fn two_names_of_one_channel_are_refused() {
 #[test]
 fn names_that_are_no_tables_are_refused() {
     assert!(refusal("*").contains("name each table"));
-    assert!(refusal("$client").contains("name each table"));
+    assert!(refusal("$clients").contains("name each table"));
     assert!(refusal(".orders").contains("write `table` or `schema.table`"));
     assert!(refusal("public.").contains("write `table` or `schema.table`"));
     assert!(refusal("orders:1").contains("a name with `:`"));

@@ -102,6 +102,9 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_an_error_that_names_the_known_ones() {
         let error = run("speed", Size::Whole).unwrap_err().to_string();
-        assert_eq!(error, "there is no bench `speed`; there are policy, languages, fanout, gateway, latency, ingest");
+        assert_eq!(
+            error,
+            "there is no bench `speed`; there are policy, languages, fanout, gateway, latency, ingest"
+        );
     }
 }

@@ -87,7 +87,8 @@ pub fn nchan() -> Result<()> {
 /// nginx, if there is one; its folder is not in everybody's `PATH`.
 #[must_use]
 pub fn find_nginx() -> Option<PathBuf> {
-    find_program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| is_executable(path)))
+    find_program("nginx")
+        .or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| is_executable(path)))
 }
 
 /// A Chromium; installs Debian's if there is none.

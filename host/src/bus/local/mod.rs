@@ -237,6 +237,11 @@ impl Bus for LocalBus {
         Ok(self.shared.memory().values.get(channels))
     }
 
+    async fn tell(&self, message: Message) -> Result<(), BusError> {
+        self.shared.tell(Arc::new(message));
+        Ok(())
+    }
+
     fn live(&self) -> broadcast::Receiver<Arc<Message>> {
         self.shared.live.subscribe()
     }
@@ -306,10 +311,12 @@ impl Shared {
             let head = memory.tail.head();
             self.head.send_if_modified(|current| std::mem::replace(current, head) != head);
         }
-        for message in live {
-            // Nobody listens: then it is for nobody.
-            let _ = self.live.send(message);
-        }
+        live.into_iter().for_each(|message| self.tell(message));
+    }
+
+    fn tell(&self, message: Arc<Message>) {
+        // Nobody listens: then it is for nobody.
+        let _ = self.live.send(message);
     }
 
     fn raise_floor(&self, floor: Sequence, memory: &mut Memory) {

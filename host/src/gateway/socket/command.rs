@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::codes::{Code, Refusal};
 use super::super::query::channel_named;
+use super::super::spoken::{Fields, Spoken};
 use crate::event::Channel;
 
 /// What a client gives to a command, to know its answer again.
@@ -20,6 +21,8 @@ pub(super) enum Command {
     /// Channels, each with the id after which it begins, if it does not begin live.
     Subscribe(Vec<(Channel, Option<String>)>),
     Unsubscribe(Vec<Channel>),
+    /// A message on a channel.
+    Publish(Channel, Spoken),
     /// A token instead of the one before.
     Refresh(String),
     Ping,
@@ -82,7 +85,13 @@ impl Command {
                 Ok(Self::Unsubscribe(channels.collect::<Result<_, _>>()?))
             }
             "ping" => Ok(Self::Ping),
-            "publish" => Err(Refusal::new(Code::NotYet, "clients cannot publish yet")),
+            "publish" => {
+                let mut fields = read::<Fields>(text)?;
+                let Some(channel) = fields.channel.take() else {
+                    return Err(Refusal::new(Code::ChannelMissing, "name the channel in `channel`"));
+                };
+                Ok(Self::Publish(channel_named(&channel)?, fields.spoken(None)?))
+            }
             "refresh" => Ok(Self::Refresh(read::<Renewal>(text)?.token)),
             _ => {
                 let message = "the type is none of subscribe, unsubscribe, ping, publish, refresh";
@@ -116,6 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::intake::Body;
 
     fn channel(name: &str) -> Channel {
         Channel::new(name).unwrap()
@@ -131,6 +141,11 @@ mod tests {
         let gone = vec![channel("a"), channel("b")];
         assert_eq!(Command::parse(text), (None, Ok(Command::Unsubscribe(gone))));
         assert_eq!(Command::parse(r#"{"type":"ping","ref":0}"#), (Some(0), Ok(Command::Ping)));
+        let text =
+            r#"{"type":"publish","ref":1,"channel":"room:7","event":"said","id":"a1","json":{"text": "hi"}}"#;
+        let body = Body::Json(r#"{"text": "hi"}"#.into());
+        let spoken = Spoken { event: Some("said".into()), id: Some("a1".into()), body };
+        assert_eq!(Command::parse(text), (Some(1), Ok(Command::Publish(channel("room:7"), spoken))));
         let renewed = Command::Refresh("x".into());
         assert_eq!(Command::parse(r#"{"type":"refresh","ref":1,"token":"x"}"#), (Some(1), Ok(renewed)));
     }
@@ -149,7 +164,11 @@ mod tests {
             r#"{"type":"subscribe","ref":1,"channels":[{"channel":"a","since":"1.2"}]}"#,
             r#"{"type":"subscribe","ref":1,"channels":[{"channel":"a\n"}]}"#,
             r#"{"type":"unsubscribe","ref":1,"channels":[""]}"#,
-            r#"{"type":"publish","ref":1,"channel":"a","json":1}"#,
+            r#"{"type":"publish","ref":1,"json":1}"#,
+            r#"{"type":"publish","ref":1,"channel":"$a","json":1}"#,
+            r#"{"type":"publish","ref":1,"channel":"a"}"#,
+            r#"{"type":"publish","ref":1,"channel":"a","json":1,"extra":1}"#,
+            r#"{"type":"publish","ref":1,"channel":"a","text":"x","event":"refused"}"#,
             r#"{"type":"refresh","ref":1}"#,
         ]
         .map(|text| {

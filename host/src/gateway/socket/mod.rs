@@ -45,6 +45,7 @@ use super::frame::json as frame;
 use super::hub::Pulse;
 use super::listening::listen;
 use super::mailbox::Own;
+use super::publish::publish;
 use super::query::{Query, too_many_channels};
 use super::routes::{Asker, State};
 use crate::access::{Deed, Visitor};
@@ -224,6 +225,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
                 Ok(json!({"type": "unsubscribed", "channels": names}))
             }
+            Command::Publish(channel, spoken) => publish(&self.state, &self.visitor, channel, spoken).await,
             Command::Refresh(token) => self.refresh(&token).await,
             Command::Ping => Ok(self.with_place(json!({"type": "pong"}))),
         }

@@ -11,6 +11,7 @@ use super::memory_bus::MemoryBus;
 use super::{Config, Fixture, Gateway, Neighbours};
 use crate::access::tests::open_to_all;
 use crate::http::tests::{Client, PATIENCE};
+use crate::intake::tests::closed;
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
 
 async fn refusal(fixture: &Fixture, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
@@ -216,7 +217,7 @@ async fn a_stop_waits_for_a_stuck_client_only_so_long() {
 }
 
 fn alone() -> Neighbours {
-    Neighbours { bus: MemoryBus::new(1), timelines: None, access: open_to_all() }
+    Neighbours { bus: MemoryBus::new(1), timelines: None, access: open_to_all(), intake: closed() }
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ impl Stand {
         let stop = CancellationToken::new();
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
-        let neighbours = Neighbours { bus: bus.clone(), timelines: Some(timelines.clone()), access };
+        let neighbours =
+            Neighbours { bus: bus.clone(), timelines: Some(timelines.clone()), access, intake: closed() };
         let gateway = Gateway::start(config, neighbours, stop.clone()).await.expect("a port is free");
         Self { bus, timelines, gateway, offset, publishing: Mutex::default(), _stop: stop.drop_guard() }
     }

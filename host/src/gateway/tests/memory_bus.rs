@@ -188,6 +188,12 @@ impl Bus for MemoryBus {
         Ok(values)
     }
 
+    async fn tell(&self, message: Message) -> Result<(), BusError> {
+        assert_eq!(message.retention, Retention::LiveOnly, "what is told is not kept");
+        self.publish_message(message);
+        Ok(())
+    }
+
     fn live(&self) -> broadcast::Receiver<Arc<Message>> {
         self.live.subscribe()
     }

@@ -9,6 +9,7 @@ mod listener;
 mod live;
 mod memory_bus;
 mod presence;
+mod publishing;
 mod pulls;
 mod socket_client;
 mod sockets;
@@ -26,6 +27,8 @@ use super::{Config, Gateway, Neighbours};
 use crate::access::Access;
 use crate::access::tests::open_to_all;
 use crate::http::tests::PATIENCE;
+use crate::intake::Intake;
+use crate::intake::tests::closed;
 use crate::telemetry::{Face, Metrics};
 use crate::timeline::Timelines;
 use memory_bus::MemoryBus;
@@ -51,18 +54,29 @@ impl Fixture {
         Self::keeping(bus, None, access, change).await
     }
 
+    /// One whose clients may be heard.
+    async fn hearing(access: Access, intake: Intake, change: impl FnOnce(&mut Config)) -> Self {
+        let bus = MemoryBus::new(0x9f3c);
+        let neighbours = Neighbours { bus: bus.clone(), timelines: None, access, intake };
+        Self::of(bus, neighbours, change).await
+    }
+
     async fn keeping(
         bus: Arc<MemoryBus>,
         timelines: Option<Timelines>,
         access: Access,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let neighbours = Neighbours { bus: bus.clone(), timelines, access, intake: closed() };
+        Self::of(bus, neighbours, change).await
+    }
+
+    async fn of(bus: Arc<MemoryBus>, neighbours: Neighbours, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.shutdown_time_max = Duration::from_millis(500);
         change(&mut config);
         let metrics = Arc::clone(&config.metrics);
         let stop = CancellationToken::new();
-        let neighbours = Neighbours { bus: bus.clone(), timelines, access };
         let started = Gateway::start(config, neighbours, stop.clone()).await;
         Self { bus, gateway: started.expect("a free port is there"), metrics, stop }
     }

@@ -127,7 +127,7 @@ async fn a_command_that_is_refused_does_nothing_and_the_conversation_goes_on() {
         assert_eq!((&answer["type"], &answer["reconnect"]), (&json!("error"), &json!("never")));
         codes.push(answer["code"].as_u64().expect("a refusal has a code"));
     }
-    assert_eq!(codes, [4009, 4009, 4006, 4005, 4010, 4011]);
+    assert_eq!(codes, [4009, 4009, 4006, 4005, 4010, 4024]);
     socket.send_frame(2, b"bytes").await;
     assert_eq!(socket.event().await["code"], 4008);
     assert_eq!(fixture.gateway.hub.channels_count(), 1);

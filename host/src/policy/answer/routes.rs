@@ -13,10 +13,8 @@ use super::super::route::Kind;
 use super::answered::{Answered, Place};
 use super::list::Routes;
 use super::{AnswerError, Arena, Asked, Rejected};
-use crate::event::{Channel, PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control, is_printable};
-use crate::limits::{
-    EVENT_BYTES_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX,
-};
+use crate::event::{Channel, EventError, EventName, is_printable};
+use crate::limits::{ID_BYTES_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, ROUTES_PER_CHANGE_MAX, TOPIC_BYTES_MAX};
 
 /// In the list of kinds: the change has no routes, and this is why.
 const REJECT: u8 = 8;
@@ -272,12 +270,10 @@ impl<'a> Checker<'a> {
     fn event(&mut self, route: usize, span: u64) -> Result<(), AnswerError> {
         if self.event != Some(span) {
             let name = self.text(route, span, "event")?;
-            if name.len() > EVENT_BYTES_MAX || has_control(name) {
-                return Err(AnswerError::Event(route));
-            }
-            if [RESET_EVENT, REFUSED_EVENT, PRESENCE_EVENT].contains(&name) {
-                return Err(AnswerError::EventReserved(route));
-            }
+            EventName::check(name).map_err(|error| match error {
+                EventError::Form => AnswerError::Event(route),
+                EventError::Reserved => AnswerError::EventReserved(route),
+            })?;
             self.event = Some(span);
         }
         Ok(())

@@ -22,7 +22,7 @@
     (if (i32.eq (local.get $letter) (i32.const 105 (; i ;))) (then (i32.store8 (i32.const 0x808) (i32.const 2))))
     (i32.const 0x800))
 
-  ;; It receives by the first letter of the message: k keep, e ephemeral; all others are forbidden (the message says why).
+  ;; It receives by the first letter of the message: k or { keep, e ephemeral; all others are forbidden (the message says why).
   (func (export "twohop:policy/gate@1.0.0#receive") (param $arguments i32) (result i32)
     (local $message i32) (local $letter i32)
     (global.set $heap (i32.const 0x10000))
@@ -30,6 +30,7 @@
     (local.set $message (i32.load (i32.add (local.get $arguments) (i32.const 60))))
     (local.set $letter (i32.load8_u (local.get $message)))
     (if (i32.eq (local.get $letter) (i32.const 107 (; k ;))) (then (return (i32.const 0x800))))
+    (if (i32.eq (local.get $letter) (i32.const 123 (; an object ;))) (then (return (i32.const 0x800))))
     (i32.store8 (i32.const 0x804) (i32.const 1))
     (if (i32.eq (local.get $letter) (i32.const 101 (; e ;))) (then (return (i32.const 0x800))))
     (i32.store8 (i32.const 0x800) (i32.const 1))

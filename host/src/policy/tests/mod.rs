@@ -100,6 +100,22 @@ mod judging {
     }
 
     #[test]
+    fn a_plugin_that_subscribed_to_what_clients_say_gets_each_column_of_it() {
+        let columns = ["channel", "subject", "event", "id", "body", "form"];
+        let values = ["room:7", "ann", "said", "a1", "hello", "text"];
+        let clients = table("", "$client", &columns.map(|column| (column, false)));
+        let message = || change(&clients, Operation::Message, Rows::New, &values.map(Value::Text));
+        for (column, expected) in columns.into_iter().zip(values).chain([("$table", "$client")]) {
+            let mut policy = Guest::subscribed("$client", &[Operation::Message as u8], &[column]).policy();
+            let mut changes = inserts(["a"]);
+            changes.push(message());
+            assert_eq!(channels(&policy.evaluate(&mut changes)), [(1, expected)], "{column}");
+        }
+        let mut policy = Guest::subscribed("*", &[], &["body"]).policy();
+        assert_eq!(channels(&policy.evaluate(&mut [message()])), [], "`*` is for no virtual table");
+    }
+
+    #[test]
     fn a_plugin_that_subscribed_to_changes_of_columns_is_told_of_them() {
         let mut policy = Guest::subscribed("orders", &[Operation::Schema as u8], &["$table"]).policy();
         let schema = |table| change(&table, Operation::Schema, Rows::Neither, &[]);

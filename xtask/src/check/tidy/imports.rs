@@ -65,7 +65,9 @@ const TABLE: &[(&str, May)] = &[
     ("http", May::Import(&[])),
     // Who may listen: by claims, and beyond them by a judge.
     ("access", May::Import(&["policy"])),
-    ("gateway", May::Import(&["access", "http", "bus", "timeline"])),
+    // What clients say, into the change log.
+    ("intake", May::Import(&["log"])),
+    ("gateway", May::Import(&["access", "http", "bus", "timeline", "intake"])),
     ("letters", May::Import(&["log", "bus"])),
     // The pipeline introduces them.
     ("pipeline", May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus", "timeline"])),
