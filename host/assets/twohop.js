@@ -114,7 +114,7 @@ export class Feed extends EventTarget {
   publish(channel, event, data, { id = randomId() } = {}) {
     if (this.state === "closed") return Promise.reject(new TwohopError({ message: "the feed is closed" }));
     const key = String((this.#count += 1));
-    const publication = { channel, event, id, ...encoded(data) };
+    const publication = { channel, event: event || undefined, id, ...encoded(data) };
     return new Promise((resolve, reject) => {
       this.#publications.set(key, { publication, resolve, reject });
       this.#core?.publish(key, publication);
@@ -201,11 +201,11 @@ export class Feed extends EventTarget {
     this.dispatchEvent(new CustomEvent("error", { detail: error }));
   }
 
-  #published(key, { id, error }) {
+  #published(key, { error, ...answer }) {
     const waiting = this.#publications.get(key);
     this.#publications.delete(key);
     if (error) waiting?.reject(new TwohopError(error));
-    else waiting?.resolve({ id });
+    else waiting?.resolve({ id: waiting.publication.id, ...answer });
   }
 }
 
@@ -240,11 +240,11 @@ class Core {
   }
 
   subscribe(key, channel, place) {
-    const sub = { key, channel, place, isReady: false };
+    const sub = { key, channel, place, isReady: false, isLocating: false };
     this.#subs.set(key, sub);
     if (!this.channels.has(channel)) this.channels.set(channel, new Set());
     this.channels.get(channel).add(sub);
-    this.#syncSoon();
+    this.syncSoon();
   }
 
   unsubscribe(key) {
@@ -254,12 +254,12 @@ class Core {
     const together = this.channels.get(sub.channel);
     together.delete(sub);
     if (together.size === 0) this.channels.delete(sub.channel);
-    this.#syncSoon();
+    this.syncSoon();
   }
 
   publish(key, publication) {
     this.#publications.set(key, { key, publication, isSent: false });
-    this.#syncSoon();
+    this.syncSoon();
   }
 
   /** The network is `online` or `offline` now: the moment to try, unless the server asked for patience, or to doubt. */
@@ -291,7 +291,7 @@ class Core {
   }
 
   /** What is subscribed in one go goes out in one. */
-  #syncSoon() {
+  syncSoon() {
     if (this.#isSyncing) return;
     this.#isSyncing = true;
     queueMicrotask(() => {
@@ -445,13 +445,14 @@ class Core {
 
   // ── What lines hear ──
 
-  /** A message, for those who do not have it. */
+  /** A message, for those who do not have it; or what a channel stands at, for those who are new to it. */
   message(item) {
     const subs = [...(this.channels.get(item.channel) ?? [])];
-    const those = item.id ? subs.filter((sub) => !covers(sub.place, item.id)) : subs;
+    const isNews = (sub) => (item.value ? sub.place === undefined : !item.id || !covers(sub.place, item.id));
+    const those = subs.filter((sub) => !sub.isLocating && isNews(sub));
     if (those.length === 0) return;
     this.#tell("message", those.map(({ key }) => key), item);
-    if (item.id) those.forEach((sub) => (sub.place = item.id));
+    if (item.id && !item.value) those.forEach((sub) => (sub.place = item.id));
   }
 
   reset({ channels, reason, id }) {
@@ -465,10 +466,10 @@ class Core {
 
   /** These subscriptions stand, from this id on. */
   ready(subs, id) {
-    const those = [...subs].filter((sub) => !sub.isReady);
-    if (those.length === 0) return;
-    those.forEach((sub) => (sub.isReady = true));
-    this.#tell("ready", those.map(({ key }) => key), { id });
+    for (const sub of [...subs].filter((sub) => !sub.isReady)) {
+      sub.isReady = true;
+      this.#tell("ready", [sub.key], { id: later(sub.place, id) });
+    }
   }
 
   // ── Publishing ──
@@ -479,11 +480,14 @@ class Core {
       if (waiting.isSent) continue;
       waiting.isSent = true;
       const line = this.#line;
-      const done = (value) => this.#publications.delete(waiting.key) && this.#tell("published", [waiting.key], value);
-      line.publish(waiting.publication, (id) => done({ id }), (error, delay) => {
+      const done = (value) => {
+        if (this.#publications.delete(waiting.key)) this.#tell("published", [waiting.key], value);
+        this.syncSoon();
+      };
+      line.publish(waiting.publication, ({ kept, receipt }) => done({ kept, receipt }), (error, delay) => {
         const isOfToken = this.settings.hasToken && OF_TOKENS.includes(error?.code);
         if (error?.reconnect === "never" && !isOfToken) return done({ error });
-        // It stays, under its own id; with the next connection, or later on this one.
+        // It stays, under its own id: for the next connection, or later on this one.
         setTimeout(() => {
           if (line !== this.#line) return;
           waiting.isSent = false;
@@ -502,18 +506,28 @@ class Core {
   }
 
   /** An answer that is a success; throws `{ error, delay }` if the server refuses, and what fetch throws otherwise. */
-  async ask(path, { query, token, signal, method = "GET", headers = {}, body }) {
-    if (token !== undefined) headers.authorization = `Bearer ${token}`;
+  async ask(path, { query, signal, method = "GET", headers = {}, body }) {
+    if (this.#token !== undefined) headers.authorization = `Bearer ${this.#token}`;
     const { credentials } = this.settings;
     const answer = await fetch(this.address(path, query), { method, headers, body, signal, credentials, cache: "no-store" });
     if (!answer.ok) throw await refusalOf(answer);
     return answer;
   }
 
-  async poll(channels, { after, wait, token, signal }) {
+  async poll(channels, { after, wait, signal } = {}) {
     const query = channels.map((channel) => ["channel", channel]);
     if (after !== undefined) query.push(["after", after], ["wait", wait]);
-    return (await this.ask("v1/poll", { query, token, signal })).json();
+    return (await this.ask("v1/poll", { query, signal })).json();
+  }
+
+  /** For those who begin now beside others who are elsewhere: what their channels stand at. Gives where `now` is. */
+  async begin(subs, signal) {
+    const { id, messages } = await this.poll([...new Set(subs.map((sub) => sub.channel))], { signal });
+    for (const item of messages) {
+      const those = subs.filter((sub) => sub.channel === item.channel && sub.place === undefined);
+      if (those.length > 0) this.#tell("message", those.map(({ key }) => key), messageOf(item));
+    }
+    return id;
   }
 }
 
@@ -551,7 +565,7 @@ class SocketLine {
   #begin(token) {
     // Before anything else: a browser lets no page set a header of the handshake.
     if (token !== undefined) {
-      this.#ask({ type: "refresh", token }, () => this.#refreshBefore(endOf(token)), (error) => this.#core.ended(this, error));
+      this.#ask({ type: "refresh", token }, () => this.#refreshBefore(endOf(token)), (...why) => this.#core.ended(this, ...why));
     }
     this.sync();
   }
@@ -565,7 +579,7 @@ class SocketLine {
     const wanted = [];
     for (const [channel, subs] of this.#core.channels) {
       const seat = this.#seats.get(channel);
-      const added = [...subs].filter((sub) => !this.#subs.has(sub));
+      const added = this.#placed(seat, [...subs]);
       // It wants what the channel has told already: the channel begins again, and the others pass over what they have.
       const isBehind = seat && added.some((sub) => sub.place !== undefined && !covers(sub.place, seat.place));
       if (isBehind) {
@@ -586,6 +600,29 @@ class SocketLine {
     this.#becomeLive();
   }
 
+  /** Of a channel's subscriptions those that are to be counted in. */
+  #placed(seat, subs) {
+    const added = subs.filter((sub) => !this.#subs.has(sub) && !sub.isLocating);
+    if (!seat && added.every((sub) => sub.place === undefined)) return added;
+    // Who begins now, where others begin elsewhere, has to learn where that is.
+    const live = added.filter((sub) => sub.place === undefined);
+    if (live.length > 0) this.#locate(live);
+    return added.filter((sub) => sub.place !== undefined);
+  }
+
+  async #locate(subs) {
+    subs.forEach((sub) => (sub.isLocating = true));
+    try {
+      const id = await this.#core.begin(subs);
+      subs.forEach((sub) => (sub.place = id));
+    } catch {
+      // They then begin wherever the others are.
+      subs.forEach((sub) => this.#subs.add(sub));
+    }
+    subs.forEach((sub) => (sub.isLocating = false));
+    this.#core.syncSoon();
+  }
+
   #unsubscribe(channels) {
     if (channels.length === 0) return;
     channels.forEach((channel) => this.#seats.delete(channel));
@@ -595,7 +632,7 @@ class SocketLine {
 
   #subscribe(channels) {
     const seats = channels.map((channel) => {
-      const place = oldest([...this.#core.channels.get(channel)].map((sub) => sub.place));
+      const place = oldest(this.#of(channel).map((sub) => sub.place));
       const seat = { channel, place, stands: false };
       this.#seats.set(channel, seat);
       return seat;
@@ -610,7 +647,7 @@ class SocketLine {
       }
       this.#becomeLive();
     };
-    this.#ask({ type: "subscribe", channels: wanted }, stand, (error) => {
+    this.#ask({ type: "subscribe", channels: wanted }, stand, (error, delay) => {
       mine().forEach(({ channel }) => this.#seats.delete(channel));
       if (channels.length > 1) {
         // All or nothing: each for itself, and only the one that is refused is.
@@ -619,7 +656,7 @@ class SocketLine {
       } else if (error.reconnect === "never") {
         this.#core.refuse(channels[0], error);
       } else {
-        this.#core.ended(this, error);
+        this.#core.ended(this, error, delay);
       }
     });
   }
@@ -645,7 +682,7 @@ class SocketLine {
       const seat = this.#seats.get(item.channel);
       if (!seat?.stands) return;
       this.#core.message(messageOf(item));
-      if (item.id) seat.place = later(seat.place, item.id);
+      if (item.id && !item.value) seat.place = later(seat.place, item.id);
     } else if (item.type === "reset") {
       this.#reset(item);
     } else if (item.type === "hello") {
@@ -655,7 +692,7 @@ class SocketLine {
     } else {
       const asked = this.#asked.get(item.ref);
       this.#asked.delete(item.ref);
-      if (item.type === "error") asked?.refused(errorOf(item));
+      if (item.type === "error") asked?.refused(errorOf(item), item.delay_ms);
       else asked?.done(item);
     }
     if (item.type === "alive" || item.type === "pong") this.#advance(item.id);
@@ -696,8 +733,8 @@ class SocketLine {
     }, delay);
   }
 
-  publish({ channel, event, id, ...payload }, done, refused) {
-    this.#ask({ type: "publish", channel, event, id, ...payload }, (answer) => done(answer.id), refused);
+  publish(publication, done, refused) {
+    this.#ask({ type: "publish", ...publication }, done, refused);
   }
 
   /** Whether there still is somebody. */
@@ -734,7 +771,6 @@ class SocketLine {
 /** What reads all channels from one place: a request that is made anew when they change. */
 class RequestLine {
   core;
-  token;
   /** Where all of its subscriptions are. */
   place;
   #subs = new Set();
@@ -742,9 +778,8 @@ class RequestLine {
   #watch;
   #isOpen = false;
 
-  constructor(core, token) {
+  constructor(core) {
     this.core = core;
-    this.token = token;
     this.#open();
   }
 
@@ -752,7 +787,8 @@ class RequestLine {
     const subs = [...this.core.subs];
     const added = subs.filter((sub) => !this.#subs.has(sub));
     const isSame = added.every((sub) => this.#names.has(sub.channel)) && this.#names.size === this.core.channels.size;
-    const isAhead = (sub) => sub.place === undefined || covers(sub.place, this.place);
+    // Who begins now has to learn where that is; who is behind, what it missed.
+    const isAhead = (sub) => covers(sub.place, this.place);
     if (!isSame || !added.every(isAhead)) {
       this.settle();
       this.#open();
@@ -768,15 +804,19 @@ class RequestLine {
 
   async #open() {
     this.#abort?.abort();
+    clearTimeout(this.#watch);
     const abort = (this.#abort = new AbortController());
     const { signal } = abort;
     this.#subs = new Set(this.core.subs);
     this.#isOpen = false;
-    this.watch(OPENS_WITHIN);
     const channels = [...this.#names];
+    if (channels.length > 0) this.watch(OPENS_WITHIN);
     try {
+      // The core has to know the line before it hears from it.
+      await null;
+      if (signal.aborted) return;
       if (channels.length === 0) return this.opened();
-      await this.#locate(channels, signal);
+      await this.#locate(signal);
       this.place = oldest([...this.#subs].map((sub) => sub.place));
       const delay = await this.read(channels, signal);
       if (!signal.aborted) this.core.ended(this, undefined, delay);
@@ -788,10 +828,10 @@ class RequestLine {
   }
 
   /** Finds out where `now` is, for those who begin now beside others who begin elsewhere. */
-  async #locate(channels, signal) {
+  async #locate(signal) {
     const live = [...this.#subs].filter((sub) => sub.place === undefined);
     if (live.length === 0 || live.length === this.#subs.size) return;
-    const { id } = await this.core.poll(channels, { token: this.token, signal });
+    const id = await this.core.begin(live, signal);
     live.forEach((sub) => (sub.place = id));
   }
 
@@ -805,7 +845,7 @@ class RequestLine {
       try {
         if (channels.length === 1) throw { error };
         this.watch(OPENS_WITHIN);
-        await this.core.poll([channel], { after, wait: 0, token: this.token, signal });
+        await this.core.poll([channel], { after, wait: 0, signal });
       } catch (failure) {
         if (signal.aborted) return true;
         if (failure.error?.reconnect === "never") refused.push([channel, failure.error]);
@@ -826,18 +866,15 @@ class RequestLine {
   /** Ends the line if this is not called again within the time. */
   watch(time) {
     clearTimeout(this.#watch);
-    this.#watch = setTimeout(() => this.core.ended(this), time);
+    // What is called within a handler may have ended it.
+    if (!this.#abort.signal.aborted) this.#watch = setTimeout(() => this.core.ended(this), time);
   }
 
-  publish({ channel, event, id, ...payload }, done, refused) {
-    const [type, body] = bodyOf(payload);
-    const headers = { "content-type": type, "idempotency-key": id };
-    const query = event ? [["event", event]] : [];
+  publish({ channel, id, ...rest }, done, refused) {
+    const headers = { "content-type": "application/json", "idempotency-key": id };
     const path = `v1/channels/${encodeURIComponent(channel)}`;
-    this.core.ask(path, { method: "POST", query, headers, body, token: this.token }).then(
-      async (answer) => done((await answer.json()).id),
-      ({ error, delay }) => refused(error, delay),
-    );
+    const asked = this.core.ask(path, { method: "POST", headers, body: JSON.stringify(rest) });
+    asked.then((answer) => answer.json()).then(done, ({ error, delay }) => refused(error, delay));
   }
 
   doubt() {
@@ -864,7 +901,7 @@ class EventsLine extends RequestLine {
   async read(channels, signal) {
     const query = channels.map((channel) => ["channel", channel]);
     if (this.place !== undefined) query.push(["last_event_id", this.place]);
-    const answer = await this.core.ask("v1/events", { query, token: this.token, signal });
+    const answer = await this.core.ask("v1/events", { query, signal });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let farewell;
     const take = blocks((block) => {
@@ -884,11 +921,11 @@ class EventsLine extends RequestLine {
     }
   }
 
-  #take({ event, channel, id, encoding, data }) {
+  #take({ event, channel, id, encoding, value, data }) {
     if (event === "refused") return this.core.ended(this, errorOf(JSON.parse(data)));
     if (event === "reset") this.core.reset({ ...JSON.parse(data), id });
-    else if (data !== undefined) this.core.message(messageOf({ channel, id, event, [formOf(encoding)]: data }));
-    if (id !== undefined) this.place = id;
+    else if (data !== undefined) this.core.message(messageOf({ channel, id, event, value, [formOf(encoding)]: data }));
+    if (event === "reset" || (id !== undefined && !value)) this.place = id;
     this.opened();
   }
 }
@@ -899,10 +936,14 @@ class PollLine extends RequestLine {
 
   async read(channels, signal) {
     for (let wait = 0; ; wait = POLL_WAIT) {
-      const answer = await this.core.poll(channels, { after: this.place, wait, token: this.token, signal });
+      const answer = await this.core.poll(channels, { after: this.place, wait, signal });
       if (signal.aborted) return;
-      if (answer.reset) this.core.reset({ ...answer.reset, id: answer.id });
-      for (const item of answer.messages) this.core.message(messageOf(item));
+      // Its messages come after the reset, and the id after both.
+      if (answer.reset) this.core.reset(answer.reset);
+      for (const item of answer.messages) {
+        if (signal.aborted) return;
+        this.core.message(messageOf(item));
+      }
       this.place = answer.id;
       this.opened();
       this.watch(SILENCE_MAX);
@@ -1086,9 +1127,9 @@ function oldest(places) {
 
 // ── What goes over the wire ──
 
-function messageOf({ channel, id, event = "", json, text, base64, ...rest }) {
-  const data = text ?? (base64 === undefined ? json : bytesOf(base64));
-  return { channel, id, event, data: "raw" in rest ? parsed(rest.raw) : data };
+function messageOf({ channel, id, event = "", value, json, text, base64, raw }) {
+  const data = text ?? (base64 !== undefined ? bytesOf(base64) : raw !== undefined ? parsed(raw) : json);
+  return { channel, id, event, data, ...(value && { value: true }) };
 }
 
 function formOf(encoding) {
@@ -1114,11 +1155,6 @@ function encoded(data) {
   let text = "";
   for (const byte of data) text += String.fromCharCode(byte);
   return { base64: btoa(text) };
-}
-
-function bodyOf({ json, base64 }) {
-  if (base64 !== undefined) return ["application/octet-stream", bytesOf(base64)];
-  return ["application/json", JSON.stringify(json)];
 }
 
 function errorOf({ code, reason, message, reconnect }) {
@@ -1159,7 +1195,7 @@ function blocks(take) {
     const value = colon < 0 ? "" : text.slice(text[colon + 1] === " " ? colon + 2 : colon + 1);
     if (name === "data") block.data = block.data === undefined ? value : `${block.data}\n${value}`;
     else if (name === "retry" && /^\d+$/.test(value)) block.retry = Number(value);
-    else if (["event", "channel", "id", "encoding"].includes(name)) block[name] = value;
+    else if (["event", "channel", "id", "encoding", "value"].includes(name)) block[name] = value;
   };
   return (text) => {
     const lines = (rest + text).split("\n");

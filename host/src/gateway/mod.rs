@@ -1,7 +1,7 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
 //! In: a bus, and HTTP requests (HTTP/1.1, and HTTP/2 with prior knowledge). Out: event streams, WebSockets, answers
-//! to long-polls, pages of history, the list of channels, the page.
+//! to long-polls, pages of history, the list of channels, the page, the browser's client.
 //!
 //! ```text
 //! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
@@ -22,6 +22,7 @@
 
 mod admission;
 mod channels;
+mod client;
 mod codes;
 mod echo;
 mod feed;
