@@ -5,11 +5,9 @@ import { chromium } from "playwright-core";
 
 const WAIT_MAX = 30_000;
 
-/** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
- *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. */
-export async function inBrowser(url, check, others = []) {
-  const origins = [url, ...others].map((known) => new URL(known).origin);
-  const browser = await chromium.launch({
+/** A headless Chromium that asks nobody for anything of its own. */
+export function launch() {
+  return chromium.launch({
     executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     args: [
@@ -23,6 +21,13 @@ export async function inBrowser(url, check, others = []) {
       "--disable-sync",
     ],
   });
+}
+
+/** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
+ *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. */
+export async function inBrowser(url, check, others = []) {
+  const origins = [url, ...others].map((known) => new URL(known).origin);
+  const browser = await launch();
   const faults = [];
   try {
     const page = await browser.newPage({

@@ -28,4 +28,22 @@ impl Stand {
         let status = head.get(9..12).context("an answer has a status")?.parse()?;
         Ok((status, serde_json::from_str(body).with_context(|| answer.clone())?))
     }
+
+    /// What a metric is now, summed over its labels, of which `name` may have the beginning.
+    ///
+    /// # Errors
+    /// If the admin listener does not answer.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let mut socket = TcpStream::connect(self.admin())?;
+        let token = self.token()?;
+        write!(
+            socket,
+            "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )?;
+        let mut text = String::new();
+        socket.read_to_string(&mut text)?;
+        let values =
+            text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok());
+        Ok(values.sum())
+    }
 }
