@@ -97,8 +97,9 @@ fn obey(order: &str, stand: &mut Stand) -> Result<String> {
 fn insert(stand: &Stand, first: u64, last: u64) -> Result<()> {
     for from in (first..=last).step_by(usize::try_from(ROWS)?) {
         let to = last.min(from + ROWS - 1);
-        let sql =
-            format!("INSERT INTO notes SELECT n, n, 1, 'x' FROM generate_series({from}, {to}) AS n ORDER BY n");
+        let sql = format!(
+            "INSERT INTO notes SELECT n, n, 1, 'x' FROM generate_series({from}, {to}) AS n ORDER BY n"
+        );
         stand.postgres.psql(&sql)?;
     }
     Ok(())

@@ -24,8 +24,9 @@ export function launch() {
 }
 
 /** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
- *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. */
-export async function inBrowser(url, check, others = []) {
+ *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. Lines of its console that match
+ *  `expected` are no errors. */
+export async function inBrowser(url, check, others = [], expected = /$^/) {
   const origins = [url, ...others].map((known) => new URL(known).origin);
   const browser = await launch();
   const faults = [];
@@ -36,7 +37,7 @@ export async function inBrowser(url, check, others = []) {
     });
     page.setDefaultTimeout(WAIT_MAX);
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) faults.push(`console: ${message.text()}`);
+      if (["error", "warning"].includes(message.type()) && !expected.test(message.text())) faults.push(`console: ${message.text()}`);
     });
     page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
     page.on("request", (request) => {
