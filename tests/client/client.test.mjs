@@ -288,6 +288,19 @@ test("after an unsubscription nothing comes, and a new subscription does not get
   assert.deepEqual([[...first], [...second]], [[], [2]]);
 });
 
+test("what is on its way while a channel begins again is not taken for what comes next", async () => {
+  const ids = [1, 2, 3].map((nth) => (server.publish("a", nth), server.id));
+  const feed = open({ transport: "websocket" });
+  const first = follow(feed, "a", ids[2]);
+  await until(() => first.isReady);
+  const late = follow(feed, "a", ids[0]);
+  await Promise.resolve();
+  server.publish("a", 4);
+  server.publish("a", 5);
+  await until(() => late.length === 4 && first.length === 2);
+  assert.deepEqual([[...first], [...late]], [[4, 5], [2, 3, 4, 5]]);
+});
+
 test("a channel's value is for those who are new to it, and no place", async () => {
   const feed = open({ transport: "websocket" });
   const a = follow(feed, "a");
