@@ -922,7 +922,10 @@ class EventsLine extends RequestLine {
   }
 
   #take({ event, channel, id, encoding, value, data }) {
-    if (event === "refused") return this.core.ended(this, errorOf(JSON.parse(data)));
+    if (event === "refused") {
+      const error = JSON.parse(data);
+      return this.core.ended(this, errorOf(error), error.delay_ms);
+    }
     if (event === "reset") this.core.reset({ ...JSON.parse(data), id });
     else if (data !== undefined) this.core.message(messageOf({ channel, id, event, value, [formOf(encoding)]: data }));
     if (event === "reset" || (id !== undefined && !value)) this.place = id;
@@ -1172,7 +1175,7 @@ async function refusalOf(answer) {
   const seconds = Number.parseInt(answer.headers.get("retry-after"), 10);
   const delay = seconds > 0 ? seconds * 1_000 * (1 + Math.random() / 2) : undefined;
   const error = (await answer.json().catch(() => undefined))?.error;
-  if (error?.code) return { error: errorOf(error), delay };
+  if (error?.code) return { error: errorOf(error), delay: error.delay_ms ?? delay };
   // Something between here and the server.
   const isPassing = answer.status >= 500 || answer.status === 429 || answer.status === 408;
   const message = `the answer was ${answer.status}, and not the server's own`;

@@ -384,9 +384,14 @@ test("Retry-After and the stream's own retry are obeyed", async () => {
   stream.end();
   await until(() => feed.state === "waiting");
   assert.equal(states.at(-1).delay, 321);
+  const stopping = { code: 4200, reason: "shutting_down", message: "", reconnect: "now", delay_ms: 1_234 };
+  refusals = [{ status: 503, headers: { "retry-after": "2" }, error: stopping }];
+  mock.timers.tick(321);
+  await until(() => states.at(-1).state === "waiting" && refusals.length === 0);
+  assert.equal(states.at(-1).delay, 1_234);
   // What a proxy says, in words of its own.
   refusals = [{ status: 502, body: "bad gateway" }];
-  mock.timers.tick(321);
+  mock.timers.tick(1_234);
   await until(() => states.at(-1).state === "waiting" && refusals.length === 0);
   refusals = [{ status: 404, body: "not here" }];
   mock.timers.tick(60_000);
