@@ -354,6 +354,11 @@ class Core {
     return this.#token;
   }
 
+  /** Whether another token may be answered otherwise. */
+  isOfToken({ code }) {
+    return this.settings.hasToken && OF_TOKENS.includes(code);
+  }
+
   /** Another token than the one that is in use, for a line that can change it. */
   async freshToken() {
     this.#token = undefined;
@@ -390,7 +395,7 @@ class Core {
     const others = this.#transports.slice(1);
     this.#transports = [];
     if (error?.reconnect === "never") {
-      if (!this.settings.hasToken || !OF_TOKENS.includes(error.code)) return this.#giveUp(error);
+      if (!this.isOfToken(error)) return this.#giveUp(error);
       this.#refusedToken = { token: this.#token, error };
       this.#token = undefined;
       return this.#wait(this.#failures === 0 ? 0 : undefined);
@@ -485,8 +490,7 @@ class Core {
         this.syncSoon();
       };
       line.publish(waiting.publication, ({ kept, receipt }) => done({ kept, receipt }), (error, delay) => {
-        const isOfToken = this.settings.hasToken && OF_TOKENS.includes(error?.code);
-        if (error?.reconnect === "never" && !isOfToken) return done({ error });
+        if (error?.reconnect === "never" && !this.isOfToken(error)) return done({ error });
         // It stays, under its own id: for the next connection, or later on this one.
         setTimeout(() => {
           if (line !== this.#line) return;
@@ -653,7 +657,7 @@ class SocketLine {
         // All or nothing: each for itself, and only the one that is refused is.
         channels.forEach((channel) => this.#alone.add(channel));
         this.sync();
-      } else if (error.reconnect === "never") {
+      } else if (error.reconnect === "never" && !this.#core.isOfToken(error)) {
         this.#core.refuse(channels[0], error);
       } else {
         this.#core.ended(this, error, delay);
@@ -837,8 +841,7 @@ class RequestLine {
 
   /** Takes out the channels that are refused by themselves; whether there was one. */
   async #sift(channels, error, signal) {
-    if (error.reconnect !== "never" || !OF_CHANNELS.includes(error.code)) return false;
-    if (error.code === 4020 && this.core.settings.hasToken) return false;
+    if (error.reconnect !== "never" || !OF_CHANNELS.includes(error.code) || this.core.isOfToken(error)) return false;
     const refused = [];
     for (const channel of channels) {
       const after = oldest([...this.#subs].filter((sub) => sub.channel === channel).map((sub) => sub.place));
@@ -1025,7 +1028,7 @@ class Remote {
 }
 
 /** What runs in the SharedWorker: one Core, and the ports of the tabs. Keys are `PORT/KEY` here. */
-class Worker {
+class Switchboard {
   #core;
   #ports = new Map();
   #count = 0;
@@ -1098,8 +1101,8 @@ class Worker {
 }
 
 if (globalThis.SharedWorkerGlobalScope && self.name.startsWith("twohop ")) {
-  const worker = new Worker(JSON.parse(self.name.slice("twohop ".length)));
-  self.onconnect = ({ ports: [port] }) => worker.add(port);
+  const switchboard = new Switchboard(JSON.parse(self.name.slice("twohop ".length)));
+  self.onconnect = ({ ports: [port] }) => switchboard.add(port);
 }
 
 // ── Ids ──

@@ -366,6 +366,19 @@ test("each code is obeyed: never, later, at once, and a delay of the server's", 
   assert.equal(feed.state, "refused");
 });
 
+test("a token that expires between two commands costs no subscription", async () => {
+  const expired = { code: 4022, reason: "token_expired", reconnect: "never" };
+  const feed = open({ transport: "websocket", token: async () => token({ sub: "ann", jti: server.asked.length }) });
+  const a = follow(feed, "a");
+  await until(() => a.isReady);
+  let isOver = true;
+  server.refuseCommand = ({ type }) => isOver && type === "subscribe" && !(isOver = false) && expired;
+  const b = follow(feed, "b");
+  await until(() => b.isReady);
+  assert.equal(b.error, undefined);
+  assert.equal(server.asked.filter((line) => line.startsWith("socket")).length, 2);
+});
+
 test("Retry-After and the stream's own retry are obeyed", async () => {
   const feed = open({ transport: "events" });
   const states = [];
