@@ -50,7 +50,7 @@ async function list(prefix) {
     if (!answer.ok) {
       const { error } = await answer.json();
       showNeed(error);
-      throw new Error(error.message);
+      throw Object.assign(new Error(error.message), { isRefused: error.reconnect === "never" });
     }
     const { channels, next } = await answer.json();
     found.push(...channels);
@@ -73,7 +73,9 @@ async function refresh() {
   try {
     ({ found, partial } = await list(prefix));
   } catch (error) {
-    get("channels-note").textContent = `The list of channels did not come: ${error.message}. Type the name of one.`;
+    get("channels-note").textContent = `The list of channels did not come: ${error.message}.`;
+    if (!error.isRefused) return;
+    get("channels-note").textContent += " Type the name of one.";
     [groups, isListed] = [new Map(), false];
     showChannels();
     return;
