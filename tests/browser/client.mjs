@@ -104,7 +104,7 @@ const SCENARIOS = {
 
     await context.setOffline(true);
     await publish(10);
-    // What a fetch reads is cut, so it has noticed.
+    // What a fetch reads is cut, and it has noticed. Chromium leaves a WebSocket open then, which shows that it answers.
     await page.waitForFunction(() => window.states.events.at(-1) !== "live");
     await context.setOffline(false);
     await publish(5);
