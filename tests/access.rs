@@ -43,17 +43,6 @@ async fn next(client: &mut SseClient) -> Result<Event> {
     next?.context("the stream has ended")
 }
 
-<<<<<<< HEAD
-/// What a metric is now, summed over its labels.
-fn metric(stand: &Stand, name: &str) -> Result<u64> {
-    let text = stand.metrics()?;
-    let values =
-        text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok());
-    Ok(values.sum())
-}
-
-=======
->>>>>>> talk
 fn insert(stand: &Stand, id: u32) -> Result<()> {
     stand.postgres.psql(&format!("INSERT INTO notes VALUES ({id}, {id}, 1, 'x')")).map(drop)
 }

@@ -2,14 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use twohop_tests::{Setup, Stand};
 use xtask::demo::SocialFeed;
 use xtask::{place, process};
 
 /// What the page must come to show.
 const MARK: &str = "a row that psql inserts";
+const SECRET: &str = "the page's own secret, of thirty-two bytes at least";
 
 /// Runs a script of `browser/`, does `act` once it says that it is ready, and expects it to end well.
 fn in_browser(script: &str, arguments: &[&str], act: impl Fn() -> Result<()>) -> Result<()> {
@@ -73,6 +78,29 @@ fn twenty_streams_and_a_socket_over_tls_take_two_connections() -> Result<()> {
         }
         stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'x')").map(drop)
     })
+}
+
+#[test]
+fn the_page_takes_a_token_where_one_is_needed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET)?;
+    let access = format!("[gateway.access]\nchannels = [\"*\"]\nsecret_file = \"{}\"", secret.display());
+    let stand = Stand::start(&Setup { access: &access, ..Setup::default() })?;
+    stand.postgres.psql("INSERT INTO notes VALUES (1, 1, 1, 'before')")?;
+    let url = format!("http://{}/", stand.address());
+    in_browser("page.mjs", &[&url, "notes", MARK, &token()?], || {
+        stand.postgres.psql(&format!("INSERT INTO notes VALUES (2, 2, 1, '{MARK}')")).map(drop)
+    })
+}
+
+/// One that lives as long as a test.
+fn token() -> Result<String> {
+    let end = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 600;
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(&format!(r#"{{"sub":"7","exp":{end}}}"#)));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 #[test]

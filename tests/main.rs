@@ -67,6 +67,9 @@ mod languages;
 /// The page and the dashboard in a real browser.
 mod browser;
 
+/// The browser's client, in Node.js and in a real browser, while servers, networks, tokens and tabs end.
+mod client;
+
 /// The tutorial, command by command.
 mod first_plugin;
 

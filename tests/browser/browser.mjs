@@ -5,12 +5,9 @@ import { chromium } from "playwright-core";
 
 const WAIT_MAX = 30_000;
 
-/** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
- *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. `flags` are the browser's
- *  own, and `after()` looks at what it leaves once it has ended. */
-export async function inBrowser(url, check, others = [], { flags = [], after = () => {} } = {}) {
-  const origins = [url, ...others].map((known) => new URL(known).origin);
-  const browser = await chromium.launch({
+/** A headless Chromium that asks nobody for anything of its own; `flags` are further ones of the browser's. */
+export function launch(flags = []) {
+  return chromium.launch({
     executablePath: process.env.XTASK_CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     args: [
@@ -25,6 +22,14 @@ export async function inBrowser(url, check, others = [], { flags = [], after = (
       ...flags,
     ],
   });
+}
+
+/** Lets `check(page)` look at a new page, and ends the program: exit code 0 if it came to its end, the page had no error
+ *  and asked nobody but its own origin and `others`; else 1, with the reasons on stderr. Lines of its console that match
+ *  `expected` are no errors, `flags` are the browser's own, and `after()` looks at what it leaves once it has ended. */
+export async function inBrowser(url, check, { others = [], expected = /$^/, flags = [], after = () => {} } = {}) {
+  const origins = [url, ...others].map((known) => new URL(known).origin);
+  const browser = await launch(flags);
   const faults = [];
   try {
     const page = await browser.newPage({
@@ -33,7 +38,7 @@ export async function inBrowser(url, check, others = [], { flags = [], after = (
     });
     page.setDefaultTimeout(WAIT_MAX);
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) faults.push(`console: ${message.text()}`);
+      if (["error", "warning"].includes(message.type()) && !expected.test(message.text())) faults.push(`console: ${message.text()}`);
     });
     page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
     page.on("request", (request) => {

@@ -21,7 +21,7 @@ if (!log) {
 
 // The certificate is nobody's but the test's.
 const flags = ["--ignore-certificate-errors", `--log-net-log=${log}`];
-await inBrowser(url, check, [], { flags, after: checkLog });
+await inBrowser(url, check, { flags, after: checkLog });
 
 async function check(page) {
   // The page without what it does: it would have a stream of its own.

@@ -15,7 +15,7 @@ if (!twohop) {
   process.exit(1);
 }
 
-await inBrowser(url, check, [twohop]);
+await inBrowser(url, check, { others: [twohop] });
 
 async function check(page) {
   await page.goto(url);

@@ -1,7 +1,7 @@
 //! The gateway: the public listener, and the way of messages from the bus to the screens.
 //!
 //! In: a bus, and HTTP requests. Out: event streams, WebSockets, answers to long-polls, pages of history, the list of
-//! channels, the page; and what clients say, to the intake and the bus.
+//! channels, the page, the browser's client; and what clients say, to the intake and the bus.
 //!
 //! ```text
 //! bus ─► hub ─► mailbox ─► feed ─┬► sse ────► http ─► client        one hub; a mailbox and a feed a client
@@ -23,6 +23,7 @@
 
 mod admission;
 mod channels;
+mod client;
 mod codes;
 mod crowd;
 mod echo;

@@ -23,7 +23,7 @@ use super::crowd::Crowd;
 use super::mailbox::Own;
 use super::query::Query;
 use super::socket::{self, Handshake};
-use super::{Config, channels, history, hub, page, poll, publish, sse, tickets, timelines};
+use super::{Config, channels, client, history, hub, page, poll, publish, sse, tickets, timelines};
 use crate::access::{self, Access, Deed, Head, Visitor};
 use crate::bus::Bus;
 use crate::http::{Body, Buckets, Cut, Line, Peer, Takeover};
@@ -107,7 +107,10 @@ pub(super) fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
     let health = path!("healthz").and(get_or_head()).map(|| "ok\n".into_response());
     let page = warp::path::param::<String>()
         .and(warp::path::end())
-        .and_then(|name: String| async move { page::file(&name).ok_or_else(warp::reject::not_found) })
+        .and(warp::header::headers_cloned())
+        .and_then(|name: String, asked: HeaderMap| async move {
+            client::file(&name, &asked).or_else(|| page::file(&name)).ok_or_else(warp::reject::not_found)
+        })
         .or(warp::path::end().map(page::index))
         .unify()
         .and(get_or_head())

@@ -6,6 +6,7 @@ const LIMIT = 50;
 const RETRY_MS = 1_000;
 
 const twohop = await json("/twohop.json");
+const { connect } = await import(`${twohop}/twohop.js`);
 const screens = new Map();
 await meet();
 
@@ -33,7 +34,10 @@ function Screen(name) {
     if (await write("POST", "/posts", { author: name, body: text.value })) text.value = "";
   });
   document.getElementById("screens").append(root);
-  let source;
+  // A connection listens to one timeline at most, and each of these people would have a page of their own.
+  const feed = connect({ shared: false });
+  feed.addEventListener("state", ({ detail }) => state(detail.state));
+  let leave;
   load();
 
   this.show = (person, people) => {
@@ -52,31 +56,20 @@ function Screen(name) {
 
   /** Reads the timeline, shows it, and follows it from there. */
   async function load() {
-    source?.close();
-    state("connecting");
     try {
       const { entries, id } = await json(`${twohop}/v1/timelines/${name}?limit=${LIMIT}`);
       posts.replaceChildren(...entries.map(shown));
-      follow(id);
+      const before = leave;
+      leave = feed.subscribe(`timeline:${name}`, {
+        after: id,
+        message: ({ event, data }) => (event === "retract" ? taken(data) : put(data)),
+        // Also after a follow or an unfollow: what was posted before comes or goes with it.
+        reset: load,
+      });
+      before?.();
     } catch {
       setTimeout(load, RETRY_MS);
     }
-  }
-
-  function follow(id) {
-    const query = new URLSearchParams({ channel: `timeline:${name}`, last_event_id: id });
-    source = new EventSource(`${twohop}/v1/events?${query}`);
-    source.addEventListener("open", () => state("live"));
-    // EventSource comes back by itself, with the position that it has come to; unless the server refuses.
-    source.addEventListener("error", () => {
-      state("connecting");
-      if (source.readyState === EventSource.CLOSED) setTimeout(load, RETRY_MS);
-    });
-    // Also after a follow or an unfollow: what was posted before comes or goes with it.
-    source.addEventListener("reset", load);
-    source.addEventListener("entry", (event) => put(JSON.parse(event.data)));
-    source.addEventListener("edit", (event) => put(JSON.parse(event.data)));
-    source.addEventListener("retract", (event) => taken(JSON.parse(event.data)));
   }
 
   function put(entry) {

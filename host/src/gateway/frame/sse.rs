@@ -6,8 +6,8 @@
 //! payload; it must not be able to forge an event or an id.
 //!
 //! The fields `channel`, `encoding` and `value` are ours: parsers must ignore fields that they do not know, and a client
-//! that reads the stream itself learns from them where a message belongs, whether its text stands for bytes, and
-//! whether it is what the channel stands at and no news.
+//! that reads the stream itself learns from them where a message belongs, whether its text is JSON or stands for bytes,
+//! and whether it is what the channel stands at and no news.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -48,8 +48,10 @@ fn begin(epoch: Epoch, sequence: Option<Sequence>, message: &Message) -> BytesMu
     if let Some(sequence) = sequence {
         put_id(&mut out, epoch, sequence);
     }
-    if message.form == Form::Base64 {
-        put_field(&mut out, "encoding", "base64");
+    match message.form {
+        Form::Json => {}
+        Form::Text => put_field(&mut out, "encoding", "text"),
+        Form::Base64 => put_field(&mut out, "encoding", "base64"),
     }
     out
 }
@@ -175,7 +177,7 @@ mod tests {
     use crate::event::Retention;
 
     fn encoded(event: &str, payload: &str) -> String {
-        encoded_as(Form::Text, event, payload)
+        encoded_as(Form::Json, event, payload)
     }
 
     fn encoded_as(form: Form, event: &str, payload: &str) -> String {
@@ -204,7 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_became_text_are_marked() {
+    fn text_is_marked_and_so_are_bytes_that_became_text() {
+        assert_eq!(
+            encoded_as(Form::Text, "", "42"),
+            "channel: orders:42\nid: 9f3c.7\nencoding: text\ndata: 42\n\n"
+        );
         assert_eq!(
             encoded_as(Form::Base64, "", "AAE="),
             "channel: orders:42\nid: 9f3c.7\nencoding: base64\ndata: AAE=\n\n"

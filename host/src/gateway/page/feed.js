@@ -5,8 +5,18 @@
 
 const ROWS_MAX = 200;
 const TEXT_MAX = 4_000;
+const BYTES_MAX = 256;
 const LATENCIES_MAX = 500;
 const KNOWN_EVENTS = ["insert", "update", "delete", "truncate", "snapshot", "schema", "message", "reset"];
+
+const RESETS = {
+  expired: "the history no longer reaches back so far",
+  epoch: "it is another history now",
+  ahead: "the history was set back",
+  shards: "the history was divided anew",
+  withheld: "its history may not be read",
+  follows: "whom the user follows has changed",
+};
 
 const time = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const number = new Intl.NumberFormat();
@@ -48,8 +58,7 @@ export class Feed {
       this.#seconds[59] += 1;
     }
     message.at = new Date();
-    message.value = parse(message.data);
-    const sentAt = message.value?.sent_at;
+    const sentAt = message.data?.sent_at;
     if (typeof sentAt === "number") {
       message.delay = Math.max(0, message.at.getTime() - sentAt / 1_000);
       this.#latencies.push(message.delay);
@@ -145,14 +154,6 @@ function millis(value) {
   return value < 10 ? `${value.toFixed(1)} ms` : `${number.format(Math.round(value))} ms`;
 }
 
-function parse(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 function row(message) {
   const known = KNOWN_EVENTS.includes(message.event);
   const made = element("li", "message");
@@ -167,25 +168,30 @@ function row(message) {
   return made;
 }
 
-function resetText({ value }) {
-  const channels = Array.isArray(value?.channels) ? value.channels.join(", ") : "these channels";
-  return element("p", "text", `Messages of ${channels} may be missing here: the history no longer reaches back so far.`);
+function resetText({ channel, data }) {
+  return element("p", "text", `Messages of ${channel} may be missing here: ${RESETS[data.reason] ?? data.reason}.`);
 }
 
-function payload({ data, value }) {
-  const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
-  if (!isObject || data.length > TEXT_MAX) {
-    const text = value === undefined || data.length > TEXT_MAX ? data : JSON.stringify(value, null, 2);
+function payload({ data }) {
+  if (data instanceof Uint8Array) return element("pre", "text", bytes(data));
+  const isObject = data !== null && typeof data === "object" && !Array.isArray(data);
+  const text = typeof data === "string" ? data : JSON.stringify(data, null, 2);
+  if (!isObject || text.length > TEXT_MAX) {
     const cut = text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)} … (${number.format(text.length)} characters)` : text;
     return element("pre", "text", cut);
   }
   const list = element("dl", "fields");
-  for (const [name, field] of Object.entries(value)) {
+  for (const [name, field] of Object.entries(data)) {
     const pair = element("div");
     pair.append(element("dt", "", name), fieldValue(field));
     list.append(pair);
   }
   return list;
+}
+
+function bytes(data) {
+  const first = [...data.subarray(0, BYTES_MAX)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `${first.join(" ")}${data.length > BYTES_MAX ? " …" : ""} (${number.format(data.length)} bytes)`;
 }
 
 function fieldValue(field) {

@@ -19,7 +19,6 @@ pub(super) fn file(name: &str) -> Option<Response> {
     match name {
         "page.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("page.js"))),
         "feed.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("feed.js"))),
-        "stream.js" => Some(http::file("text/javascript; charset=utf-8", include_str!("stream.js"))),
         "page.css" => Some(http::file("text/css; charset=utf-8", include_str!("page.css"))),
         _ => http::shared_file(name),
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::memory_bus::MemoryBus;
 use super::{Config, Fixture, Gateway, Neighbours};
-use crate::access::tests::open_to_all;
+use crate::access::tests::{by_tokens, open_to_all};
 use crate::http::tests::{Client, PATIENCE};
 use crate::intake::tests::closed;
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
@@ -110,7 +110,6 @@ async fn the_page_is_whole_and_forbids_everything_from_elsewhere() {
         ("/", "text/html; charset=utf-8"),
         ("/page.js", "text/javascript; charset=utf-8"),
         ("/feed.js", "text/javascript; charset=utf-8"),
-        ("/stream.js", "text/javascript; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
         ("/theme.css", "text/css; charset=utf-8"),
@@ -129,6 +128,31 @@ async fn the_page_is_whole_and_forbids_everything_from_elsewhere() {
     let health = Client::get(fixture.address(), "/healthz", &[]).await;
     assert_eq!((health.status().to_owned(), health.text().await), ("200".into(), "ok\n".into()));
     assert_eq!(Client::request(fixture.address(), "HEAD", "/", &[]).await.status(), "200");
+}
+
+#[tokio::test]
+async fn the_client_and_its_types_are_had_once_for_each_version_and_by_listed_pages() {
+    let access = by_tokens(|settings| settings.origins = vec!["https://shop.example".into()]).0;
+    let fixture = Fixture::guarded(MemoryBus::new(1), access, |_| {}).await;
+    for (target, kind) in
+        [("/twohop.js", "text/javascript; charset=utf-8"), ("/twohop.d.ts", "text/plain; charset=utf-8")]
+    {
+        let client = Client::get(fixture.address(), target, &[("Origin", "https://shop.example")]).await;
+        assert_eq!((client.status(), client.header("content-type")), ("200", Some(kind)), "{target}");
+        assert_eq!(client.header("access-control-allow-origin"), Some("https://shop.example"));
+        assert_eq!(client.header("cache-control"), Some("no-cache"));
+        // It is also the script of a worker, to which the page's policy would apply.
+        assert_eq!(client.header("content-security-policy"), None);
+        let tag = client.header("etag").expect("it has a name").to_owned();
+        assert!(client.text().await.contains("connect"), "{target}");
+        for (known, status) in
+            [(tag.clone(), "304"), (format!("\"x\", W/{tag}"), "304"), ("\"x\"".into(), "200")]
+        {
+            let again = Client::get(fixture.address(), target, &[("If-None-Match", &known)]).await;
+            assert_eq!(again.status(), status, "{target} {known}");
+            assert_eq!(again.header("etag"), Some(tag.as_str()));
+        }
+    }
 }
 
 #[tokio::test]
