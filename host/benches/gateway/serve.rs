@@ -13,7 +13,10 @@ use twohop::bus::local::{self, LocalBus};
 use twohop::bus::{Batch, Bus};
 use twohop::event::{Channel, Form, Message, Offset, Partition, Retention};
 use twohop::gateway::{Config, Gateway, Neighbours};
-use twohop::limits::{HISTORY_AGE_MAX, HISTORY_COUNT_MAX};
+use twohop::intake::Desk;
+use twohop::limits::{HISTORY_AGE_MAX, HISTORY_COUNT_MAX, VALUES_BYTES_MAX, VALUES_COUNT_MAX};
+use twohop::log::ChangeLog;
+use twohop::log::segments::{self, Segments};
 use twohop::state::State;
 
 use crate::server::{CHANNEL, exit_with_input, raise_descriptors};
@@ -27,14 +30,22 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 async fn serve() -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
-    let history = local::Config { count_max: HISTORY_COUNT_MAX, age_max: HISTORY_AGE_MAX };
+    let history = local::Config {
+        count_max: HISTORY_COUNT_MAX,
+        age_max: HISTORY_AGE_MAX,
+        values_count_max: VALUES_COUNT_MAX,
+        values_bytes_max: VALUES_BYTES_MAX,
+    };
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::open(State::open(home.path())?, history).await?);
     let settings = Settings { anonymous: vec!["*".to_owned()], ..Settings::default() };
     let access = Access::new(settings, no_graph(), Arc::default())?;
+    let log: Arc<dyn ChangeLog> = Arc::new(Segments::open(segments::Config::new(home.path().join("log")))?);
+    // Nobody says anything here, so the desk need not run.
+    let (intake, _desk) = Desk::open(log, Partition(0)).await?;
     // Clients come to several addresses of this machine.
     let mut config = Config::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     config.connections_count_max = usize::MAX >> 4;
-    let neighbours = Neighbours { bus: Arc::clone(&bus), timelines: None, access };
+    let neighbours = Neighbours { bus: Arc::clone(&bus), timelines: None, access, intake };
     let stop = CancellationToken::new();
     let gateway = Gateway::start(config, neighbours, stop.clone()).await?;
     let publisher = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

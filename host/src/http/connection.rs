@@ -9,13 +9,11 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
@@ -27,7 +25,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
-use super::door::{Admission, Place};
+use super::activity::{Activity, Answer, Since};
+use super::door::{Admission, Excess, Place};
 use super::line::{Line, Wire};
 use super::server::{Shared, Upgraded};
 use super::{Cut, Peer, Takeover, Unframed};
@@ -56,13 +55,13 @@ pub(super) async fn connection(
     let _ = nix::sys::socket::setsockopt(&socket, TcpUserTimeout, &unconfirmed_max);
     let Some(acceptor) = &shared.acceptor else {
         let line = Line::new(socket);
-        let met = Met { address, place, admission, line: Some(line.clone()) };
-        return serve(shared, Wire::new(line), met).await;
+        let wire = Wire::new(Arc::clone(&line));
+        return serve(Call { line: Some(line), ..Call::new(shared, address, admission) }, wire, place).await;
     };
     let handshake = tokio::time::timeout(shared.config.request_head_time_max, acceptor.accept(socket));
     match shared.stop.run_until_cancelled(handshake).await?.map_err(io::Error::from).flatten() {
         // In a box: it is large, and one that is not encrypted must not weigh as much.
-        Ok(socket) => Box::pin(serve(shared, socket, Met { address, place, admission, line: None })).await,
+        Ok(socket) => Box::pin(serve(Call::new(shared, address, admission), socket, place)).await,
         Err(error) => {
             shared.config.metrics.count_cut(CutReason::Handshake);
             tracing::debug!(%error, "a handshake of TLS failed");
@@ -71,49 +70,18 @@ pub(super) async fn connection(
     }
 }
 
-/// A connection that was accepted.
-struct Met {
-    address: IpAddr,
-    place: Place,
-    admission: Admission,
-    /// If it is not encrypted.
-    line: Option<Arc<Line>>,
-}
-
 async fn serve(
-    shared: Arc<Shared>,
+    call: Call,
     socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    met: Met,
+    place: Place,
 ) -> Option<Upgraded> {
-    let Met { address, place, admission, line } = met;
-    let activity = Arc::new(Activity::default());
-    let cut = CancellationToken::new();
-    let refused = CancellationToken::new();
-    let takeover = Takeover::default();
-    let refusal = shared.refusal;
+    let shared = &call.shared;
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
-        let busy = activity.begin(request.version());
-        let client = shared.door.client(address, request.headers());
-        request.extensions_mut().insert(Peer(client));
-        if request.version() < Version::HTTP_2 {
-            // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
-            request.extensions_mut().insert(Cut(cut.clone()));
-            request.extensions_mut().insert(takeover.clone());
-            if let Some(line) = &line {
-                request.extensions_mut().insert(Arc::clone(line));
-            }
-        }
-        let excess = match admission {
-            Admission::Served => shared.door.let_in(client).err(),
-            Admission::Refused(excess) => {
-                // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
-                refused.cancel();
-                Some(excess)
-            }
-        };
-        let answer = excess.map_or_else(|| Ok(routes.call(request)), Err);
-        let (takeover, line) = (takeover.clone(), line.clone());
+        let busy = call.activity.begin(request.version());
+        let answer = call.receive(&mut request).map(|()| routes.call(request));
+        let refusal = call.shared.refusal;
+        let (takeover, line) = (call.takeover.clone(), call.line.clone());
         async move {
             let answer = match answer {
                 Ok(answer) => answer.await?,
@@ -124,10 +92,10 @@ async fn serve(
                 // HTTP is dropped, with all that it weighs, and this with it.
                 std::future::pending::<()>().await;
             }
-            Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
+            Ok::<_, Infallible>(answer.map(|body| Answer::new(body, busy)))
         }
     });
-    let builder = match admission {
+    let builder = match call.admission {
         Admission::Served => &shared.served,
         Admission::Refused(_) => &shared.refused,
     };
@@ -137,29 +105,26 @@ async fn serve(
     let mut look = pin!(tokio::time::sleep(shared.config.request_head_time_max));
     let mut asked = 0;
     let mut life = Life::Serving;
-    let ending = async {
-        tokio::select! { () = shared.stop.cancelled() => {}, () = refused.cancelled() => {} }
-    };
-    let mut ending = pin!(ending);
+    let mut ending = pin!(call.ending());
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
-            () = cut.cancelled() => return None,
-            () = takeover.unframed() => break Ok(()),
-            () = &mut look, if activity.is_looked_at() => {
-                match activity.since(&mut asked) {
-                    Since::NeverAsked => {
-                        shared.config.metrics.count_cut(CutReason::Late);
-                        return None;
-                    }
-                    Since::Idle if life == Life::Serving => {
+            () = call.cut.cancelled() => return None,
+            () = call.takeover.unframed() => break Ok(()),
+            () = &mut look, if call.activity.is_looked_at() => {
+                match (call.activity.since(&mut asked), life) {
+                    (Since::Busy, _) => {}
+                    (Since::Idle, Life::Serving) => {
                         life = Life::Ending;
                         shared.config.metrics.count_cut(CutReason::Idle);
                         serving.as_mut().graceful_shutdown();
                     }
                     // It was told, and stays.
-                    Since::Idle => return None,
-                    Since::Busy => {}
+                    (Since::Idle, Life::Ending) => return None,
+                    (Since::NeverAsked, _) => {
+                        shared.config.metrics.count_cut(CutReason::Late);
+                        return None;
+                    }
                 }
                 look.as_mut().reset(Instant::now() + shared.config.idle_time_max);
             }
@@ -170,12 +135,73 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        if let Some(reason) = activity.reason(&*error) {
-            shared.config.metrics.count_cut(reason);
-        }
-        tracing::debug!(error, "a connection ended early");
+        call.count(&*error);
     }
-    takeover.take().map(|afterlife| (place, afterlife))
+    call.takeover.take().map(|afterlife| (place, afterlife))
+}
+
+/// What a connection and its requests share.
+struct Call {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    admission: Admission,
+    activity: Arc<Activity>,
+    cut: CancellationToken,
+    refused: CancellationToken,
+    takeover: Takeover,
+    /// If it is in the clear.
+    line: Option<Arc<Line>>,
+}
+
+impl Call {
+    fn new(shared: Arc<Shared>, address: IpAddr, admission: Admission) -> Self {
+        let (cut, refused) = (CancellationToken::new(), CancellationToken::new());
+        let (activity, takeover) = (Arc::default(), Takeover::default());
+        Self { shared, address, admission, activity, cut, refused, takeover, line: None }
+    }
+
+    /// Gives a request what it needs of its connection, and lets it in.
+    ///
+    /// # Errors
+    /// If it is one too many, or its connection is.
+    fn receive(&self, request: &mut Request<Incoming>) -> Result<(), Excess> {
+        let client = self.shared.door.client(self.address, request.headers());
+        request.extensions_mut().insert(Peer(client));
+        if request.version() < Version::HTTP_2 {
+            // Streams of HTTP/2 may be of different people behind one proxy: one of them must not cut the others.
+            request.extensions_mut().insert(Cut(self.cut.clone()));
+            request.extensions_mut().insert(self.takeover.clone());
+            if let Some(line) = &self.line {
+                request.extensions_mut().insert(Arc::clone(line));
+            }
+        }
+        match self.admission {
+            Admission::Served => self.shared.door.let_in(client),
+            Admission::Refused(excess) => {
+                // A connection of HTTP/2 would stay, and all that comes on it would be refused for ever.
+                self.refused.cancel();
+                Err(excess)
+            }
+        }
+    }
+
+    /// Waits until it must take no further requests.
+    async fn ending(&self) {
+        tokio::select! { () = self.shared.stop.cancelled() => {}, () = self.refused.cancelled() => {} }
+    }
+
+    /// Counts why hyper ended it, if hyper cut it.
+    fn count(&self, error: &(dyn Error + Send + Sync + 'static)) {
+        tracing::debug!(error = error as &dyn Error, "a connection ended early");
+        let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
+        let metrics = &self.shared.config.metrics;
+        match (error.is_timeout(), self.activity.has_asked()) {
+            (true, false) => metrics.count_cut(CutReason::Late),
+            (true, true) => metrics.count_cut(CutReason::Idle),
+            (false, _) if error.is_parse() => metrics.count_cut(CutReason::Invalid),
+            (false, _) => {}
+        }
+    }
 }
 
 /// The head of an answer whose body is all that comes until the connection ends (RFC 9112, section 6.3, the last case).
@@ -187,96 +213,4 @@ fn head(answer: &Response) -> Vec<u8> {
     }
     head.extend(format!("connection: close\r\ndate: {date}\r\n\r\n").into_bytes());
     head
-}
-
-/// What is going on on a connection.
-#[derive(Debug, Default)]
-struct Activity {
-    /// Requests so far.
-    asked: AtomicUsize,
-    /// Answers that are not at their end.
-    open: AtomicUsize,
-    /// Whether it speaks HTTP/2. What speaks HTTP/1.1 is watched by hyper after its first request.
-    is_h2: AtomicBool,
-}
-
-/// What has been going on since the last look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
-    /// Nothing, and nothing before.
-    NeverAsked,
-    /// Nothing.
-    Idle,
-    /// Something.
-    Busy,
-}
-
-impl Activity {
-    /// Counts a request in, until its answer is dropped.
-    fn begin(self: &Arc<Self>, version: Version) -> Busy {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.is_h2.store(version == Version::HTTP_2, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
-    fn is_looked_at(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) == 0 || self.is_h2.load(Ordering::Relaxed)
-    }
-
-    /// Why hyper cut the connection, if it did.
-    fn reason(&self, error: &(dyn Error + 'static)) -> Option<CutReason> {
-        let error = error.downcast_ref::<hyper::Error>()?;
-        match (error.is_timeout(), self.asked.load(Ordering::Relaxed)) {
-            (true, 0) => Some(CutReason::Late),
-            (true, _) => Some(CutReason::Idle),
-            (false, _) => error.is_parse().then_some(CutReason::Invalid),
-        }
-    }
-
-    /// `asked` is how many requests there were at the last look, and then how many there are now.
-    fn since(&self, asked: &mut usize) -> Since {
-        let before = std::mem::replace(asked, self.asked.load(Ordering::Relaxed));
-        match *asked {
-            0 => Since::NeverAsked,
-            now if now == before && self.open.load(Ordering::Relaxed) == 0 => Since::Idle,
-            _ => Since::Busy,
-        }
-    }
-}
-
-/// A request whose answer is not at its end.
-#[derive(Debug)]
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A body that counts as something going on.
-struct Answer<B> {
-    body: B,
-    _busy: Busy,
-}
-
-impl<B: Body + Unpin> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -6,6 +6,7 @@
 //! Invariant: whatever a client does, what it holds is bounded and goes with it.
 //! Absent on purpose: routes and their answers (`gateway`, `admin`).
 
+mod activity;
 mod body;
 mod bucket;
 mod connection;
