@@ -31,8 +31,8 @@ async fn a_new_stream_tells_its_place_and_then_what_comes() {
     assert_eq!(
         client.seen,
         "retry: 2000\nid: 9f3c.1\n\n\
-         event: insert\nchannel: orders\nid: 9f3c.2\ndata: {\"id\":1}\n\n\
-         channel: orders\nid: 9f3c.4\ndata: two\ndata: lines\n\n"
+         event: insert\nchannel: orders\nid: 9f3c.2\nencoding: text\ndata: {\"id\":1}\n\n\
+         channel: orders\nid: 9f3c.4\nencoding: text\ndata: two\ndata: lines\n\n"
     );
 }
 
@@ -163,7 +163,7 @@ async fn live_only_messages_have_no_id_and_do_not_move_the_clients() {
     fixture.bus.publish_message(message("a", "typing", "x", Retention::LiveOnly));
     let event = client.event().await.expect("a live message comes");
     assert_eq!((event.event.as_str(), event.data.as_str(), event.id.as_str()), ("typing", "x", "9f3c.1"));
-    assert!(client.seen.ends_with("event: typing\nchannel: a\ndata: x\n\n"));
+    assert!(client.seen.ends_with("event: typing\nchannel: a\nencoding: text\ndata: x\n\n"));
 }
 
 #[tokio::test]
