@@ -169,7 +169,9 @@ async fn an_answer_holds_all_values_however_large() {
     let fixture = Fixture::guarded(MemoryBus::new(0x9f3c), open_to_all(), |_| {}).await;
     let large = "x".repeat(POLL_BYTES_MAX / 2 + 1);
     let names: Vec<_> = (0..4).map(|nth| format!("c{nth}")).collect();
-    names.iter().for_each(|name| drop(fixture.bus.set(name, &large)));
+    for name in &names {
+        fixture.bus.set(name, &large);
+    }
     settle(&fixture).await;
     let query: Vec<_> = names.iter().map(|name| format!("channel={name}")).collect();
     let answer = poll(&fixture, &query.join("&")).await;
