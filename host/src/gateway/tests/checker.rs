@@ -131,10 +131,10 @@ impl Record {
     /// The value of a channel as of a place, or whether there is one newer word about it at least.
     fn value(&self, channel: usize, place: u64) -> (Option<u64>, bool) {
         let words = (1_u64..).zip(&*self.messages);
-        let mut words = words.filter(|(_, (of, word))| *of == channel && *word != Retention::Kept);
+        let words = words.filter(|(_, (of, word))| *of == channel && *word != Retention::Kept);
         let head = self.bus.head().borrow().0;
         let mut value = None;
-        while let Some((sequence, (_, word))) = words.next() {
+        for (sequence, (_, word)) in words {
             if sequence > place {
                 return (value, sequence <= head);
             }
