@@ -14,7 +14,9 @@ use super::refusal::Refusal;
 use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
-use crate::telemetry::{DELAY_BOUNDS, Delays, Face, GatewayMetrics, NAMES, PluginMetrics, TimelineMetrics};
+use crate::telemetry::{
+    DELAY_BOUNDS, Delays, Face, GatewayMetrics, Metrics, NAMES, PluginMetrics, TimelineMetrics,
+};
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -63,6 +65,13 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_log_end_offset" => kept.end.0,
         "twohop_pipeline_paused" => u64::from(matches!(parts.deployer.flow(), Flow::Paused { .. })),
         "twohop_history_head" => parts.bus.head().borrow().0,
+        "twohop_snapshot_rows_total"
+        | "twohop_snapshot_tables_left"
+        | "twohop_snapshot_progress"
+        | "twohop_snapshot_seconds_left" => {
+            of_snapshots(&parts.metrics, name, out);
+            return true;
+        }
         _ => {
             return of_timelines(&parts.metrics.timelines, name, out)
                 || of_gateway(&parts.metrics.gateway, name, out);
@@ -70,6 +79,22 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
     };
     writeln!(out, "{name} {value}").expect(FITS);
     true
+}
+
+/// The name of a source has nothing that would have to be escaped.
+fn of_snapshots(metrics: &Metrics, name: &str, out: &mut String) {
+    for (source, snapshot) in metrics.snapshots() {
+        let left = || snapshot.tables().iter().filter(|table| !table.is_complete).count();
+        let value = match name {
+            "twohop_snapshot_rows_total" => Some(snapshot.rows() as f64),
+            "twohop_snapshot_tables_left" => Some(left() as f64),
+            "twohop_snapshot_progress" => snapshot.part(),
+            _ => snapshot.time_left().map(|left| left.as_secs_f64()),
+        };
+        if let Some(value) = value {
+            writeln!(out, "{name}{{source=\"{source}\"}} {value}").expect(FITS);
+        }
+    }
 }
 
 fn of_timelines(timelines: &TimelineMetrics, name: &str, out: &mut String) -> bool {
