@@ -10,10 +10,10 @@ use tracing::warn;
 
 use super::super::connect::{Control, Target};
 use super::super::error::SourceError;
-use super::Done;
 use super::chunk::look;
 use super::open;
 use super::visible::{Unsettled, Visible, lower};
+use super::{DOING, Done};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long it may take before we say what it waits for.
@@ -31,6 +31,8 @@ pub(super) async fn settle(
     let begun_at = Instant::now();
     let mut is_said = false;
     let mut unsettled = Unsettled::default();
+    // A snapshot lists who runs only up to the last that is over: one that begins now sees to it that this is all of them.
+    control.query(DOING, "SELECT pg_current_xact_id()::text", &[]).await?;
     let now = look(&control).await?;
     let is_awaited = |transaction: &u64| only.as_ref().is_none_or(|kept| kept.sees(*transaction));
     now.running().filter(is_awaited).for_each(|transaction| unsettled.note(lower(transaction)));
