@@ -222,6 +222,7 @@ async fn same_cells(setup: Setup<'_>) -> Result<()> {
     let stand = Stand::start(&Setup { schema: &schema(), tables: &["kinds"], ..setup })?;
     check_that_all_are_tried(&stand)?;
     let rows = rows_count();
+    stand.wait_for_snapshot(WITHIN).await?;
     stand.postgres.psql(&inserts(rows))?;
     let of_rows = |change: &Change| &*change.table.name == "kinds";
     let changes = stand.wait_for_changes("all rows", WITHIN, of_rows, 2 * rows).await?;

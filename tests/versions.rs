@@ -67,6 +67,7 @@ async fn every_message_and_every_replica_identity_is_understood_on_each_server()
 async fn understood(setup: Setup<'_>) -> Result<()> {
     let source = "messages = [\"mail*\"]\nheartbeat = \"200ms\"";
     let mut stand = Stand::start(&Setup { schema: SCHEMA, tables: &TABLES, source, ..setup })?;
+    stand.wait_for_snapshot(WITHIN).await?;
     let mut follower = Follower::connect(stand.address(), &["by_key"]).await?;
     check_the_doctor(&stand)?;
     for table in TABLES {

@@ -193,7 +193,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
         bus: bus.clone(),
         partition: PARTITION,
         readiness: readiness.clone(),
-        metrics,
+        metrics: metrics.clone(),
     };
     let token = admin_token(&config)?;
     let admin = Admin::start(config.admin.listen, token, admin_parts, stop.clone()).await?;
@@ -201,7 +201,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let sources = tokio::select! {
         biased;
         () = signals.requested() => Ok(None),
-        sources = prepare_sources(&config, &log) => sources.map(Some),
+        sources = prepare_sources(&config, &log, &metrics) => sources.map(Some),
     };
     let sources = match sources {
         Ok(Some(sources)) => sources,
@@ -525,6 +525,7 @@ impl Prepared {
 async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
+    metrics: &Metrics,
 ) -> Result<Vec<(String, Prepared)>, AppError> {
     let at_fault = |name: &String| {
         let name = name.clone();
@@ -537,7 +538,8 @@ async fn prepare_sources(
     let mut sources = Vec::new();
     for source in configs {
         let name = source.name.clone();
-        let prepared = Postgres::prepare(source, log.clone()).await.map_err(at_fault(&name))?;
+        let figures = metrics.snapshot(&name);
+        let prepared = Postgres::prepare(source, log.clone(), figures).await.map_err(at_fault(&name))?;
         sources.push((name, Prepared::Postgres(Box::new(prepared))));
     }
     for (name, source) in &config.polling {

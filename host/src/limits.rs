@@ -67,6 +67,26 @@ pub const RETAINED_WAL_BYTES_WARNED: u64 = 1024 * 1024 * 1024;
 pub const OPEN_TRANSACTION_TIME_WARNED: Duration = Duration::from_secs(300);
 /// How much the server's clock may differ from ours before people are warned.
 pub const CLOCK_SKEW_WARNED: Duration = Duration::from_secs(2);
+/// Rows of a table that a snapshot reads at once; the stream stands still meanwhile.
+pub const SNAPSHOT_CHUNK_ROWS_MAX: usize = 8_192;
+/// Their bytes; the row that reaches it is the last.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 4 << 20;
+/// Rows that it reads the first time: those of a table may be large.
+pub const SNAPSHOT_ROWS_MIN: usize = 512;
+/// Blocks of a table without a key that it reads at once; a block of 8 KiB has at most 291 rows.
+pub const SNAPSHOT_BLOCKS_MAX: u32 = 256;
+/// Batches that the stream appends between two such parts, where it always has more.
+pub const SNAPSHOT_BATCHES_BETWEEN: usize = 4;
+/// How long the stream stands still for a transaction that it has brought and that is not over.
+pub const SNAPSHOT_SETTLE_TIME_MAX: Duration = Duration::from_millis(100);
+/// Between two tries of a snapshot that is too early, or whose table is held.
+pub const SNAPSHOT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Transactions that the stream brought since the last part; with more the next one is due.
+pub const SNAPSHOT_UNSETTLED_COUNT_MAX: usize = 65_536;
+/// Keys that changed while rows wait that may be new; with more the rows are read again.
+pub const SNAPSHOT_TOUCHED_COUNT_MAX: usize = 65_536;
+/// Requests for snapshots that wait.
+pub const SNAPSHOT_REQUESTS_COUNT_MAX: usize = 16;
 /// Rows that a polling source takes at once.
 pub const POLLING_ROWS_MAX: usize = 500;
 /// Between two looks of a polling source that found little, by default.

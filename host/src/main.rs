@@ -34,6 +34,8 @@ enum Command {
     Resume(cli::Resume),
     /// Print the newest changes of the log, a JSON object a line.
     Changes(cli::Changes),
+    /// Show how far the snapshots of the sources are.
+    Sources(cli::Sources),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
     CompilePlugin { profile: policy::Profile, meter: policy::Meter, input: PathBuf, output: PathBuf },
@@ -58,6 +60,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::DeadLetters(command) => cli::dead_letters(&command)?,
         Command::Resume(arguments) => cli::resume(&arguments)?,
         Command::Changes(arguments) => cli::changes(&arguments)?,
+        Command::Sources(arguments) => cli::sources(&arguments)?,
         Command::CompilePlugin { profile, meter, input, output } => {
             policy::compile_plugin(profile, meter, &input, &output)?
         }

@@ -11,15 +11,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 use twohop::event::{Change, Operation, Position, Row, Value};
 
-use super::writers::checksum;
+use super::writers::{MOVED_BEFORE, checksum};
 
 /// What the changes make of the tables.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tables {
-    /// Key → sequence, body.
-    pub(super) cells: BTreeMap<i64, (i64, String)>,
+    /// Key → sequence, and body where that has come.
+    pub(super) cells: BTreeMap<i64, (i64, Option<String>)>,
     /// Key, sequence.
     pub(super) moves: BTreeSet<(i64, i64)>,
+    /// Keys of which the stream has brought a row.
+    pub(super) touched: BTreeSet<i64>,
+    /// The last move of each key that the stream has brought.
+    pub(super) moved: BTreeMap<i64, i64>,
+    /// Whether all rows of the snapshot have come.
+    pub(super) is_complete: bool,
 }
 
 /// Looks at all of them, and folds them.
@@ -33,6 +39,13 @@ pub(super) fn fold(changes: &[Change]) -> Result<Tables> {
         ensure!(before.is_none_or(|before| before < at), "{}: it comes after {before:?}", place());
         before = Some(at);
         if &*change.table.name == "$snapshot" {
+            let state = change.row().context("it has a row")?.value(0);
+            tables.is_complete |= state == Value::Text("complete");
+            continue;
+        }
+        if change.operation == Operation::Snapshot {
+            ensure!(open.is_none(), "{}: it is within a transaction", place());
+            tables.read(change).with_context(place)?;
             continue;
         }
         let parts = open.get_or_insert(Open {
@@ -67,27 +80,54 @@ struct Open {
 }
 
 impl Tables {
+    /// Takes a row of the snapshot.
+    fn read(&mut self, change: &Change) -> Result<()> {
+        let row = change.row().context("it has no row")?;
+        let (key, sequence) = checked(row, change)?;
+        if &*change.table.name == "moves" {
+            ensure!(sequence <= MOVED_BEFORE, "the stream brings {sequence}");
+            self.moves.insert((key, sequence));
+            return Ok(());
+        }
+        let Value::Text(body) = row.value(column("body", change)?) else { bail!("it has no body") };
+        let found = (sequence, Some(body.to_owned()));
+        match self.cells.insert(key, found.clone()) {
+            None => ensure!(!self.touched.contains(&key), "it was deleted"),
+            Some((known, None)) => ensure!(known == sequence, "{known} is known, {sequence} comes"),
+            Some(known) => ensure!(known == found, "{known:?} is known, {found:?} comes"),
+        }
+        Ok(())
+    }
+
+    /// Whether a row may be there of which nothing has come.
+    fn may_be_unread(&self, key: i64) -> bool {
+        !self.is_complete && !self.touched.contains(&key)
+    }
+
     fn apply(&mut self, change: &Change, open: &mut Open) -> Result<()> {
         match (&*change.table.name, change.operation) {
             ("moves", Operation::Insert) => self.moved(change, open),
             ("cells", Operation::Delete) => {
                 let key = integer(change.old().context("it has no old row")?, "key", change)?;
-                self.cells.remove(&key).map(drop).with_context(|| format!("there is no row {key}"))
+                let known = self.cells.remove(&key);
+                ensure!(known.is_some() || self.may_be_unread(key), "there is no row {key}");
+                self.touched.insert(key);
+                Ok(())
             }
             ("cells", operation @ (Operation::Insert | Operation::Update)) => {
                 let row = change.row().context("it has no row")?;
                 let (key, sequence) = checked(row, change)?;
                 let known = self.cells.get(&key);
-                ensure!(
-                    known.is_some() == (operation == Operation::Update),
-                    "row {key} is there: {}",
-                    known.is_some()
-                );
+                match operation {
+                    Operation::Insert => ensure!(known.is_none(), "row {key} is there"),
+                    _ => ensure!(known.is_some() || self.may_be_unread(key), "row {key} is not there"),
+                }
                 let body = match row.value(column("body", change)?) {
-                    Value::Text(body) => body.to_owned(),
-                    Value::Unchanged => known.context("a new row is whole")?.1.clone(),
+                    Value::Text(body) => Some(body.to_owned()),
+                    Value::Unchanged if operation == Operation::Update => known.and_then(|its| its.1.clone()),
                     other => bail!("its body is {other:?}"),
                 };
+                self.touched.insert(key);
                 self.cells.insert(key, (sequence, body));
                 Ok(())
             }
@@ -98,7 +138,7 @@ impl Tables {
     fn moved(&mut self, change: &Change, open: &mut Open) -> Result<()> {
         let row = change.row().context("it has no row")?;
         let (key, sequence) = checked(row, change)?;
-        let last = self.moves.range((key, i64::MIN)..=(key, i64::MAX)).next_back().map_or(0, |last| last.1);
+        let last = self.moved.insert(key, sequence).unwrap_or(MOVED_BEFORE);
         ensure!(sequence == last + 1, "key {key} goes from {last} to {sequence}");
         self.moves.insert((key, sequence));
         open.part += 1;
@@ -138,13 +178,15 @@ mod tests {
 
     /// Three transactions: two moves with a row, a move with the row's update, a move with the row's end.
     fn good() -> Vec<Change> {
-        let moved = |sequence: i64, part: i64, parts: i64| {
+        let moved = |nth: i64, part: i64, parts: i64| {
+            let sequence = MOVED_BEFORE + nth;
             let checksum = checksum(7, sequence);
             format!(
                 r#""table":"moves","operation":"insert","row":{{"key":7,"sequence":{sequence},"part":{part},"parts":{parts},"checksum":{checksum}}}"#
             )
         };
-        let put = |operation: &str, sequence: i64, body: &str| {
+        let put = |operation: &str, nth: i64, body: &str| {
+            let sequence = MOVED_BEFORE + nth;
             let checksum = checksum(7, sequence);
             format!(
                 r#""table":"cells","operation":"{operation}","row":{{"key":7,"sequence":{sequence},"checksum":{checksum}{body}}},"columns":{{"key":"int4","sequence":"int8","checksum":"int8","body":"text"}}"#
@@ -163,14 +205,16 @@ mod tests {
         let line = |(commit, index, last, rest)| {
             format!(r#"{{"position":"0/{commit}#{index}","transaction":{commit},"last":{last},{rest}}}"#)
         };
-        all.map(line).iter().map(|line| change_from_line(line).expect("the line is a change")).collect()
+        let begin = r#"{"position":"0/0#1","last":true,"table":"$snapshot","operation":"message","row":{"state":"complete"}}"#;
+        let lines = std::iter::once(begin.to_owned()).chain(all.map(line));
+        lines.map(|line| change_from_line(&line).expect("the line is a change")).collect()
     }
 
     #[test]
     fn what_was_committed_folds_to_the_tables() {
         let changes = good();
-        let tables = fold(&changes[..5]).expect("they are in order");
-        assert_eq!(tables.cells, BTreeMap::from([(7, (3, "x".to_owned()))]));
+        let tables = fold(&changes[..6]).expect("they are in order");
+        assert_eq!(tables.cells, BTreeMap::from([(7, (MOVED_BEFORE + 3, Some("x".to_owned())))]));
         assert_eq!(tables.moves.len(), 3);
         assert!(fold(&changes).expect("they are in order").cells.is_empty());
     }
@@ -178,7 +222,7 @@ mod tests {
     #[test]
     fn a_change_that_is_lost_or_comes_twice_or_too_early_is_found() {
         let whole = fold(&good()).expect("they are in order");
-        for at in 0..good().len() {
+        for at in 1..good().len() {
             let mut lost = good();
             lost.remove(at);
             assert!(fold(&lost).is_err(), "{at} is lost");
@@ -191,6 +235,6 @@ mod tests {
             assert!(at == last || fold(&early).is_err(), "{at} comes late");
         }
         // The end alone is for the database to compare with.
-        assert_ne!(fold(&good()[..5]).expect("they are in order"), whole);
+        assert_ne!(fold(&good()[..6]).expect("they are in order"), whole);
     }
 }

@@ -75,7 +75,6 @@ fn start(disk: &SmallDisk) -> Result<Stand> {
     Stand::start(&Setup {
         schema: writers::SCHEMA,
         tables: &["cells", "moves"],
-        source: "snapshot = \"none\"",
         data: Some(&disk.path().join("data")),
         postgres: postgres::Options { settings, ..postgres::Options::default() },
         ..Setup::default()
@@ -94,11 +93,13 @@ async fn go_through(schedule: &Schedule, stand: &mut Stand, disk: &SmallDisk) ->
     match schedule.end {
         End::Whole => {
             writers.finish().await?;
+            stand.wait_for_snapshot(WITHIN).await?;
             caught_up(stand).await?;
             ensure!(stand.host.ended().is_none(), "the host has ended");
             let status = stand.host.terminate().context("the host had to be killed")?;
             ensure!(status.success(), "the host ended badly: {status}");
             let (log, database) = (fold(&changes(&stand.data).await?)?, tables(stand).await?);
+            ensure!(log.is_complete, "the snapshot is not complete");
             ensure!(database.moves.len() > 50, "too little was written to say anything");
             compare(&log, &database)
         }
@@ -207,6 +208,7 @@ async fn until(stand: &Stand, query: &str) -> Result<()> {
 
 /// The host refuses to go on, and says why; what it has is what was committed up to some transaction.
 async fn lose_the_slot(end: End, stand: &mut Stand, mut writers: Writers) -> Result<()> {
+    stand.wait_for_snapshot(WITHIN).await?;
     let before = tables(stand).await?;
     caught_up(stand).await?;
     stand.host.kill9();
@@ -268,8 +270,9 @@ async fn tables(stand: &Stand) -> Result<Tables> {
     let cells = client.query("SELECT key::int8, sequence, body FROM cells", &[]).await?;
     let moves = client.query("SELECT key::int8, sequence FROM moves", &[]).await?;
     Ok(Tables {
-        cells: cells.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect(),
+        cells: cells.iter().map(|row| (row.get(0), (row.get(1), Some(row.get(2))))).collect(),
         moves: moves.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        ..Tables::default()
     })
 }
 

@@ -16,7 +16,7 @@ use super::schedule::Random;
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE counters (key int PRIMARY KEY, sequence bigint NOT NULL);
-    INSERT INTO counters SELECT n, 0 FROM generate_series(1, 12) n;
+    INSERT INTO counters SELECT n, 3000 FROM generate_series(1, 12) n;
     CREATE TABLE moves (key int, sequence bigint, part int NOT NULL, parts int NOT NULL, checksum bigint NOT NULL,
         PRIMARY KEY (key, sequence));
     CREATE TABLE cells (key int PRIMARY KEY, sequence bigint NOT NULL, checksum bigint NOT NULL, body text NOT NULL);
@@ -37,7 +37,13 @@ pub(super) const SCHEMA: &str = "
             INSERT INTO cells VALUES (k, s, checksum(k, s), body) ON CONFLICT (key) DO UPDATE
                 SET sequence = excluded.sequence, checksum = excluded.checksum, body = excluded.body;
         END IF;
-    END $$;";
+    END $$;
+    INSERT INTO moves SELECT k, n, 1, 1, checksum(k, n) FROM generate_series(1, 12) k, generate_series(1, 3000) n;
+    INSERT INTO cells SELECT k, 3000, checksum(k, 3000),
+        (SELECT string_agg(md5(n::text || k), '') FROM generate_series(1, 200) n) FROM generate_series(1, 12) k;";
+
+/// Moves of each key before the writers begin.
+pub(super) const MOVED_BEFORE: i64 = 3_000;
 
 /// As the function of the schema.
 pub(super) fn checksum(key: i64, sequence: i64) -> i64 {

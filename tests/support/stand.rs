@@ -97,6 +97,22 @@ impl Stand {
             .with_context(|| format!("no `{part}` in:\n{}", self.host.stderr()))
     }
 
+    /// Waits until the source has nothing to read of tables.
+    ///
+    /// # Errors
+    /// If that does not come within the time; with what the host said.
+    pub async fn wait_for_snapshot(&self, within: Duration) -> Result<()> {
+        let file = self.data.join("sources/shop.snapshot");
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        let complete = async {
+            while !fs::read_to_string(&file).is_ok_and(|text| text == r#"{"rounds":[]}"#) {
+                looks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(within, complete).await;
+        waited.with_context(|| format!("the snapshot does not come to its end:\n{}", self.host.stderr()))
+    }
+
     /// Where operators connect; another port after each restart.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `audit` | an entry of the audit list: quarantine, pause and shadow differences are entries too |
 //! | `line` | a log line of a plugin |
-//! | `status` | the pipeline, and the counters of plugins; at once, then when they have changed |
+//! | `status` | the pipeline, the sources and their snapshots, and the counters of plugins; at once, then when they have changed |
 //! | `lost` | `{}`: the client was too slow, and some events were left out |
 //!
 //! Invariant: a client that is slow loses the oldest events and is told so; it holds up nobody.

@@ -15,8 +15,8 @@ use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
 use crate::telemetry::{
-    CutReason, DELAY_BOUNDS, Delays, Face, GatewayMetrics, Limit, ListenerMetrics, NAMES, PluginMetrics,
-    TimelineMetrics,
+    CutReason, DELAY_BOUNDS, Delays, Face, GatewayMetrics, Limit, ListenerMetrics, Metrics, NAMES,
+    PluginMetrics, TimelineMetrics,
 };
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -75,6 +75,13 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_values" => parts.metrics.history.values.load(Ordering::Relaxed),
         "twohop_values_bytes" => parts.metrics.history.values_bytes.load(Ordering::Relaxed),
         "twohop_values_dropped_total" => parts.metrics.history.values_dropped.load(Ordering::Relaxed),
+        "twohop_snapshot_rows_total"
+        | "twohop_snapshot_tables_left"
+        | "twohop_snapshot_progress"
+        | "twohop_snapshot_seconds_left" => {
+            of_snapshots(&parts.metrics, name, out);
+            return true;
+        }
         _ => {
             return of_timelines(&parts.metrics.timelines, name, out)
                 || of_gateway(&parts.metrics.gateway, name, out);
@@ -82,6 +89,22 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
     };
     writeln!(out, "{name} {value}").expect(FITS);
     true
+}
+
+/// The name of a source has nothing that would have to be escaped.
+fn of_snapshots(metrics: &Metrics, name: &str, out: &mut String) {
+    for (source, snapshot) in metrics.snapshots() {
+        let left = || snapshot.tables().iter().filter(|table| !table.is_complete).count();
+        let value = match name {
+            "twohop_snapshot_rows_total" => Some(snapshot.rows() as f64),
+            "twohop_snapshot_tables_left" => Some(left() as f64),
+            "twohop_snapshot_progress" => snapshot.part(),
+            _ => snapshot.time_left().map(|left| left.as_secs_f64()),
+        };
+        if let Some(value) = value {
+            writeln!(out, "{name}{{source=\"{source}\"}} {value}").expect(FITS);
+        }
+    }
 }
 
 fn of_timelines(timelines: &TimelineMetrics, name: &str, out: &mut String) -> bool {

@@ -108,6 +108,7 @@ async fn of_server(state: &Arc<State>, segments: &[&str], request: Request) -> R
         ["v1", "plugins"] if get => plugins::list(state, query).await,
         ["v1", "audit"] if get => plugins::audit(state, query).await,
         ["v1", "pipeline"] if get => Ok(health::pipeline(state)),
+        ["v1", "sources"] if get => Ok(health::sources(state)),
         ["v1", "pipeline", "resume"] if post => {
             state.parts.deployer.resume(&by(&request.headers)?).await?;
             Ok(health::pipeline(state))
@@ -116,7 +117,7 @@ async fn of_server(state: &Arc<State>, segments: &[&str], request: Request) -> R
         ["v1", "changes"] if get => changes::newest(state, query),
         ["v1", "events"] if get => Ok(events::all(state)),
         ["metrics"] if get => metrics::metrics(state).await,
-        ["metrics"] | ["v1", "plugins" | "audit" | "pipeline" | "changes" | "events"] => {
+        ["metrics"] | ["v1", "plugins" | "audit" | "pipeline" | "sources" | "changes" | "events"] => {
             Err(Refusal::method("GET"))
         }
         _ => Err(Refusal::nowhere()),

@@ -31,7 +31,7 @@ use clap::Subcommand;
 
 pub(crate) use doctor::{Doctor, examine_database};
 pub(crate) use letters::{DeadLetters, run as dead_letters};
-pub(crate) use pipeline::{Changes, Resume, changes, resume};
+pub(crate) use pipeline::{Changes, Resume, Sources, changes, resume, sources};
 pub(crate) use serve::{Serve, run_server};
 pub(crate) use simulate::{Simulate, run as run_simulation};
 

@@ -179,7 +179,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     (
         "source.*.snapshot",
         "`initial`",
-        "`initial` sends the rows that are there at the first start, `none` does not.",
+        "`initial` sends the rows that are there at the first start, and those of a table when it is added; `none` does not.",
     ),
     (
         "source.*.kind",

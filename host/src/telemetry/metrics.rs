@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::SnapshotMetrics;
 use crate::limits::PLUGINS_COUNT_MAX;
 
 /// What a metric does over time.
@@ -157,6 +158,22 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Histogram,
         "From a post being durable until the last active follower has it, of posts that were pushed.",
     ),
+    ("twohop_snapshot_rows_total", Kind::Counter, "Rows that the snapshots of the `source` have appended."),
+    (
+        "twohop_snapshot_tables_left",
+        Kind::Gauge,
+        "Tables of the `source` that are not read to their end; 0 once its snapshots are complete.",
+    ),
+    (
+        "twohop_snapshot_progress",
+        Kind::Gauge,
+        "The part of the rows of the snapshot under way that the `source` has read, from 0 to 1, by the server's estimate; absent without one.",
+    ),
+    (
+        "twohop_snapshot_seconds_left",
+        Kind::Gauge,
+        "What is left of the snapshot under way at its rate so far; absent while that is not known.",
+    ),
     ("twohop_plugin_generation", Kind::Gauge, "The active generation of the plugin."),
     ("twohop_plugin_quarantined", Kind::Gauge, "1 if the plugin failed too often and is not called, else 0."),
     (
@@ -211,6 +228,7 @@ pub struct Metrics {
     /// What feeds cost.
     pub timelines: Arc<TimelineMetrics>,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
+    snapshots: Mutex<BTreeMap<Arc<str>, Arc<SnapshotMetrics>>>,
 }
 
 /// The counters and gauges of channels' values.
@@ -538,6 +556,20 @@ impl Metrics {
     #[must_use]
     pub fn plugins(&self) -> Vec<(Arc<str>, Arc<PluginMetrics>)> {
         self.lock().iter().map(|(name, counters)| (name.clone(), counters.clone())).collect()
+    }
+
+    /// The snapshots of a source; there are as many as the configuration has.
+    #[must_use]
+    pub fn snapshot(&self, source: &str) -> Arc<SnapshotMetrics> {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots.entry(source.into()).or_default().clone()
+    }
+
+    /// Those of all sources, by name.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<(Arc<str>, Arc<SnapshotMetrics>)> {
+        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots.iter().map(|(name, snapshot)| (name.clone(), snapshot.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<PluginMetrics>>> {

@@ -4,6 +4,7 @@
 //! Invariant: no row values and no secrets. The standard output carries results only, such as the address.
 
 mod metrics;
+mod snapshot;
 
 use std::io::IsTerminal;
 
@@ -11,6 +12,7 @@ pub use metrics::{
     CutReason, DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Limit,
     ListenerMetrics, Metrics, NAMES, PluginMetrics, Reasons, TimelineMetrics,
 };
+pub use snapshot::{SnapshotMetrics, TableProgress};
 use tracing_subscriber::EnvFilter;
 
 /// The two clients of PostgreSQL log what the source says better, and at times a row.

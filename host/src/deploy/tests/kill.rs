@@ -310,7 +310,10 @@ fn the_list_of_failpoints_has_them_all() {
             }
         }
     }
+    // Those at which a test of the suite dies: `tests/snapshots.rs`.
+    let elsewhere = BTreeSet::from(["snapshot-chunk-read".to_owned()]);
     let mut found = BTreeSet::new();
     visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert_eq!(found.iter().collect::<Vec<_>>(), FAILPOINTS.iter().collect::<Vec<_>>());
+    assert!(found.is_superset(&elsewhere));
+    assert_eq!(found.difference(&elsewhere).collect::<Vec<_>>(), FAILPOINTS.iter().collect::<Vec<_>>());
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Disposition, SourceError, disposition};
 use super::outage::Outage;
 use super::seen::Shape;
+use super::snapshot::rounds::Rounds;
 use crate::backoff::Backoff;
 use crate::event::{Change, Partition, encode};
 use crate::limits::{SOURCE_PENDING_BYTES_MAX, SOURCE_PENDING_COUNT_MAX};
@@ -32,6 +33,8 @@ pub(super) struct Batch {
     pub(super) end: Option<u64>,
     /// Tables as the log knows them once this batch is appended.
     pub(super) told: Vec<(u32, Shape)>,
+    /// What there is to be read of tables once this batch is appended, where that has changed.
+    pub(super) rounds: Option<Rounds>,
     ripe: bool,
 }
 

@@ -16,6 +16,7 @@
 //!
 //! Absent on purpose: I/O.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::append::Batch;
@@ -25,6 +26,9 @@ use super::messages::Messages;
 use super::outbox::Outbox;
 use super::relation::{Known, RelationError, Relations, TooManyRelations};
 use super::seen::{News, Seen, Shape};
+use super::snapshot::place::before;
+use super::snapshot::rounds::Rounds;
+use super::touched::{Touched, is_partial};
 use super::values::{self, unix_micros};
 use crate::event::{Change, Column, Micros, Operation, Origin, Position, RowBuilder, Rows, Table, Value};
 
@@ -71,6 +75,12 @@ pub(super) struct Assembler {
     after: Option<Position>,
     open: Option<Open>,
     ready: Batch,
+    /// The table of the change that is assembled.
+    relation: u32,
+    /// One whose changed keys somebody wants to know.
+    watched: Option<(u32, Touched)>,
+    /// Rows that came without some of their values, of tables of which not all rows have come.
+    partial: HashMap<u32, Touched>,
 }
 
 /// A transaction whose commit has not come yet.
@@ -121,6 +131,9 @@ impl Assembler {
             after,
             open: None,
             ready: Batch::default(),
+            relation: 0,
+            watched: None,
+            partial: HashMap::new(),
         }
     }
 
@@ -166,6 +179,69 @@ impl Assembler {
     /// Writes down tables of which the change log has been told.
     pub(super) fn keep(&mut self, told: Vec<(u32, Shape)>) -> Result<(), SourceError> {
         self.relations.keep(told)
+    }
+
+    /// Tells, as with the stream, that a table has other columns than before, right before its first row of a chunk.
+    pub(super) fn announce_rows(&mut self, relation: u32, first: &Change) {
+        let shape = Shape::of(&first.table);
+        let Some(news) = self.relations.news_of(relation, &shape) else { return };
+        if news == News::Changed {
+            let origin = Origin {
+                table: first.table.clone(),
+                operation: Operation::Schema,
+                position: first.position,
+                last: false,
+                transaction: first.transaction,
+                committed_at: first.committed_at,
+            };
+            self.ready.push(&RowBuilder::default().finish(origin, Rows::Neither));
+        }
+        self.ready.tell(relation, shape);
+    }
+
+    /// Takes a row or a record of a snapshot, between two transactions.
+    pub(super) fn append(&mut self, row: &Change) {
+        self.ready.push(row);
+    }
+
+    /// Notes what there is to be read of tables once what is ready is appended.
+    pub(super) fn note_rounds(&mut self, rounds: Rounds) {
+        self.ready.rounds = Some(rounds);
+    }
+
+    /// Takes what is to be written down of that.
+    pub(super) fn take_rounds(&mut self) -> Option<Rounds> {
+        self.ready.rounds.take()
+    }
+
+    /// Notes, between two transactions, that everything before a place is ready or was taken.
+    pub(super) fn close(&mut self, end: u64) {
+        self.ready.close(self.ready.end.map_or(end, |ready| ready.max(end)));
+    }
+
+    /// Notes from now on which rows of a table come without some of their values, beside those that are known to have.
+    pub(super) fn note_partial(&mut self, relation: u32, before: Touched) {
+        self.partial.entry(relation).or_insert(before);
+    }
+
+    /// Those rows.
+    pub(super) fn partial(&self, relation: u32) -> Option<&Touched> {
+        self.partial.get(&relation)
+    }
+
+    /// Notes that all rows of a table have come.
+    pub(super) fn forget_partial(&mut self, relation: u32) {
+        self.partial.remove(&relation);
+    }
+
+    /// Notes from now on which keys of a table change.
+    pub(super) fn watch(&mut self, relation: u32) {
+        self.watched = Some((relation, Touched::default()));
+    }
+
+    /// Those, and notes no more.
+    pub(super) fn take_touched(&mut self) -> Touched {
+        self.watched.take().map(|(_, touched)| touched).unwrap_or_default()
     }
 
     /// Takes one message that is not an announcement. `now` is for messages without a time of their own.
@@ -227,6 +303,7 @@ impl Assembler {
 
     /// The table of a change that comes next.
     fn known(&mut self, relation: u32) -> Result<Known, AssembleError> {
+        self.relation = relation;
         if let Some((news, shape)) = self.relations.take_news(relation) {
             self.tell(relation, news, shape)?;
         }
@@ -324,6 +401,12 @@ impl Assembler {
         let mut builder = RowBuilder::default();
         fill(&mut builder)?;
         let change = builder.finish(open.origin(table, operation, position), rows);
+        if let Some((_, touched)) = self.watched.as_mut().filter(|(watched, _)| *watched == self.relation) {
+            touched.note(&change);
+        }
+        if let Some(partial) = self.partial.get_mut(&self.relation).filter(|_| is_partial(&change)) {
+            partial.note(&change);
+        }
         let told = open.told.take();
         if let Some(before) = open.held.replace(Held { told, change }) {
             push_held(&mut self.ready, before);
@@ -331,7 +414,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// A message that belongs to no transaction: its own place in the log is its position.
+    /// A message that belongs to no transaction. It ends where the next record begins, which may be the commit of a
+    /// transaction: its position is right before that.
     fn standalone(
         &mut self,
         at: u64,
@@ -342,7 +426,7 @@ impl Assembler {
         if self.open.is_some() {
             return Err(AssembleError::OutOfPlace("a message without a transaction"));
         }
-        let position = Position { commit: at, index: 0 };
+        let position = Position { commit: before(at), index: 0 };
         if self.messages.has(prefix) && self.after.is_none_or(|after| position > after) {
             let mut builder = RowBuilder::default();
             push_logical(&mut builder, prefix, content);

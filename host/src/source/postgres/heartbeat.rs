@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connect::Control;
 use super::error::SourceError;
+use super::wire::place;
+
+const DOING: &str = "`pg_logical_emit_message`";
 
 /// The prefix of these messages, which never become changes.
 pub const PREFIX: &str = "twohop.heartbeat";
@@ -37,6 +40,14 @@ impl Heartbeat {
         sleep_until(self.due).await;
         self.due = Instant::now() + interval;
         let emit = format!("SELECT pg_logical_emit_message(false, '{PREFIX}', '')");
-        control.execute("`pg_logical_emit_message`", &emit).await
+        control.execute(DOING, &emit).await
     }
+}
+
+/// Writes one in a transaction, which is on the server's disk then, and gives its place: everything that was over before
+/// is before it.
+pub(super) async fn emit(control: &Control) -> Result<u64, SourceError> {
+    const EMIT: &str = "SELECT pg_logical_emit_message(true, $1, '')::text";
+    let rows = control.query(DOING, EMIT, &[&PREFIX]).await?;
+    Ok(rows.first().and_then(|row| place(row.get(0))).unwrap_or(u64::MAX))
 }

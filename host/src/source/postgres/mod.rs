@@ -1,8 +1,8 @@
-//! PostgreSQL: a snapshot of the named tables, then every change of them, through logical replication.
+//! PostgreSQL: every change of the named tables, through logical replication, and among them the rows that they have.
 //!
 //! ```text
-//! connect ─► preflight ─► server ─► publication ─► slot ─┬─► snapshot ─┐
-//!                                                        └─────────────┴─► stream: wire ─► decode ─► assemble ─► append
+//! connect ─► preflight ─► server ─► publication ─► slot ─► stream: wire ─► decode ─► assemble ─► append
+//!                                                                             snapshot ──┘
 //! ```
 //! In: a [`Config`]. Out: changes in the change log, each once, in the order of commits.
 //!
@@ -41,6 +41,7 @@ mod snapshot;
 mod spill;
 mod stream;
 mod table;
+mod touched;
 mod transport;
 mod url;
 mod values;
@@ -80,7 +81,9 @@ use outage::Outage;
 use outbox::Outbox;
 use reached::Reached;
 use seen::{Seen, Shape};
-use slot::{Created, Plan};
+use slot::Plan;
+use snapshot::rounds::Rounds;
+use snapshot::{Snapshots, Streamed};
 use spill::Spill;
 use table::{Captured, TableName};
 use wire::{Streaming, Wire};
@@ -89,6 +92,7 @@ use crate::backoff::Backoff;
 use crate::event::encode;
 use crate::limits::{POSTGRES_NAME_BYTES_MAX, RETRY_DELAY_MAX, SOURCE_NAME_BYTES_MAX};
 use crate::log::ChangeLog;
+use crate::telemetry::SnapshotMetrics;
 
 /// What a source is told.
 #[derive(Clone, PartialEq, Eq)]
@@ -163,6 +167,7 @@ struct Plans {
     outbox: Option<Outbox>,
     slot: String,
     publication: String,
+    figures: Arc<SnapshotMetrics>,
 }
 
 /// A pair of connections.
@@ -170,15 +175,12 @@ struct Session {
     control: Control,
     wire: Wire,
     tables: Vec<Captured>,
-    begin: Begin,
-}
-
-/// With what a session begins.
-enum Begin {
-    /// A slot was made just now, and its snapshot is to be read first.
-    Snapshot(Created),
     /// The stream has started.
-    Stream(Reached),
+    reached: Reached,
+    /// Where it did.
+    start: u64,
+    rounds: Rounds,
+    streamed: Streamed,
 }
 
 /// Sees that a source shares neither slot nor publication with others of the same configuration: they would take each
@@ -207,21 +209,24 @@ pub fn check_apart(config: &Config, others: &[Config]) -> Result<(), SourceError
 }
 
 impl Postgres {
-    /// Connects, checks the database, makes publication and slot if they are not there, and, unless a snapshot comes
-    /// first, starts the stream. May wait for transactions that are open in the database.
+    /// Connects, checks the database, makes publication and slot if they are not there, and starts the stream. May wait for transactions that are open in the database.
     ///
     /// Cancelling leaves nothing that a later start could not use.
     ///
     /// # Errors
     /// Anything that is wrong now, whether or not it might heal by itself: a person is looking.
-    pub async fn prepare(config: Config, log: Arc<dyn ChangeLog>) -> Result<Self, SourceError> {
-        let plan = Plans::new(config)?;
+    pub async fn prepare(
+        config: Config,
+        log: Arc<dyn ChangeLog>,
+        figures: Arc<SnapshotMetrics>,
+    ) -> Result<Self, SourceError> {
+        let plan = Plans { figures, ..Plans::new(config)? };
         let session = plan.open(&*log, Streaming::On).await?;
         plan.warn(&session.control).await?;
         Ok(Self { plan, log, session: Some(session) })
     }
 
-    /// Reads until told to stop: first the snapshot, if the slot is new, then the stream. What may heal by itself (a
+    /// Reads until told to stop: the stream, and in between the rows that tables have, as far as they are to be read. What may heal by itself (a
     /// server that restarts, a connection that breaks, a change log that is full) is tried again for ever, and said
     /// once. An append that is under way when the order to stop comes is finished and confirmed.
     ///
@@ -276,7 +281,7 @@ impl Plans {
             return Err(SourceError::Config("the source's `tables` names no table".to_owned()));
         }
         let (slot, publication) = slot_and_publication(&config)?;
-        Ok(Self { config, target, tables, outbox, slot, publication })
+        Ok(Self { config, target, tables, outbox, slot, publication, figures: Arc::default() })
     }
 
     /// Opens both connections and sees to it that publication and slot are there.
@@ -288,7 +293,9 @@ impl Plans {
         self.check_outbox(&control, &tables).await?;
         let last = log.last_position(&self.config.name);
         let state = slot::free(&control, &self.slot).await?;
-        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot);
+        let mut rounds = Rounds::read(&self.rounds_file())?;
+        let begun = if rounds.is_some() { slot::Snapshot::Begun } else { slot::Snapshot::Unknown };
+        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot, begun);
         let from = if let Ok(Plan::Resume { from }) = plan { from } else { 0 };
         let mut wire = Wire::connect(&self.target, &application, &self.slot, from).await?;
         // First, since another server lacks the slot too, and that would be the lesser truth.
@@ -297,32 +304,84 @@ impl Plans {
             server::check(&file, &mut wire, last).await?;
             slot::check_written(&control, last).await?;
         }
-        let plan = plan?;
-        let publication = publication::ensure(&control, &self.publication, &tables).await?;
-        let created = match plan {
+        let mut streamed = Streamed::Something;
+        match plan? {
             Plan::Resume { .. } => {
-                self.warn_of_added(&publication);
-                None
+                let added = publication::missing(&control, &self.publication, &tables).await?;
+                rounds = Some(self.add(rounds, &tables, &added)?);
+                publication::ensure(&control, &self.publication, &tables).await?;
             }
-            Plan::Create | Plan::Recreate => {
-                self.begin(&control, &wire, &tables, log).await?;
-                if plan == Plan::Recreate {
-                    info!(source = self.config.name, "the snapshot was not complete and begins again");
-                    slot::drop_slot(&control, &self.slot).await?;
-                }
-                let created = slot::create(&mut wire, &control, &self.slot, self.config.snapshot).await?;
-                info!(source = self.config.name, slot = self.slot, "made the replication slot");
-                Some(created)
+            plan => {
+                publication::ensure(&control, &self.publication, &tables).await?;
+                rounds = Some(self.create(&control, &mut wire, &tables, log, plan).await?);
+                streamed = Streamed::Nothing;
             }
+        }
+        let rounds = rounds.unwrap_or_default();
+        let (reached, start) = self.start(&control, &mut wire, log, streaming).await?;
+        Ok(Session { control, wire, tables, reached, start, rounds, streamed })
+    }
+
+    /// Makes the slot, and notes what there is to be read.
+    async fn create(
+        &self,
+        control: &Control,
+        wire: &mut Wire,
+        tables: &[Captured],
+        log: &dyn ChangeLog,
+        plan: Plan,
+    ) -> Result<Rounds, SourceError> {
+        self.begin(control, wire, tables, log).await?;
+        if plan == Plan::Recreate {
+            info!(source = self.config.name, "the snapshot had not begun and begins again");
+            slot::drop_slot(control, &self.slot).await?;
+        }
+        let kind = slot::Kind::Kept(self.config.snapshot);
+        let created = slot::create(wire, control, &self.slot, kind).await?;
+        info!(source = self.config.name, slot = self.slot, "made the replication slot");
+        let rounds = match created.snapshot {
+            Some(snapshot) => snapshot::first(control, &snapshot, &self.with_rows(tables)).await?,
+            None => Rounds::default(),
         };
-        let begin = match created {
-            Some(created) if created.snapshot.is_some() => {
-                snapshot::import(&control, created.snapshot.as_deref().unwrap_or_default()).await?;
-                Begin::Snapshot(created)
+        // Also where there is nothing to be read: it says that the slot is ours.
+        rounds.write(&self.rounds_file())?;
+        Ok(rounds)
+    }
+
+    /// Those whose rows are to be read: what an outbox had before anybody listened is no message.
+    fn with_rows(&self, tables: &[Captured]) -> Vec<Captured> {
+        let is_outbox = |table: &&Captured| self.outbox.as_ref().is_some_and(|its| its.table == table.name);
+        tables.iter().filter(|table| !is_outbox(table)).cloned().collect()
+    }
+
+    /// Notes, before the server sends their changes, that tables are to be read, unless none is.
+    fn add(
+        &self,
+        before: Option<Rounds>,
+        tables: &[Captured],
+        added: &[TableName],
+    ) -> Result<Rounds, SourceError> {
+        let mut rounds = before.clone().unwrap_or_default();
+        rounds.keep_only(tables);
+        let mut added: Vec<_> =
+            self.with_rows(tables).into_iter().filter(|table| added.contains(&table.name)).collect();
+        if self.config.snapshot == SnapshotMode::None {
+            for Captured { name, .. } in added.drain(..) {
+                warn!(
+                    source = self.config.name,
+                    "table `{name}` is new: its changes are read from now on, the rows that it has now are not"
+                );
             }
-            Some(_) | None => Begin::Stream(self.start(&control, &mut wire, log, streaming).await?),
-        };
-        Ok(Session { control, wire, tables, begin })
+        }
+        rounds.add(&added);
+        if before.as_ref() != Some(&rounds) {
+            rounds.write(&self.rounds_file())?;
+        }
+        Ok(rounds)
+    }
+
+    fn rounds_file(&self) -> PathBuf {
+        snapshot::rounds::path(&self.config.folder, &self.config.name)
     }
 
     /// Starts the stream, and sees that the server did not go forward past what the change log has.
@@ -332,14 +391,14 @@ impl Plans {
         wire: &mut Wire,
         log: &dyn ChangeLog,
         streaming: Streaming,
-    ) -> Result<Reached, SourceError> {
+    ) -> Result<(Reached, u64), SourceError> {
         wire.start(&self.publication, streaming).await?;
         let path = reached::path(&self.config.folder, &self.config.name);
         // The log has everything that committed before its last transaction.
         let last = log.last_position(&self.config.name).map_or(0, |last| last.commit);
         let known = reached::read(&path)?.map(|known| known.max(last));
         let place = slot::check_reached(control, &self.slot, known).await?;
-        Reached::begin(path, place)
+        Ok((Reached::begin(path, place)?, place))
     }
 
     /// Writes down, before there is a slot, that it will be ours and on which server.
@@ -352,6 +411,7 @@ impl Plans {
     ) -> Result<(), SourceError> {
         server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
         reached::forget(&reached::path(&self.config.folder, &self.config.name))?;
+        snapshot::rounds::forget(&self.rounds_file())?;
         let mut shapes = Vec::new();
         for captured in tables {
             let (table, _) = table::describe(control, &self.config.name, captured).await?;
@@ -363,7 +423,8 @@ impl Plans {
             SnapshotMode::None => snapshot::Mark::Skipped,
         };
         let (position, now) = (slot::begin(control).await?, snapshot::server_time(control).await?);
-        let record = encode(&snapshot::mark(&self.config.name, tables, mark, position, now));
+        let names = tables.iter().map(|table| table.name.to_string());
+        let record = encode(&snapshot::mark(&self.config.name, names, mark, position, now));
         log.append(append::PARTITION, vec![record]).await.map(drop).map_err(SourceError::Log)
     }
 
@@ -382,16 +443,6 @@ impl Plans {
         let Some(captured) = tables.iter().find(|table| table.name == outbox.table) else { return Ok(()) };
         let (table, _) = table::describe(control, &self.config.name, captured).await?;
         outbox.messages(&table).map(drop).map_err(SourceError::Outbox)
-    }
-
-    fn warn_of_added(&self, publication: &publication::Outcome) {
-        let publication::Outcome::Kept { added } = publication else { return };
-        for table in added {
-            warn!(
-                source = self.config.name,
-                "table `{table}` is new: its changes are read from now on, the rows that it has now are not"
-            );
-        }
     }
 
     /// One life of a pair of connections, until told to stop.
@@ -413,30 +464,30 @@ impl Plans {
         };
         outage.server_is_back();
         let source = &self.config.name;
-        let Session { control, mut wire, tables, begin } = session;
-        let reached = match begin {
-            Begin::Stream(reached) => reached,
-            Begin::Snapshot(created) => {
-                // What was written before anybody listened is no message.
-                let is_outbox =
-                    |table: &Captured| self.outbox.as_ref().is_some_and(|its| its.table == table.name);
-                let rows: Vec<_> = tables.iter().filter(|table| !is_outbox(table)).cloned().collect();
-                let copied = snapshot::copy(&control, source, &rows, &created, appender, stop).await?;
-                if copied == snapshot::Outcome::Stopped {
-                    return Ok(());
-                }
-                self.start(&control, &mut wire, log, streaming).await?
-            }
-        };
+        let Session { control, wire, tables, reached, start, rounds, streamed } = session;
         let after = log.last_position(source);
         info!(source, slot = self.slot, "reading the changes of {} tables", tables.len());
         let folder = self.config.folder.join(format!("{source}.spill"));
         let spill = Spill::open(folder, self.config.spill_bytes_max).await?;
         let seen = Seen::open(seen::path(&self.config.folder, source))?;
         let messages = Messages::new(&self.config.messages);
-        let assembler = Assembler::new(source, after, seen, messages, self.outbox.clone());
+        let mut assembler = Assembler::new(source, after, seen, messages, self.outbox.clone());
         let heartbeat = Heartbeat::new(self.config.heartbeat);
-        stream::Stream::new(control, wire, appender, assembler, spill, reached).run(heartbeat, stop).await
+        let begin = snapshot::Begin {
+            target: self.target.clone(),
+            source: source.as_str().into(),
+            slot: self.slot.clone(),
+            tables: self.with_rows(&tables),
+            file: self.rounds_file(),
+            rounds,
+            streamed,
+            after,
+            start,
+            figures: self.figures.clone(),
+        };
+        let snapshots = Snapshots::begin(begin, &mut assembler);
+        let stream = stream::Stream::new(control, wire, appender, assembler, spill, reached, snapshots);
+        stream.run(heartbeat, stop).await
     }
 }
 

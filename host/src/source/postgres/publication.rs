@@ -10,16 +10,20 @@ use super::connect::{Control, quoted};
 use super::error::SourceError;
 use super::table::{Captured, TableName};
 
-/// What was done.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It was not there.
-    Created,
-    /// It was there.
-    Kept {
-        /// Tables that it did not have.
-        added: Vec<TableName>,
-    },
+/// Those of the tables that the publication does not have, if it is there.
+///
+/// # Errors
+/// If the server refuses, or the connection broke.
+pub(super) async fn missing(
+    control: &Control,
+    publication: &str,
+    tables: &[Captured],
+) -> Result<Vec<TableName>, SourceError> {
+    const LOOK: &str = "SELECT prrelid FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid \
+         WHERE p.pubname = $1";
+    let there = control.query("a look at the publication", LOOK, &[&publication]).await?;
+    let is_there = |table: &&Captured| there.iter().any(|row| row.get::<_, u32>(0) == table.oid);
+    Ok(tables.iter().filter(|table| !is_there(table)).map(|table| table.name.clone()).collect())
 }
 
 /// Makes the publication, or makes it fit.
@@ -31,19 +35,18 @@ pub(super) async fn ensure(
     control: &Control,
     publication: &str,
     tables: &[Captured],
-) -> Result<Outcome, SourceError> {
+) -> Result<(), SourceError> {
     const LOOK: &str = "SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot \
          FROM pg_publication WHERE pubname = $1";
     let name = quoted(publication);
     let found = control.query("a look at the publications", LOOK, &[&publication]).await?;
-    let outcome = match found.first() {
+    match found.first() {
         None => {
             let list = sql_list(tables);
             let sql = format!(
                 "CREATE PUBLICATION {name} FOR TABLE {list} WITH (publish_via_partition_root = true)"
             );
             control.execute(&format!("`{sql}`"), &sql).await?;
-            Outcome::Created
         }
         Some(row) if row.get(0) => {
             return Err(SourceError::Config(format!(
@@ -58,11 +61,10 @@ pub(super) async fn ensure(
             if !silent.is_empty() || !row.get::<_, bool>(5) {
                 return Err(unfit_options(publication, silent.into_iter().map(|(operation, _)| operation)));
             }
-            fit(control, publication, tables).await?
+            fit(control, publication, tables).await?;
         }
-    };
-    check_tables(control, publication, tables).await?;
-    Ok(outcome)
+    }
+    check_tables(control, publication, tables).await
 }
 
 fn unfit_options(publication: &str, silent: impl Iterator<Item = &'static str>) -> SourceError {
@@ -86,7 +88,7 @@ struct Published {
     is_filtered: bool,
 }
 
-async fn fit(control: &Control, publication: &str, tables: &[Captured]) -> Result<Outcome, SourceError> {
+async fn fit(control: &Control, publication: &str, tables: &[Captured]) -> Result<(), SourceError> {
     // Row filters and lists of columns came with PostgreSQL 15: before, there are no such columns to be named.
     const LOOK: &str = "SELECT c.oid, n.nspname, c.relname, \
          to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL FROM pg_publication_rel r \
@@ -123,7 +125,7 @@ async fn fit(control: &Control, publication: &str, tables: &[Captured]) -> Resul
             control.execute(&format!("`{sql}`"), &sql).await?;
         }
     }
-    Ok(Outcome::Kept { added })
+    Ok(())
 }
 
 /// Sees that what the server will send is the captured tables and nothing else: whole schemas may be published, and a

@@ -72,6 +72,13 @@ impl Relations {
         Some((news, shape))
     }
 
+    /// What is new of a table that is read, not announced.
+    pub(super) fn news_of(&mut self, relation: u32, shape: &Shape) -> Option<News> {
+        let news = self.seen.news(relation, shape)?;
+        self.seen.tell(relation, shape.clone());
+        Some(news)
+    }
+
     /// Writes down tables of which the change log has been told.
     pub(super) fn keep(&mut self, told: Vec<(u32, Shape)>) -> Result<(), SourceError> {
         self.seen.keep(told)

@@ -5,11 +5,9 @@
 //! Invariant: the change log has a record of a slot before the slot is made, so one that it has no record of is
 //! somebody else's, and is left alone.
 //!
-//! Positions of a snapshot: its rows stand just before the slot's consistent point, at a place where no record of
-//! the server's log can begin, since records are aligned to eight bytes. So no transaction of the stream shares their
-//! commit, the stream comes after them all, and a position alone tells whether a snapshot is under way, is
-//! complete (the index of its last record is the largest), or is long past. The record of the slot stands in the same
-//! way before the server's log as it was then.
+//! The record of the slot stands before the server's log as it was then, where no change of the stream can stand
+//! (`snapshot/place.rs`), and the rows of snapshots stand so too. Whether a slot's first snapshot has begun, its own file
+//! says (`snapshot/rounds.rs`).
 
 use std::time::Duration;
 
@@ -19,30 +17,24 @@ use tracing::warn;
 use super::SnapshotMode;
 use super::connect::Control;
 use super::error::SourceError;
+use super::snapshot::place::{before, is_between};
 use super::wire::{Wire, notation, place};
 use crate::event::Position;
 use crate::limits::{
-    RETRY_DELAY_MIN, SOURCE_PROBE_INTERVAL, SOURCE_SILENCE_TIME_MAX, SOURCE_SLOT_WAIT_TIME_MAX,
+    POSTGRES_NAME_BYTES_MAX, RETRY_DELAY_MIN, SOURCE_PROBE_INTERVAL, SOURCE_SILENCE_TIME_MAX,
+    SOURCE_SLOT_WAIT_TIME_MAX,
 };
 
-/// Records of the server's log begin at multiples of this.
-const RECORD_ALIGNMENT: u64 = 8;
 /// How long the making of a slot may take before we say what it waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The commit of all records of a snapshot.
-pub(super) fn snapshot_commit(consistent_point: u64) -> u64 {
-    consistent_point.saturating_sub(1)
-}
-
-/// The position of the record that says that a snapshot is complete.
-pub(super) fn snapshot_end(consistent_point: u64) -> Position {
-    Position { commit: snapshot_commit(consistent_point), index: u32::MAX }
-}
-
-/// Whether a position is that of a slot about to be made, or of a row of a snapshot which is not complete.
-fn is_within_snapshot(position: Position) -> bool {
-    position.commit % RECORD_ALIGNMENT == RECORD_ALIGNMENT - 1 && position.index != u32::MAX
+/// Whether the slot's first snapshot has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Snapshot {
+    /// It may have, in the way of an older program, which begins anew.
+    Unknown,
+    /// What is to be read is known.
+    Begun,
 }
 
 /// A slot as the server describes it.
@@ -78,8 +70,10 @@ pub(super) fn plan(
     state: Option<&State>,
     last: Option<Position>,
     mode: SnapshotMode,
+    snapshot: Snapshot,
 ) -> Result<Plan, SourceError> {
-    let has_begun = last.is_some_and(is_within_snapshot);
+    let is_record = |last| is_between(last) && last.index != u32::MAX;
+    let has_begun = snapshot == Snapshot::Unknown && last.is_some_and(is_record);
     let Some(state) = state else {
         return match last {
             Some(position) if !has_begun => Err(SourceError::SlotMissing { slot: name.to_owned(), position }),
@@ -178,8 +172,7 @@ pub(super) async fn check_written(control: &Control, position: Position) -> Resu
 /// The position of the record of a slot that is about to be made, before everything that will come through it.
 pub(super) async fn begin(control: &Control) -> Result<Position, SourceError> {
     let written = written(control).await?;
-    let aligned = written - written % RECORD_ALIGNMENT;
-    Ok(Position { commit: snapshot_commit(aligned), index: 0 })
+    Ok(Position { commit: before(written), index: 0 })
 }
 
 async fn written(control: &Control) -> Result<u64, SourceError> {
@@ -203,7 +196,24 @@ pub(super) struct Created {
     pub(super) snapshot: Option<String>,
 }
 
-/// Makes the slot. The control connection is asked now and then whether the server is still there: it is silent for as
+/// What a slot is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// To stay, with a snapshot or without.
+    Kept(SnapshotMode),
+    /// For its snapshot: it is gone with its connection.
+    Temporary,
+}
+
+/// A name for such a slot that no other has.
+pub(super) fn temporary_name(slot: &str) -> String {
+    let moment = super::stream::now().0;
+    let suffix = format!("_{:x}_{moment:x}", std::process::id());
+    let kept = slot.len().min(POSTGRES_NAME_BYTES_MAX - suffix.len());
+    format!("{}{suffix}", &slot[..kept])
+}
+
+/// Makes a slot. The control connection is asked now and then whether the server is still there: it is silent for as
 /// long as it waits for open transactions.
 ///
 /// # Errors
@@ -212,14 +222,15 @@ pub(super) async fn create(
     wire: &mut Wire,
     control: &Control,
     name: &str,
-    mode: SnapshotMode,
+    kind: Kind,
 ) -> Result<Created, SourceError> {
-    let export = match mode {
-        SnapshotMode::Initial => "EXPORT_SNAPSHOT",
-        SnapshotMode::None => "NOEXPORT_SNAPSHOT",
-    };
     // The old form of the options, which every version knows.
-    let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {export}");
+    let (temporary, export) = match kind {
+        Kind::Kept(SnapshotMode::Initial) => ("", "EXPORT_SNAPSHOT"),
+        Kind::Kept(SnapshotMode::None) => ("", "NOEXPORT_SNAPSHOT"),
+        Kind::Temporary => (" TEMPORARY", "EXPORT_SNAPSHOT"),
+    };
+    let command = format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput {export}");
     let doing = format!("`CREATE_REPLICATION_SLOT {name}`");
     let patience = async {
         tokio::time::sleep(PATIENCE).await;
@@ -243,7 +254,7 @@ pub(super) async fn create(
         what: "the answer has no consistent point".to_owned(),
     })?;
     let snapshot = text(2).filter(|name| !name.is_empty()).map(str::to_owned);
-    if mode == SnapshotMode::Initial && snapshot.is_none() {
+    if export == "EXPORT_SNAPSHOT" && snapshot.is_none() {
         return Err(SourceError::Protocol { doing, what: "the answer has no snapshot".to_owned() });
     }
     Ok(Created { consistent_point, snapshot })
@@ -280,12 +291,13 @@ mod tests {
     }
 
     fn row(index: u32) -> Option<Position> {
-        Some(Position { commit: snapshot_commit(POINT), index })
+        Some(Position { commit: before(POINT), index })
     }
 
     #[track_caller]
     fn check(state: Option<&State>, last: Option<Position>, mode: SnapshotMode, expected: Plan) {
-        assert_eq!(plan("s", state, last, mode).expect("there is a way on"), expected);
+        let planned = plan("s", state, last, mode, Snapshot::Unknown);
+        assert_eq!(planned.expect("there is a way on"), expected);
     }
 
     #[test]
@@ -295,11 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_is_not_complete_begins_again() {
+    fn a_snapshot_that_had_not_begun_begins_again_and_another_goes_on() {
         check(Some(&state()), row(0), SnapshotMode::Initial, Plan::Recreate);
         check(Some(&state()), row(u32::MAX - 1), SnapshotMode::Initial, Plan::Recreate);
         // The crash came between dropping the slot and making it again.
         check(None, row(7), SnapshotMode::Initial, Plan::Create);
+        let planned =
+            |state: Option<&State>| plan("s", state, row(7), SnapshotMode::Initial, Snapshot::Begun);
+        assert_eq!(planned(Some(&state())).expect("it is there"), Plan::Resume { from: POINT });
+        assert!(matches!(planned(None), Err(SourceError::SlotMissing { .. })), "changes may be lost");
     }
 
     #[test]
@@ -310,7 +326,7 @@ mod tests {
 
     #[test]
     fn after_a_complete_snapshot_the_stream_goes_on() {
-        let last = Some(snapshot_end(POINT));
+        let last = row(u32::MAX);
         check(Some(&state()), last, SnapshotMode::Initial, Plan::Resume { from: POINT });
     }
 
@@ -330,23 +346,18 @@ mod tests {
     #[test]
     fn a_slot_that_this_log_did_not_begin_is_left_alone() {
         for mode in [SnapshotMode::Initial, SnapshotMode::None] {
-            let error = plan("s", Some(&state()), None, mode).expect_err("it may be somebody else's");
+            let planned = plan("s", Some(&state()), None, mode, Snapshot::Unknown);
+            let error = planned.expect_err("it may be somebody else's");
             assert!(matches!(error, SourceError::SlotUnknown { .. }), "{error}");
             assert!(error.to_string().contains("SELECT pg_drop_replication_slot('s')"), "{error}");
         }
     }
 
     #[test]
-    fn the_stream_comes_after_the_snapshot_even_where_it_begins_at_the_consistent_point() {
-        let first = Position { commit: POINT, index: 0 };
-        assert!(snapshot_end(POINT) < first);
-        assert!(!is_within_snapshot(first));
-    }
-
-    #[test]
     fn a_slot_that_is_gone_or_foreign_or_lost_is_an_error() {
         let last = Some(Position { commit: POINT, index: 0 });
-        let error = |state: Option<&State>| plan("s", state, last, SnapshotMode::Initial).err();
+        let error =
+            |state: Option<&State>| plan("s", state, last, SnapshotMode::Initial, Snapshot::Begun).err();
         assert!(matches!(error(None), Some(SourceError::SlotMissing { .. })));
         let other_plugin = State { plugin: Some("wal2json".to_owned()), ..state() };
         assert!(matches!(error(Some(&other_plugin)), Some(SourceError::SlotForeign { .. })));

@@ -6,11 +6,14 @@
 //! - one append is under way while the next batch gathers; the batch waits for the end of a transaction, unless it is
 //!   full, so that a small transaction costs one flush and no timer delays it;
 //! - past a full batch nothing more is read, while the server still hears from us;
+//! - rows of a snapshot come between two transactions, and while they are read nothing else is;
 //! - a transaction that the server streams while it is in progress waits on disk (`spill.rs`); at its commit it is read
 //!   back as if it came now, and nothing else is read until it is through, since changes stand in the order of commits;
 //! - a place is confirmed once everything before it is on disk, and the place itself (`reached.rs`). Where nothing is on its way, that is also the place up
 //!   to which the server says it has sent everything, so that a slot whose tables are quiet does not keep the
 //!   server from removing its log.
+
+use std::future::ready;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -19,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 use super::append::{Appended, Appender, Batch};
 use super::assemble::Assembler;
 use super::connect::Control;
-use super::decode::{Identity, Message, Streamed, Within, decode, decode_streamed, decode_within};
+use super::decode::{Identity, Message, Scope, Streamed, Within, decode, decode_streamed, decode_within};
 use super::error::SourceError;
 use super::heartbeat::Heartbeat;
 use super::reached::Reached;
 use super::seen::Shape;
+use super::snapshot::rounds::Rounds;
+use super::snapshot::{Snapshots, Work};
 use super::spill::{ReadBack, Spill, SpillError};
 use super::table;
 use super::wire::{Event, Wire};
@@ -38,9 +43,12 @@ pub(super) struct Stream<'a> {
     assembler: Assembler,
     spill: Spill,
     reached: Reached,
+    snapshots: Snapshots,
     replayed: Option<Replayed>,
     /// What the append under way, and those before it since a place was confirmed, tell of tables.
     told: Vec<(u32, Shape)>,
+    /// What there is to be read of tables once the append under way has ended.
+    rounds: Option<Rounds>,
     /// The server has sent everything before this place.
     sent: u64,
 }
@@ -70,9 +78,10 @@ impl<'a> Stream<'a> {
         assembler: Assembler,
         spill: Spill,
         reached: Reached,
+        snapshots: Snapshots,
     ) -> Self {
-        let (replayed, told, sent) = (None, Vec::new(), 0);
-        Self { control, wire, appender, assembler, spill, reached, replayed, told, sent }
+        let (replayed, told, rounds, sent) = (None, Vec::new(), None, 0);
+        Self { control, wire, appender, assembler, spill, reached, snapshots, replayed, told, rounds, sent }
     }
 
     /// Streams until told to stop. An append that is under way then is finished.
@@ -84,32 +93,49 @@ impl<'a> Stream<'a> {
         mut heartbeat: Heartbeat,
         stop: &CancellationToken,
     ) -> Result<(), SourceError> {
+        let ended = self.go(&mut heartbeat, stop).await;
+        // The next connection begins with what is written then.
+        let settled = self.snapshots.settle().await;
+        if ended.is_ok() {
+            self.wire.close().await;
+        }
+        ended.and(settled)
+    }
+
+    async fn go(&mut self, heartbeat: &mut Heartbeat, stop: &CancellationToken) -> Result<(), SourceError> {
         let mut heard_at = Instant::now();
         loop {
             let append = if self.appender.is_idle() { Append::Idle } else { Append::UnderWay };
             self.step(append)?;
+            if self.snapshots.is_due() && self.is_between_transactions() {
+                self.snapshots.turn(&mut self.assembler);
+            }
             let has_room = !self.assembler.ready().is_full();
-            if !has_room {
+            let listens = has_room && !self.snapshots.has_turn();
+            if !listens {
                 // Silence counts only while we listen.
                 heard_at = Instant::now();
             }
+            let may_turn = has_room && self.snapshots.may_turn() && self.is_between_transactions();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
                 appended = self.appender.ended() => {
                     if self.step(Append::Ended(appended?))? == Step::Finish {
-                        self.wire.close().await;
                         return Ok(());
                     }
                 }
                 beaten = heartbeat.next(&self.control) => beaten?,
                 place = self.reached.next() => self.wire.confirm(place?),
-                incoming = next(self.replayed.as_mut(), &mut self.wire), if has_room => {
+                work = self.snapshots.next() => self.take_snapshot(work?),
+                incoming = next(self.replayed.as_mut(), &mut self.wire), if listens => {
                     heard_at = Instant::now();
                     self.take(incoming?).await?;
                     self.take_buffered().await?;
                 }
-                () = sleep_until(heard_at + SOURCE_SILENCE_TIME_MAX), if has_room => {
+                // The stream has nothing at hand.
+                () = ready(()), if may_turn => self.snapshots.turn(&mut self.assembler),
+                () = sleep_until(heard_at + SOURCE_SILENCE_TIME_MAX), if listens => {
                     return Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX));
                 }
             }
@@ -118,15 +144,23 @@ impl<'a> Stream<'a> {
 
     fn step(&mut self, append: Append) -> Result<Step, SourceError> {
         let step = next_step(append, self.assembler.ready(), self.sent);
+        if let Append::Ended(Appended::Upto(_)) = append
+            && let Some(rounds) = self.rounds.take()
+        {
+            self.snapshots.keep(rounds);
+        }
         match step {
             Step::Begin => {
                 let mut batch = self.assembler.take_ready();
                 self.told.append(&mut batch.told);
+                self.rounds = batch.rounds.take();
+                self.snapshots.note_batch();
                 self.appender.begin(batch);
             }
             Step::Confirm(place) => {
                 if self.assembler.ready().is_empty() {
                     self.told.append(&mut self.assembler.take_told());
+                    self.assembler.take_rounds().into_iter().for_each(|rounds| self.snapshots.keep(rounds));
                 }
                 self.assembler.keep(std::mem::take(&mut self.told))?;
                 self.reached.want(place);
@@ -136,9 +170,40 @@ impl<'a> Stream<'a> {
         Ok(step)
     }
 
+    fn is_between_transactions(&self) -> bool {
+        !self.assembler.is_within_transaction() && self.replayed.is_none()
+    }
+
+    /// Takes rows of a snapshot, or what else was done for it.
+    fn take_snapshot(&mut self, work: Option<Work>) {
+        if let Some(work) = work {
+            self.snapshots.take(work, &mut self.assembler);
+            self.after_snapshot();
+        }
+    }
+
+    /// Everything before what was sent is ready before the rows, or was appended.
+    fn after_snapshot(&mut self) {
+        if self.is_between_transactions() {
+            self.assembler.close(self.sent);
+        }
+    }
+
+    /// The stream has brought everything before a place.
+    fn pass(&mut self, end: u64) {
+        self.snapshots.pass(end);
+        if self.snapshots.may_release() {
+            self.snapshots.release(&mut self.assembler);
+            self.after_snapshot();
+        }
+    }
+
     /// Takes what is in memory already, so that what came together is appended together.
     async fn take_buffered(&mut self) -> Result<(), SourceError> {
         while !self.assembler.ready().is_full() {
+            if self.snapshots.is_due() && self.is_between_transactions() {
+                return Ok(());
+            }
             let incoming = match &mut self.replayed {
                 Some(replayed) => {
                     replayed.messages.buffered().map(|message| Incoming::Replayed(Some(message)))
@@ -168,6 +233,7 @@ impl<'a> Stream<'a> {
             Incoming::Event(Event::KeepAlive { sent }) => {
                 if !self.assembler.is_within_transaction() && !self.spill.is_open() {
                     self.sent = self.sent.max(sent);
+                    self.pass(sent);
                 }
             }
             Incoming::Event(Event::Nothing) => {}
@@ -176,6 +242,7 @@ impl<'a> Stream<'a> {
                 if let Some(Replayed { transaction, commit, end, committed_at, .. }) = self.replayed.take() {
                     self.assembler.push(&Message::Commit { commit, end, committed_at }, now())?;
                     self.spill.forget(transaction);
+                    self.pass(end);
                 }
             }
         }
@@ -191,6 +258,7 @@ impl<'a> Stream<'a> {
             Streamed::Abort { transaction, part } => self.spill.abort(transaction, part)?,
             Streamed::Commit { transaction, commit, end, committed_at } => {
                 let messages = self.spill.read_back(transaction)?;
+                self.snapshots.note(transaction, &mut self.assembler);
                 self.assembler.push(&Message::Begin { commit, committed_at, transaction }, now())?;
                 self.replayed = Some(Replayed { transaction, messages, commit, end, committed_at });
             }
@@ -208,17 +276,29 @@ impl<'a> Stream<'a> {
                 self.assembler.announce(&relation, primary_key.as_deref())?;
             }
             Message::Type { oid, schema, name } => self.assembler.announce_type(oid, schema, name)?,
-            message => self.assembler.push(&message, now())?,
+            message => {
+                if let Message::Begin { transaction, .. } = message {
+                    self.snapshots.note(transaction, &mut self.assembler);
+                }
+                self.assembler.push(&message, now())?;
+                match message {
+                    Message::Truncate { relations } => {
+                        relations.iter().for_each(|relation| self.snapshots.truncated(relation));
+                    }
+                    Message::Commit { end, .. } => self.pass(end),
+                    Message::Logical { scope: Scope::Standalone, at, .. } => self.pass(at),
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(), SourceError> {
+    async fn finish(&mut self) -> Result<(), SourceError> {
         let appended = self.appender.settle().await?;
         self.step(Append::Ended(appended))?;
         let place = self.reached.settle().await?;
         self.wire.confirm(place);
-        self.wire.close().await;
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ const TABLE: &[(&str, May)] = &[
     // What is deployed, kept.
     ("registry", May::Import(&["failpoint", "policy", "state"])),
     // Movers know stores.
-    ("source", May::Import(&["log"])),
+    ("source", May::Import(&["failpoint", "log"])),
     ("effects", May::Import(&["bus", "timeline", "policy"])),
     // What both listeners speak.
     ("http", May::Import(&[])),

@@ -230,10 +230,10 @@ fn only_an_outboxs_inserts_are_messages_and_everything_else_of_it_still_counts()
 }
 
 #[test]
-fn a_message_without_a_transaction_stands_at_its_own_place() {
+fn a_message_without_a_transaction_stands_where_no_commit_can() {
     let message = encode::logical(false, 0x90, "mail", &[0xff]);
     let (changes, end) = assembled(&mut assembler(None), std::slice::from_ref(&message));
-    assert_eq!(changes[0].position, Position { commit: 0x90, index: 0 });
+    assert_eq!(changes[0].position, Position { commit: 0x8F, index: 0 });
     assert_eq!((changes[0].last, changes[0].transaction, changes[0].committed_at), (true, 0, Micros(77)));
     assert_eq!(values(changes[0].row()), Some(logical(Value::Bytes(&[0xff]))));
     assert_eq!(end, Some(0x90));
