@@ -385,6 +385,8 @@ pub const REPLAY_READ_COUNT_MAX: usize = 64;
 /// How long a client may take nothing while something waits for it; past it the connection is cut, and the client
 /// may resume. The largest frame must get through a slow line in it.
 pub const CONNECTION_STALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// What the client of an event stream may say after its request, all of which is passed over, in bytes.
+pub const STREAM_SAID_BYTES_MAX: usize = 4 * 1_024;
 /// What the HTTP layer holds for one connection in one direction; a request's head must fit.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Connections past [`CONNECTIONS_COUNT_MAX`] that are being told so; further ones are closed without a word.

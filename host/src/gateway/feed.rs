@@ -208,6 +208,11 @@ impl Feed {
         self.subscription.reconnect_delay()
     }
 
+    /// Its client is about to be told something that must come before what the hub puts from now on.
+    pub(super) fn claim(&self) {
+        self.subscription.claim();
+    }
+
     /// When its permit may end, if it may.
     pub(super) fn permit_until(&self, until: Option<SystemTime>) {
         self.subscription.permit_until(until);

@@ -13,7 +13,7 @@
 //! Lock order: the registry, then a mailbox. Nobody holds a mailbox and asks for the registry.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -58,6 +58,8 @@ pub(super) struct Hub {
     timelines: Option<Timelines>,
     presence: Presence,
     registry: Mutex<Registry>,
+    /// Where it has settled: beside the registry, which is held while messages are written, for all who ask where they are.
+    settled: AtomicU64,
     /// How many were here when the end began.
     leaving: AtomicU32,
 }
@@ -65,7 +67,6 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct Registry {
     position: Sequence,
-    settled: Sequence,
     closed: bool,
     next: u64,
     subscribers: HashMap<SubscriberId, Arc<Mailbox>>,
@@ -119,7 +120,8 @@ impl Hub {
             metrics: Arc::clone(&config.metrics),
             timelines,
             presence: Presence::new(config.presence.clone(), Arc::clone(&config.metrics)),
-            registry: Mutex::new(Registry { position, settled: position, ..Registry::default() }),
+            registry: Mutex::new(Registry { position, ..Registry::default() }),
+            settled: AtomicU64::new(position.0),
         };
         (Arc::new(hub), Follower { head, live })
     }
@@ -216,7 +218,7 @@ impl Hub {
         };
         if let Some(sequence) = sequence {
             registry.position = sequence;
-            registry.settled = sequence;
+            self.settle(sequence);
         }
         count
     }
@@ -234,7 +236,7 @@ impl Hub {
                 tokio::task::consume_budget().await;
             }
         }
-        self.registry().settled = kept.sequence;
+        self.settle(kept.sequence);
         count
     }
 
@@ -246,6 +248,10 @@ impl Hub {
             count += self.put_frame(followers, frames);
         }
         count
+    }
+
+    fn settle(&self, sequence: Sequence) {
+        self.settled.store(sequence.0, Ordering::Release);
     }
 
     fn put_frame(&self, followers: &Followers, frames: &mut Frames<'_>) -> usize {
@@ -268,7 +274,7 @@ impl Hub {
     fn lapse(&self, floor: Sequence) {
         let mut registry = self.registry();
         registry.position = floor;
-        registry.settled = floor;
+        self.settle(floor);
         registry.subscribers.values().for_each(|mailbox| mailbox.lapse());
     }
 
@@ -309,7 +315,7 @@ impl Hub {
         let leaving = self.shut();
         let count = u32::try_from(leaving.len()).unwrap_or(u32::MAX);
         let (began, time) = (Instant::now(), self.drain_interval.saturating_mul(count).min(time_max));
-        for (nth, mailbox) in (0..).zip(&leaving) {
+        for (nth, mailbox) in (0..).zip(leaving) {
             tokio::time::sleep_until(began + time * nth / count).await;
             mailbox.close();
         }
@@ -439,6 +445,11 @@ impl Subscription {
         registry.position
     }
 
+    /// What is put from now on waits until the client was told what it is told next.
+    pub(super) fn claim(&self) {
+        self.mailbox.claim();
+    }
+
     /// Takes channels away, with what waits of them: nothing of them comes any more.
     pub(super) fn remove(&mut self, channels: &[Channel]) {
         self.part(channels);
@@ -504,7 +515,7 @@ impl Subscription {
     /// is told next.
     pub(super) fn drained_position(&self) -> Option<Sequence> {
         self.mailbox.claim();
-        let position = self.hub.registry().settled;
+        let position = Sequence(self.hub.settled.load(Ordering::Acquire));
         self.mailbox.is_drained().then_some(position)
     }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Frame, Kind};
 use crate::event::{Channel, Sequence};
 use crate::http::{Line, Offered};
-use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
+use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, CONNECTION_QUEUE_BYTES_MAX};
 use crate::telemetry::{Delays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
@@ -176,6 +176,8 @@ impl Mailbox {
         let may = state.status == Status::Following
             && state.queue.is_empty()
             && frame.kind == Kind::Message
+            // What is larger goes in slices, so that a client that takes some of it shows that it does.
+            && frame.bytes.len() <= CONNECTION_BUFFER_BYTES_MAX
             && now_millis < self.permitted_until.load(Ordering::Relaxed);
         let line = self.own.line.as_ref().filter(|_| may);
         line.map_or(Offered::Refused, |line| line.offer(&frame.bytes))
@@ -255,6 +257,8 @@ impl Mailbox {
             Status::Closed => Poll::Ready(Taken::Closed),
             Status::Following => match state.queue.pop_front() {
                 Some(frame) => {
+                    // It is told before what comes after it.
+                    self.claim_line();
                     state.bytes -= frame.bytes.len();
                     if let Some(since) = state.since.take() {
                         self.waits.observe(since.elapsed());
@@ -389,6 +393,33 @@ mod tests {
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 2, CONNECTION_QUEUE_BYTES_MAX / 2))));
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(of("b", 4, 1))));
         assert_eq!(take(&mailbox), Poll::Pending);
+    }
+
+    #[tokio::test]
+    async fn a_message_does_not_overtake_what_was_taken_and_not_yet_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        let (_client, line) = (client.unwrap(), Line::new(accepted.unwrap().0));
+        let own = Own { cut: None, line: Some(line) };
+        let mailbox = Mailbox::new(Face::EventStream, 4, own, Arc::default());
+        mailbox.follow();
+        assert_eq!(take(&mailbox), Poll::Pending);
+        assert!(mailbox.give(&frame(1, 10), 0), "nothing waits, and the line is free");
+        mailbox.put(&frame(2, 10));
+        assert!(!mailbox.give(&frame(3, 10), 0), "something waits");
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(2, 10))));
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(3, 10))));
+        assert!(!mailbox.give(&frame(4, 10), 0), "the third is not told yet");
+        assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(4, 10))));
+        assert_eq!(take(&mailbox), Poll::Pending);
+        assert!(!mailbox.give(&frame(5, CONNECTION_BUFFER_BYTES_MAX + 1), 0), "it is large");
+        assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
+        assert_eq!(take(&mailbox), Poll::Pending);
+        mailbox.permit_until(100);
+        assert!(mailbox.give(&frame(6, 10), 99));
+        assert!(!mailbox.give(&frame(7, 10), 100), "the permit may have ended");
+        assert_eq!(mailbox.written(), Sequence(6));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use super::routes::{Asker, State};
 use crate::access;
 use crate::event::Channel;
 use crate::http::{Line, Takeover, Unframed, Wire};
-use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SOCKET_CLOSE_TIME_MAX};
+use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SOCKET_CLOSE_TIME_MAX, STREAM_SAID_BYTES_MAX};
 use crate::telemetry::Face;
 
 /// The connection of a request.
@@ -127,8 +127,9 @@ impl Writer {
             let bytes = tokio::select! {
                 biased;
                 () = cut.cancelled() => return,
-                () = end(&mut wire) => return,
                 bytes = self.next() => bytes,
+                // After it: whoever says much must not keep the stream from its own end.
+                () = end(&mut wire) => return,
             };
             let Some(bytes) = bytes else { break };
             for part in bytes.chunks(CONNECTION_BUFFER_BYTES_MAX) {
@@ -215,10 +216,14 @@ impl Writer {
     }
 }
 
-/// Waits until the client has gone. What it says meanwhile is nothing to us.
+/// Waits until the client has gone, or has said more than a stream's client has to say, which is nothing.
 async fn end(wire: &mut Wire) {
     let mut said = [0; 64];
-    while matches!(wire.read(&mut said).await, Ok(1..)) {}
+    let mut bytes_left = STREAM_SAID_BYTES_MAX;
+    while let Ok(count @ 1..) = wire.read(&mut said).await {
+        let Some(left) = bytes_left.checked_sub(count) else { return };
+        bytes_left = left;
+    }
 }
 
 /// The stream as the HTTP layer takes it.

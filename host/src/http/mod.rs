@@ -32,6 +32,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::CONNECTION_STALL_TIME_MAX;
+
 pub(crate) use body::{Body, BodyError};
 pub(crate) use bucket::Buckets;
 pub use bucket::Rate;
@@ -89,7 +91,8 @@ impl Takeover {
     fn unframe(&self, mut wire: Wire, head: Vec<u8>) {
         if let Some(afterlife) = self.take() {
             self.put(async move {
-                if wire.write_all(&head).await.is_ok() {
+                let written = tokio::time::timeout(CONNECTION_STALL_TIME_MAX, wire.write_all(&head));
+                if matches!(written.await, Ok(Ok(()))) {
                     drop((wire, head));
                     afterlife.await;
                 }

@@ -189,6 +189,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         self.heard = Instant::now();
         match said {
             Said::Text(text) => {
+                // Its answer stands before all that comes meanwhile.
+                self.feed.claim();
                 let (reference, command) = Command::parse(&text);
                 let done = match command {
                     Ok(command) => self.obey(command).await,
