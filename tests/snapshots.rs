@@ -1,7 +1,7 @@
 //! Snapshots while many write: what the change log folds to is the table, no row comes twice, and of a key nothing older
 //! comes after anything newer; over `kill -9`, for tables added later, without keys, and written anew meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -197,6 +197,8 @@ struct Fold {
     rows: HashMap<i64, (Option<i64>, Option<String>)>,
     /// The newest version that has come of each row.
     newest: HashMap<i64, i64>,
+    /// Rows of which a change came without the body: they come once more, as a whole.
+    partial: HashSet<i64>,
     snapshot_rows: usize,
     /// Rows of the snapshot that had come before, as they were.
     again: usize,
@@ -241,14 +243,16 @@ impl Fold {
         };
         let body = match row.value(at("body")?) {
             Value::Text(body) => Some(body.to_owned()),
-            _ => self.rows.get(&id).and_then(|(_, body)| body.clone()),
+            _ => {
+                self.partial.insert(id);
+                self.rows.get(&id).and_then(|(_, body)| body.clone())
+            }
         };
         let newest = self.newest.insert(id, version);
         if change.operation == Operation::Snapshot && newest == Some(version) {
             let known = self.rows.get(&id).context("it is not there")?;
             ensure!(known.0 == Some(version), "row {id} was deleted");
-            // What came without its body comes whole.
-            self.again += usize::from(known.1.is_some());
+            self.again += usize::from(!self.partial.contains(&id));
         } else {
             ensure!(newest < Some(version), "row {id}: {version} after {newest:?}");
         }
