@@ -85,8 +85,6 @@ pub const SNAPSHOT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 pub const SNAPSHOT_UNSETTLED_COUNT_MAX: usize = 65_536;
 /// Keys that changed while rows wait that may be new; with more the rows are read again.
 pub const SNAPSHOT_TOUCHED_COUNT_MAX: usize = 65_536;
-/// Requests for snapshots that wait.
-pub const SNAPSHOT_REQUESTS_COUNT_MAX: usize = 16;
 /// Rows that a polling source takes at once.
 pub const POLLING_ROWS_MAX: usize = 500;
 /// Between two looks of a polling source that found little, by default.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::frame::{Format, Frames};
-use super::mailbox::{Mailbox, Own, Taken};
+use super::mailbox::{Bounds, Mailbox, Own, Taken};
 use super::presence::{Parting, Presence};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
@@ -50,7 +50,7 @@ pub(super) struct Hub {
     bus: Arc<dyn Bus>,
     began: Instant,
     subscribers_count_max: usize,
-    queue_count_max: usize,
+    bounds: Bounds,
     stall_time_max: Duration,
     reconnect_delay: Duration,
     drain_interval: Duration,
@@ -112,7 +112,10 @@ impl Hub {
             bus,
             began: Instant::now(),
             subscribers_count_max: config.connections_count_max,
-            queue_count_max: config.queue_count_max,
+            bounds: Bounds {
+                queue_count_max: config.queue_count_max,
+                direct_bytes_max: config.direct_bytes_max,
+            },
             stall_time_max: config.stall_time_max,
             reconnect_delay: config.reconnect_delay,
             drain_interval: config.drain_interval,
@@ -372,7 +375,7 @@ impl Hub {
         let id = SubscriberId(registry.next);
         registry.next += 1;
         let waits = self.metrics.gateway.deliveries.clone();
-        let mailbox = Arc::new(Mailbox::new(face, self.queue_count_max, own, waits));
+        let mailbox = Arc::new(Mailbox::new(face, self.bounds, own, waits));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);

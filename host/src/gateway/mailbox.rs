@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Frame, Kind};
 use crate::event::{Channel, Sequence};
 use crate::http::{Line, Offered};
-use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, CONNECTION_QUEUE_BYTES_MAX};
+use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
 use crate::telemetry::{Delays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
@@ -66,6 +66,8 @@ pub(super) struct Mailbox {
     /// How its client gets its messages.
     face: Face,
     queue_count_max: usize,
+    /// Larger frames wait here even if the line is free.
+    direct_bytes_max: usize,
     state: Mutex<State>,
     waker: AtomicWaker,
     /// When the connection took something and did not come back for more, in milliseconds since the hub began,
@@ -79,6 +81,15 @@ pub(super) struct Mailbox {
     waits: Arc<Delays>,
 }
 
+/// What a mailbox may hold, and what it may hand on at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Frames that wait.
+    pub(super) queue_count_max: usize,
+    /// Bytes of a frame that need not wait.
+    pub(super) direct_bytes_max: usize,
+}
+
 /// A connection that a stream has for itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
@@ -90,10 +101,11 @@ pub(super) struct Own {
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, queue_count_max: usize, own: Own, waits: Arc<Delays>) -> Self {
+    pub(super) fn new(face: Face, bounds: Bounds, own: Own, waits: Arc<Delays>) -> Self {
         Self {
             face,
-            queue_count_max,
+            queue_count_max: bounds.queue_count_max,
+            direct_bytes_max: bounds.direct_bytes_max,
             state: Mutex::new(State {
                 status: Status::Behind,
                 queue: VecDeque::new(),
@@ -177,7 +189,7 @@ impl Mailbox {
             && state.queue.is_empty()
             && frame.kind == Kind::Message
             // What is larger goes in slices, so that a client that takes some of it shows that it does.
-            && frame.bytes.len() <= CONNECTION_BUFFER_BYTES_MAX
+            && frame.bytes.len() <= self.direct_bytes_max
             && now_millis < self.permitted_until.load(Ordering::Relaxed);
         let line = self.own.line.as_ref().filter(|_| may);
         line.map_or(Offered::Refused, |line| line.offer(&frame.bytes))
@@ -335,8 +347,12 @@ mod tests {
         Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes, kind: Kind::Message })
     }
 
+    fn bounds(queue_count_max: usize) -> Bounds {
+        Bounds { queue_count_max, direct_bytes_max: 20 }
+    }
+
     fn mailbox(queue_count_max: usize) -> Mailbox {
-        Mailbox::new(Face::EventStream, queue_count_max, Own::default(), Arc::default())
+        Mailbox::new(Face::EventStream, bounds(queue_count_max), Own::default(), Arc::default())
     }
 
     fn take(mailbox: &Mailbox) -> Poll<Taken> {
@@ -402,7 +418,7 @@ mod tests {
         let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
         let (_client, line) = (client.unwrap(), Line::new(accepted.unwrap().0));
         let own = Own { cut: None, line: Some(line) };
-        let mailbox = Mailbox::new(Face::EventStream, 4, own, Arc::default());
+        let mailbox = Mailbox::new(Face::EventStream, bounds(4), own, Arc::default());
         mailbox.follow();
         assert_eq!(take(&mailbox), Poll::Pending);
         assert!(mailbox.give(&frame(1, 10), 0), "nothing waits, and the line is free");
@@ -413,7 +429,7 @@ mod tests {
         assert!(!mailbox.give(&frame(4, 10), 0), "the third is not told yet");
         assert_eq!(take(&mailbox), Poll::Ready(Taken::Frame(frame(4, 10))));
         assert_eq!(take(&mailbox), Poll::Pending);
-        assert!(!mailbox.give(&frame(5, CONNECTION_BUFFER_BYTES_MAX + 1), 0), "it is large");
+        assert!(!mailbox.give(&frame(5, 21), 0), "it is large");
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
         assert_eq!(take(&mailbox), Poll::Pending);
         mailbox.permit_until(100);

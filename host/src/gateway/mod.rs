@@ -106,6 +106,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// Frames that wait for one client.
     pub queue_count_max: usize,
+    /// Frames of so many bytes need not wait for a client that waits for nothing else.
+    pub direct_bytes_max: usize,
     /// Of which channels it is told who is there.
     pub presence: PresenceConfig,
     /// Messages that a subject may send, or an address for who has none.
@@ -136,6 +138,7 @@ impl Config {
             requests: None,
             proxies: Proxies::default(),
             queue_count_max: limits::CONNECTION_QUEUE_COUNT_MAX,
+            direct_bytes_max: limits::CONNECTION_BUFFER_BYTES_MAX,
             presence: PresenceConfig::default(),
             messages: Rate { per_second: limits::CLIENT_RATE, burst: limits::CLIENT_BURST },
             metrics: Arc::default(),

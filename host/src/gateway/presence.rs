@@ -378,11 +378,12 @@ impl<'a> Shared<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::frame::json;
-    use super::super::mailbox::{Own, Taken};
+    use super::super::mailbox::{Bounds, Own, Taken};
     use super::*;
     use crate::telemetry::Face;
 
     const GRACE: Duration = Duration::from_secs(10);
+    const BOUNDS: Bounds = Bounds { queue_count_max: 4, direct_bytes_max: 0 };
 
     struct Client {
         presence: Arc<Presence>,
@@ -406,7 +407,7 @@ mod tests {
 
     impl Client {
         fn come(presence: &Arc<Presence>, id: u64, subject: Option<&str>) -> Self {
-            let mailbox = Arc::new(Mailbox::new(Face::WebSocket, 4, Own::default(), Arc::default()));
+            let mailbox = Arc::new(Mailbox::new(Face::WebSocket, BOUNDS, Own::default(), Arc::default()));
             mailbox.follow();
             assert!(presence.attend(SubscriberId(id), &room(), subject, Some(&mailbox)));
             Self { presence: Arc::clone(presence), id: SubscriberId(id), mailbox }

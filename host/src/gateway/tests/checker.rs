@@ -447,6 +447,9 @@ async fn run(plan: Plan) {
     let bus = MemoryBus::new(EPOCH);
     let fixture = Fixture::with(Arc::clone(&bus), |config| {
         config.queue_count_max = plan.queue_count_max;
+        if plan.queue_count_max.is_multiple_of(2) {
+            config.direct_bytes_max = 0;
+        }
         config.heartbeat_interval = std::time::Duration::from_millis(3);
     })
     .await;

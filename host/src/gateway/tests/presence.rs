@@ -20,6 +20,7 @@ async fn fixture(grace: Duration, queue_count_max: usize) -> Fixture {
         let channels = Patterns::new(&["room:*".into(), "public:*".into()]).expect("they are right");
         config.presence = PresenceConfig { channels, grace, interval: Duration::from_millis(2) };
         config.queue_count_max = queue_count_max;
+        config.direct_bytes_max = 0;
     })
     .await
 }

@@ -196,7 +196,11 @@ async fn heartbeats_move_the_id_of_a_client_that_hears_nothing() {
 
 #[tokio::test]
 async fn a_client_that_reads_but_is_slower_than_its_queue_loses_nothing() {
-    let fixture = Fixture::with(MemoryBus::new(1), |config| config.queue_count_max = 2).await;
+    let fixture = Fixture::with(MemoryBus::new(1), |config| {
+        config.queue_count_max = 2;
+        config.direct_bytes_max = 0;
+    })
+    .await;
     let mut client = Client::get(fixture.address(), "/v1/events?channel=a", &[]).await;
     assert!(client.block().await);
     let payloads: Vec<String> = (0..2_000).map(|nth| nth.to_string()).collect();
@@ -324,6 +328,9 @@ async fn run_plan(plan: Plan) {
     let queue_count_max = plan.queue_count_max;
     let fixture = Fixture::with(MemoryBus::new(5), |config| {
         config.queue_count_max = queue_count_max;
+        if queue_count_max.is_multiple_of(2) {
+            config.direct_bytes_max = 0;
+        }
         config.heartbeat_interval = Duration::from_millis(1);
     })
     .await;

@@ -53,14 +53,17 @@ async fn who_comes_new_gets_the_value_under_its_own_id_then_its_place_and_then_w
     }
     assert_eq!(
         events.seen,
-        "retry: 2000\n\nevent: e\nchannel: a\nid: 9f3c.3\nvalue: true\ndata: 3\n\n:\nid: 9f3c.6\n\n"
+        "retry: 2000\n\nevent: e\nchannel: a\nid: 9f3c.3\nencoding: text\nvalue: true\ndata: 3\n\n:\nid: 9f3c.6\n\n"
     );
     let answer = poll(&fixture, "channel=a&channel=b").await;
     assert_eq!(answer, json!({"messages": [value()], "id": "9f3c.6"}));
     fixture.bus.set("a", "7");
     assert_eq!(socket.texts(1).await, ["7"]);
     assert_eq!(events.data(2).await, ["3", "7"]);
-    assert!(events.seen.ends_with("event: e\nchannel: a\nid: 9f3c.7\ndata: 7\n\n"), "it comes as a message");
+    assert!(
+        events.seen.ends_with("event: e\nchannel: a\nid: 9f3c.7\nencoding: text\ndata: 7\n\n"),
+        "it comes as a message"
+    );
 }
 
 #[tokio::test]
