@@ -1,9 +1,13 @@
-//! How the public listener speaks, and to whom: its certificate, how many may come, and who speaks for them.
+//! The public listener: how it speaks, and to whom; how many may come, who speaks for them, and what they may do.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::Secret;
 
 /// A certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,4 +80,63 @@ pub enum ProxyHeader {
     XForwardedFor,
     /// `Forwarded`.
     Forwarded,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Its certificate, if it has one.
+    pub tls: Option<Tls>,
+    /// Between two signs of life on a quiet connection.
+    pub heartbeat: Duration,
+    /// From the order to stop until connections are cut.
+    pub grace: Duration,
+    /// How many may come.
+    pub limits: Limits,
+    /// Who speaks for them.
+    pub proxies: Proxies,
+    /// Who may listen to what.
+    pub access: Access,
+    /// How much clients may say.
+    pub publish: Publish,
+}
+
+/// How much one client may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish {
+    /// Messages a second.
+    pub rate: u32,
+    /// Messages at once.
+    pub burst: u32,
+}
+
+/// Who may listen to what. The patterns are texts here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Access {
+    /// Channels for everybody.
+    pub anonymous: Vec<String>,
+    /// Channels by claims.
+    pub channels: Vec<String>,
+    /// The claim that lists channels.
+    pub channels_claim: Option<String>,
+    /// The secret of tokens.
+    pub secret: Option<Secret>,
+    /// A file of public keys.
+    pub public_key_file: Option<PathBuf>,
+    /// A file with a key set.
+    pub jwks_file: Option<PathBuf>,
+    /// The address of a key set.
+    pub jwks_url: Option<String>,
+    /// Who makes tokens.
+    pub issuer: Option<String>,
+    /// For whom.
+    pub audience: Option<String>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The cookie that may hold a token.
+    pub cookie: Option<String>,
+    /// Origins whose pages may read.
+    pub origins: Vec<String>,
 }

@@ -38,36 +38,12 @@ use super::frame::{self, Frame, Kind};
 use super::hub::{Pulse, Subscription};
 use super::listening::{Listening, Past, past};
 use super::mailbox::Taken;
-use super::resume::{LossReason, Reach, Resume, ResumeError, interpret};
+use super::resume::LossReason;
+pub(super) use super::resume::Start;
 use crate::bus::{Bus, BusError, Kept};
 use crate::event::{Channel, Epoch, Sequence};
 use crate::limits::REPLAY_READ_COUNT_MAX;
 use crate::timeline::Sources;
-
-/// Where a channel begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Start {
-    /// With its value, and then what comes now.
-    New,
-    /// With what comes now, since what was before is not for the client.
-    Live,
-    /// After what the client has.
-    After(Sequence),
-    /// With a reset.
-    Lost(LossReason),
-}
-
-impl Start {
-    /// What a resume id means to the bus; without one, or with an empty one, the channel is new to the client.
-    pub(super) fn of(bus: &dyn Bus, id: Option<&str>) -> Result<Self, ResumeError> {
-        let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Self::New) };
-        let reach = Reach { epoch: bus.epoch(), floor: bus.floor(), head: *bus.head().borrow() };
-        Ok(match interpret(id, reach)? {
-            Resume::After(sequence) => Self::After(sequence),
-            Resume::Lost(reason) => Self::Lost(reason),
-        })
-    }
-}
 
 /// What there is to tell.
 #[derive(Debug)]

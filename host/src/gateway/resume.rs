@@ -8,6 +8,7 @@
 //! is no id at all is an error; the rest of an id of another epoch is not looked at, since another life of the
 //! history may have had another form.
 
+use crate::bus::Bus;
 use crate::event::{Epoch, Sequence};
 use crate::limits::RESUME_ID_BYTES_MAX;
 
@@ -113,6 +114,31 @@ fn parse_sequence(text: &str) -> Result<Sequence, ResumeError> {
         return Err(ResumeError::Sequence);
     }
     text.parse().map(Sequence).map_err(|_| ResumeError::Sequence)
+}
+
+/// Where a channel begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Start {
+    /// With its value, and then what comes now.
+    New,
+    /// With what comes now, since what was before is not for the client.
+    Live,
+    /// After what the client has.
+    After(Sequence),
+    /// With a reset.
+    Lost(LossReason),
+}
+
+impl Start {
+    /// What a resume id means to the bus; without one, or with an empty one, the channel is new to the client.
+    pub(super) fn of(bus: &dyn Bus, id: Option<&str>) -> Result<Self, ResumeError> {
+        let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Self::New) };
+        let reach = Reach { epoch: bus.epoch(), floor: bus.floor(), head: *bus.head().borrow() };
+        Ok(match interpret(id, reach)? {
+            Resume::After(sequence) => Self::After(sequence),
+            Resume::Lost(reason) => Self::Lost(reason),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 //! Invariant: a start that fails leaves nothing that would hinder the next one; what can fail without touching the
 //! database (plugins, data folder, port) comes first. Every task ends before [`serve`] returns.
 
+mod public;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +18,17 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::access::{self, Access, SettingsError};
+use public::{gateway_config, make_access};
+
+use crate::access::{Access, SettingsError};
 use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
 use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
-use crate::gateway::{self, Gateway, PresenceConfig};
-use crate::http::{ListenError, PrefixError, Proxies, ProxyHeader, Rate, TlsFiles};
+use crate::gateway::{self, Gateway};
+use crate::http::{ListenError, PrefixError};
 use crate::intake::{Desk, Intake};
 use crate::letters::DeadLetters;
 use crate::limits::{HISTORY_SWEEP_INTERVAL, SHUTDOWN_TIME_MAX};
@@ -271,73 +274,6 @@ async fn listener(
 ) -> Result<(), AppError> {
     ended.await;
     if stop.is_cancelled() { Ok(()) } else { Err(AppError::ListenerEnded(name)) }
-}
-
-fn gateway_config(config: &Config, metrics: Arc<Metrics>) -> Result<gateway::Config, AppError> {
-    let channels = access::Patterns::new(&config.presence.channels).map_err(AppError::Presence)?;
-    let grace = config.presence.grace;
-    let presence = PresenceConfig { channels, grace, ..PresenceConfig::default() };
-    let tls = config.gateway.tls.clone();
-    let config::Limits { connections, requests_per_second, requests_burst, .. } = config.gateway.limits;
-    let count = |limit: Option<NonZeroU32>| limit.map(|count| count.get() as usize);
-    let default = gateway::Config::new(config.gateway.listen);
-    Ok(gateway::Config {
-        presence,
-        connections_count_max: count(connections).unwrap_or(default.connections_count_max),
-        connections_per_address_max: count(config.gateway.limits.connections_per_address),
-        streams_per_address_max: count(config.gateway.limits.streams_per_address),
-        streams_per_subject_max: count(config.gateway.limits.streams_per_subject),
-        requests: requests_per_second.map(|per_second| Rate {
-            per_second: per_second.get(),
-            burst: requests_burst.map_or(per_second.get().saturating_mul(2), NonZeroU32::get),
-        }),
-        proxies: proxies(&config.gateway.proxies)?,
-        heartbeat_interval: config.gateway.heartbeat,
-        shutdown_time_max: config.gateway.grace,
-        tls: tls.map(|config::Tls { certificate_file, key_file }| TlsFiles::new(certificate_file, key_file)),
-        messages: Rate { per_second: config.gateway.publish.rate, burst: config.gateway.publish.burst },
-        metrics,
-        ..default
-    })
-}
-
-fn proxies(told: &config::Proxies) -> Result<Proxies, AppError> {
-    let trusted = told.trusted.iter().map(|text| text.parse()).collect::<Result<_, _>>();
-    Ok(Proxies {
-        trusted: trusted.map_err(AppError::Proxies)?,
-        header: match told.header {
-            config::ProxyHeader::XForwardedFor => ProxyHeader::XForwardedFor,
-            config::ProxyHeader::Forwarded => ProxyHeader::Forwarded,
-        },
-    })
-}
-
-fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Access, SettingsError> {
-    let listen = config.gateway.listen;
-    let config::Access { secret, leeway, .. } = &config.gateway.access;
-    let own = config.gateway.access.clone();
-    let settings = access::Settings {
-        anonymous: own.anonymous,
-        channels: own.channels,
-        channels_claim: own.channels_claim,
-        secret: secret.clone().map(|config::Secret(secret)| secret),
-        public_key_file: own.public_key_file,
-        jwks_file: own.jwks_file,
-        jwks_url: own.jwks_url,
-        issuer: own.issuer,
-        audience: own.audience,
-        leeway: *leeway,
-        cookie: own.cookie,
-        origins: own.origins,
-    };
-    let access = Access::new(settings, access::no_graph(), metrics)?;
-    let summary = access.summary();
-    if access.is_shut() {
-        warn!(%listen, "who may listen: {summary}. To let somebody in, see docs/access.md");
-    } else {
-        info!(%listen, "who may listen: {summary}");
-    }
-    Ok(access)
 }
 
 fn put_gate(access: &Access, gate: Result<Option<Gate>, GateError>) {
