@@ -138,15 +138,18 @@ fn configuration(url: &str, setup: &Setup<'_>, data: &Path, port: u16) -> Result
         Some(lines) => lines.to_owned(),
         None => format!("tables = [{}]\n{}", quoted.join(", "), setup.source),
     };
+    let retain = match setup.retain {
+        [] => String::new(),
+        tables => format!(", retain = \"{}\"", tables.join(",")),
+    };
     let plugin = place::plugin("row-router").context("the suite is started by `cargo xtask test`")?;
     Ok(format!(
         "data = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[source.shop]\nurl = \"{url}\"\n{source}\n\
-         [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\", retain = \"{}\" }}\n{}\n",
+         [plugin.row-router]\nfile = \"{}\"\nsettings = {{ tables = \"{}\"{retain} }}\n{}\n",
         data.display(),
         setup.access,
         plugin.display(),
         setup.tables.join(","),
-        setup.retain.join(","),
         setup.further,
     ))
 }

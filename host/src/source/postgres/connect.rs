@@ -159,6 +159,10 @@ impl Target {
         match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
             Some(cause) if is_cleartext(cause) => self.cleartext(),
             Some(cause) => self.unreachable(io::Error::new(cause.kind(), cause.to_string())),
+            // It went while it was about to let us in.
+            None if error.is_closed() => {
+                self.unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, error.to_string()))
+            }
             // Such as "password missing": nothing came from the server.
             None => self.refusal_of(with_causes(&error)),
         }
