@@ -84,14 +84,7 @@ impl Stand {
     /// # Errors
     /// If the admin listener does not answer.
     pub fn metric(&self, name: &str) -> Result<u64> {
-        let mut socket = TcpStream::connect(self.admin())?;
-        let token = self.token()?;
-        write!(
-            socket,
-            "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
-        )?;
-        let mut text = String::new();
-        socket.read_to_string(&mut text)?;
+        let text = self.metrics()?;
         let values =
             text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<u64>().ok());
         Ok(values.sum())
