@@ -149,18 +149,16 @@ impl Mailbox {
     /// no stream takes it.
     pub(super) fn give(&self, frame: &Arc<Frame>, now_millis: u64) -> bool {
         let mut state = self.state();
-        match self.offer(&state, frame, now_millis) {
-            Offered::Refused => {
-                self.put_into(state, frame);
-                return false;
-            }
-            Offered::Written => state.written = frame.sequence.unwrap_or(state.written),
-            Offered::Begun => {
-                state.written = frame.sequence.unwrap_or(state.written);
-                self.mark_offered(now_millis);
-                drop(state);
-                self.waker.wake();
-            }
+        let offered = self.offer(&state, frame, now_millis);
+        if offered == Offered::Refused {
+            self.put_into(state, frame);
+            return false;
+        }
+        state.written = frame.sequence.unwrap_or(state.written);
+        if offered == Offered::Begun {
+            self.mark_offered(now_millis);
+            drop(state);
+            self.waker.wake();
         }
         true
     }
