@@ -403,8 +403,8 @@ pub const TLS_FILE_BYTES_MAX: u64 = 256 << 10;
 pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// One command of a client over WebSocket; room for some hundred channels with their ids.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// What is read of a WebSocket at once; every idle one holds so much.
-pub const SOCKET_BUFFER_BYTES: usize = 4 << 10;
+/// What is read of a WebSocket at once; every idle one holds so much, and commands are short.
+pub const SOCKET_BUFFER_BYTES: usize = 1 << 10;
 /// How long a WebSocket's client may say nothing, not even in answer to a ping, before it is taken for gone.
 pub const SOCKET_SILENCE_TIME_MAX: Duration = Duration::from_secs(50);
 /// From our word that a WebSocket ends until its connection is closed whatever the client does.

@@ -44,7 +44,8 @@ impl Nchan {
         folder.run_inside(&mut command).stdout(Stdio::null()).stderr(Stdio::null());
         let mut server = Service::start(command).context("could not start nginx")?;
         let started = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        // The master listens before its worker is there.
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() || descendants(server.pid()).is_empty() {
             if server.wait_within(LOOK_EVERY).is_some() || started.elapsed() > READY_WITHIN {
                 let said = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
                 bail!("nginx did not start; it said:\n{said}");
@@ -66,7 +67,7 @@ impl Nchan {
     /// It is not there.
     pub fn worker(&self) -> Result<i32> {
         let children = descendants(self.server.pid());
-        Ok(children.get(1).context("nginx has no worker")?.as_raw())
+        Ok(children.first().context("nginx has no worker")?.as_raw())
     }
 }
 
@@ -83,7 +84,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     server {{
         listen {port} backlog=4096;
-        location = /sub {{ nchan_subscriber; nchan_channel_id bench; }}
+        location = /sub {{ nchan_subscriber; nchan_channel_id bench; nchan_subscriber_first_message newest; }}
         location = /pub {{ nchan_publisher; nchan_channel_id bench; nchan_message_buffer_length 50; }}
     }}
 }}

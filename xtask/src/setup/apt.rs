@@ -60,6 +60,11 @@ impl Root {
         process::run(self.command("install").arg("-m").arg(format!("{mode:o}")).args([draft.path(), file]))
     }
 
+    /// Makes a folder as root, and those above it.
+    pub(super) fn make_folder(self, folder: &Path) -> Result<()> {
+        process::run(self.command("install").arg("-d").arg(folder))
+    }
+
     /// Removes a file as root.
     pub(super) fn remove(self, file: &Path) -> Result<()> {
         process::run(self.command("rm").arg("-f").arg(file))

@@ -72,6 +72,9 @@ pub fn find_redis() -> Result<Option<PathBuf>> {
 /// Where Debian has nchan.
 pub const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
+/// Where nchan wants to keep bodies, whatever its configuration says; only root can make it.
+const NCHAN_FOLDER: &str = "/var/lib/nginx/body";
+
 /// nginx with nchan; installs Debian's if there is none, without its service.
 ///
 /// # Errors
@@ -81,7 +84,11 @@ pub fn nchan() -> Result<()> {
         quiet::install("libnginx-mod-nchan", "nginx", "the comparison with nchan")?;
         quiet::install("nginx", "nginx", "the comparison with nchan")?;
     }
-    Ok(())
+    let folder = Path::new(NCHAN_FOLDER);
+    match apt::Root::find() {
+        Some(root) if !folder.exists() => root.make_folder(folder),
+        _ => Ok(()),
+    }
 }
 
 /// nginx, if there is one; its folder is not in everybody's `PATH`.

@@ -160,7 +160,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
             let Self { link, feed, .. } = self;
             // Its place is free while it says good-bye.
             drop(feed);
-            link.close(code, reason).await;
+            Box::pin(link.close(code, reason)).await;
         }
     }
 
@@ -175,7 +175,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 biased;
                 () = self.cut.cancelled() => Err(End::Gone),
                 refusal = self.permits.ended() => self.dismiss(&refusal.into()).await,
-                said = self.link.receive() => self.hear(said).await,
+                // What commands need, and the end, are in boxes: nearly all sockets wait, and would hold room for it.
+                said = self.link.receive() => Box::pin(self.hear(said)).await,
                 told = self.feed.next() => self.tell(told).await,
                 _ = self.heartbeat.tick() => self.show_life().await,
             };

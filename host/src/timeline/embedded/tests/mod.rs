@@ -250,3 +250,32 @@ async fn what_a_failed_commit_wrote_is_nowhere() {
     home.apply([post("alice", "2", 1, PUSH)]).await;
     assert_eq!(home.read("bob", 9).await, ["2"]);
 }
+
+#[tokio::test]
+async fn an_edge_that_turns_while_a_timeline_is_built_counts() {
+    let home = Home::new().await;
+    let Home { timelines, .. } = &home;
+    home.apply([follow("bob", "alice"), post("alice", "1", 1, PULL), post("carol", "2", 2, PULL)]).await;
+    let bob = timelines.user("bob").await.unwrap().unwrap();
+    let (build, slots_max) = timelines.memory().begin_home(bob, "bob").unwrap();
+    let find = move |connection: &Connection| find_home(connection, bob, slots_max);
+    let found = timelines.0.state.read(find).await.unwrap();
+    home.apply([unfollow("bob", "alice"), follow("bob", "carol")]).await;
+    timelines.memory().install_home(bob, build, found);
+    assert_eq!(timelines.activity().active_count, 1);
+    assert_eq!(home.read("bob", 9).await, ["2"]);
+}
+
+#[tokio::test]
+async fn an_edge_that_turns_while_an_audience_is_read_counts() {
+    let home = Home::new().await;
+    let Home { timelines, .. } = &home;
+    home.apply([follow("bob", "alice"), follow("carol", "alice")]).await;
+    let alice = timelines.user("alice").await.unwrap().unwrap();
+    let build = timelines.memory().begin_audience(alice).unwrap();
+    let set = move |connection: &Connection| edges::set(connection, Side::Followers, alice);
+    let found = timelines.0.state.read(set).await.unwrap();
+    home.apply([unfollow("bob", "alice"), follow("dora", "alice"), follow("erin", "alice")]).await;
+    timelines.memory().install_audience(alice, build, found);
+    assert_eq!(home.know("alice").await.followers, 3);
+}
