@@ -19,6 +19,11 @@ pub const POSTGRES_NAME_BYTES_MAX: usize = 63;
 pub const CHANGE_BYTES_MAX: usize = 64 << 20;
 /// Changes that a source holds while an append is under way; past it, it stops reading.
 pub const SOURCE_PENDING_BYTES_MAX: usize = 16 << 20;
+/// While an append is under way, how long a source leaves what trickles in to gather before it reads on; less than an
+/// append takes on most disks.
+pub const SOURCE_REST_TIME: Duration = Duration::from_millis(1);
+/// Messages that come together; fewer trickle.
+pub const SOURCE_TRICKLE_COUNT_MAX: usize = 64;
 /// As a count, so that a batch stays one the pipeline likes.
 pub const SOURCE_PENDING_COUNT_MAX: usize = 16_384;
 /// Between two tries of what may heal by itself: a full disk, a server that restarts.

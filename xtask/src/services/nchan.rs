@@ -45,7 +45,8 @@ impl Nchan {
         let mut server = Service::start(command).context("could not start nginx")?;
         let started = Instant::now();
         // The master listens before its worker is there.
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() || descendants(server.pid()).is_empty() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() || descendants(server.pid()).is_empty()
+        {
             if server.wait_within(LOOK_EVERY).is_some() || started.elapsed() > READY_WITHIN {
                 let said = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
                 bail!("nginx did not start; it said:\n{said}");

@@ -5,6 +5,8 @@
 //! Invariants:
 //! - one append is under way while the next batch gathers; the batch waits for the end of a transaction, unless it is
 //!   full, so that a small transaction costs one flush and no timer delays it;
+//! - while an append is under way nothing else can be appended, so what trickles in is left to gather, and read in one go:
+//!   to be woken for each message costs more than all that is done with it. The end of the append ends the rest;
 //! - past a full batch nothing more is read, while the server still hears from us;
 //! - rows of a snapshot come between two transactions, and while they are read nothing else is;
 //! - a transaction that the server streams while it is in progress waits on disk (`spill.rs`); at its commit it is read
@@ -13,7 +15,7 @@
 //!   to which the server says it has sent everything, so that a slot whose tables are quiet does not keep the
 //!   server from removing its log.
 
-use std::future::ready;
+use std::future::{pending, ready};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -33,7 +35,7 @@ use super::spill::{ReadBack, Spill, SpillError};
 use super::table;
 use super::wire::{Event, Wire};
 use crate::event::Micros;
-use crate::limits::SOURCE_SILENCE_TIME_MAX;
+use crate::limits::{SOURCE_REST_TIME, SOURCE_SILENCE_TIME_MAX, SOURCE_TRICKLE_COUNT_MAX};
 
 /// A stream that has started.
 pub(super) struct Stream<'a> {
@@ -104,9 +106,11 @@ impl<'a> Stream<'a> {
 
     async fn go(&mut self, heartbeat: &mut Heartbeat, stop: &CancellationToken) -> Result<(), SourceError> {
         let mut heard_at = Instant::now();
+        let mut rest = Rest::None;
         loop {
             let append = if self.appender.is_idle() { Append::Idle } else { Append::UnderWay };
             self.step(append)?;
+            rest = rest.begin(self.appender.is_idle());
             if self.snapshots.is_due() && self.is_between_transactions() {
                 self.snapshots.turn(&mut self.assembler);
             }
@@ -121,6 +125,7 @@ impl<'a> Stream<'a> {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
                 appended = self.appender.ended() => {
+                    rest = Rest::None;
                     if self.step(Append::Ended(appended?))? == Step::Finish {
                         return Ok(());
                     }
@@ -128,10 +133,13 @@ impl<'a> Stream<'a> {
                 beaten = heartbeat.next(&self.control) => beaten?,
                 place = self.reached.next() => self.wire.confirm(place?),
                 work = self.snapshots.next() => self.take_snapshot(work?),
-                incoming = next(self.replayed.as_mut(), &mut self.wire), if listens => {
+                () = rest.over() => rest = Rest::None,
+                incoming = next(self.replayed.as_mut(), &mut self.wire), if listens && !rest.is_on() => {
                     heard_at = Instant::now();
                     self.take(incoming?).await?;
-                    self.take_buffered().await?;
+                    let taken = 1 + self.take_buffered().await?;
+                    let trickles = taken < SOURCE_TRICKLE_COUNT_MAX && self.replayed.is_none();
+                    rest = if trickles { Rest::Wanted } else { Rest::None };
                 }
                 // The stream has nothing at hand.
                 () = ready(()), if may_turn => self.snapshots.turn(&mut self.assembler),
@@ -198,11 +206,12 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Takes what is in memory already, so that what came together is appended together.
-    async fn take_buffered(&mut self) -> Result<(), SourceError> {
+    /// Takes what is in memory already, so that what came together is appended together, and says how much that was.
+    async fn take_buffered(&mut self) -> Result<usize, SourceError> {
+        let mut taken = 0;
         while !self.assembler.ready().is_full() {
             if self.snapshots.is_due() && self.is_between_transactions() {
-                return Ok(());
+                break;
             }
             let incoming = match &mut self.replayed {
                 Some(replayed) => {
@@ -210,10 +219,11 @@ impl<'a> Stream<'a> {
                 }
                 None => self.wire.buffered()?.map(Incoming::Event),
             };
-            let Some(incoming) = incoming else { return Ok(()) };
+            let Some(incoming) = incoming else { break };
             self.take(incoming).await?;
+            taken += 1;
         }
-        Ok(())
+        Ok(taken)
     }
 
     async fn take(&mut self, incoming: Incoming) -> Result<(), SourceError> {
@@ -311,6 +321,37 @@ async fn next(replayed: Option<&mut Replayed>, wire: &mut Wire) -> Result<Incomi
     }
 }
 
+/// Whether what comes is left to gather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    None,
+    /// Little came: it begins, if an append is under way.
+    Wanted,
+    Until(Instant),
+}
+
+impl Rest {
+    fn begin(self, appender_is_idle: bool) -> Self {
+        match self {
+            Self::Wanted if appender_is_idle => Self::None,
+            Self::Wanted => Self::Until(Instant::now() + SOURCE_REST_TIME),
+            Self::None | Self::Until(_) => self,
+        }
+    }
+
+    fn is_on(self) -> bool {
+        matches!(self, Self::Until(_))
+    }
+
+    /// Waits for its end; for ever if it is not on.
+    async fn over(self) {
+        match self {
+            Self::Until(end) => sleep_until(end).await,
+            Self::None | Self::Wanted => pending().await,
+        }
+    }
+}
+
 /// How the appender is.
 #[derive(Debug, Clone, Copy)]
 enum Append {
@@ -374,6 +415,15 @@ mod tests {
         assert_eq!(next_step(Append::UnderWay, &batch(), 0x900), Step::Wait);
         assert_eq!(next_step(Append::Idle, &batch(), 0x900), Step::Begin);
         assert_eq!(next_step(Append::Idle, &begun_batch(), 0x900), Step::Wait);
+    }
+
+    #[test]
+    fn nothing_rests_but_what_trickles_in_while_an_append_is_under_way() {
+        assert_eq!(Rest::Wanted.begin(true), Rest::None);
+        assert!(Rest::Wanted.begin(false).is_on());
+        assert_eq!(Rest::None.begin(false), Rest::None);
+        let until = Rest::Until(Instant::now());
+        assert_eq!(until.begin(true), until, "only the end of an append ends it before its time");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The floor: PostgreSQL's own client, which does nothing with what it gets.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,6 +9,18 @@ use anyhow::{Context, Result};
 use super::host::PUBLICATION;
 use crate::process;
 use crate::services::postgres::Postgres;
+
+/// How long the server takes to give all rows of a table away.
+pub(super) fn copy(postgres: &Postgres, bin: &Path, table: &str) -> Result<Duration> {
+    let mut command = Command::new(bin.join("psql"));
+    command.args(["-X", "-q", "-c", &format!("COPY {table} TO STDOUT"), &postgres.url()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let begun = Instant::now();
+    process::run(&mut command).context("COPY")?;
+    let elapsed = begun.elapsed();
+    println!("  COPY            {:>8.3} s", elapsed.as_secs_f64());
+    Ok(elapsed)
+}
 
 /// A slot that one run drains.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! The host: it has a slot and nothing to do; started, it drains what was committed meanwhile.
+//! The host: it has a slot and nothing to do; started, it drains what was committed meanwhile. Or it has nothing yet, and
+//! reads all rows of a table.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,12 +15,14 @@ use crate::services::host::Options;
 use crate::services::postgres::Postgres;
 use crate::services::{Folder, Host};
 
-/// What the host makes for a source of this name.
+/// What the host makes for a source of this name, the slot likewise.
 pub(super) const PUBLICATION: &str = "twohop_bench";
 /// The whole of a bench; an end that never comes is a fault.
 const DRAINED_WITHIN: Duration = Duration::from_secs(900);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const END_OFFSET: &str = "twohop_log_end_offset";
+const SNAPSHOT_ROWS: &str = r#"twohop_snapshot_rows_total{source="bench"}"#;
+const SNAPSHOT_LEFT: &str = r#"twohop_snapshot_tables_left{source="bench"}"#;
 
 /// The host under test.
 #[derive(Debug)]
@@ -42,10 +45,40 @@ impl Ingest {
     /// Starts it for the first time.
     pub(super) fn start(postgres: &Postgres, folder: &Folder, binary: PathBuf) -> Result<Self> {
         let data = folder.path().join("data");
-        let config = folder.write("twohop.toml", &configuration(&postgres.url(), &data.to_string_lossy()))?;
+        let text = configuration(&postgres.url(), &data.to_string_lossy(), "none", &TABLES);
+        let config = folder.write("twohop.toml", &text)?;
         let mut options = Options::new(config);
         options.binary = Some(binary);
         Ok(Self { host: Host::start(options)?, data, end: 0 })
+    }
+
+    /// Starts one that has nothing yet, and gives how long it takes until all rows of a table are durable.
+    pub(super) fn snapshot(
+        postgres: &Postgres,
+        folder: &Folder,
+        binary: PathBuf,
+        table: &str,
+        rows: u64,
+    ) -> Result<Duration> {
+        // Those of the one before.
+        postgres.psql(&format!("SELECT pg_drop_replication_slot('{PUBLICATION}')"))?;
+        postgres.psql(&format!("DROP PUBLICATION {PUBLICATION}"))?;
+        let data = folder.path().join("data");
+        let text = configuration(&postgres.url(), &data.to_string_lossy(), "initial", &[table]);
+        let mut options = Options::new(folder.write("twohop.toml", &text)?);
+        options.binary = Some(binary);
+        let begun = Instant::now();
+        let mut ingest = Self { host: Host::start(options)?, data, end: 0 };
+        while ingest.figure(SNAPSHOT_ROWS)? < rows || ingest.figure(SNAPSHOT_LEFT)? > 0 {
+            ensure!(begun.elapsed() < DRAINED_WITHIN, "{rows} rows did not come");
+            thread::sleep(LOOK_EVERY);
+        }
+        let elapsed = begun.elapsed();
+        let got = ingest.figure(SNAPSHOT_ROWS)?;
+        ensure!(got == rows, "this run is not valid: {got} rows came of {rows}");
+        ingest.stop()?;
+        println!("  the host        {:>8.3} s", elapsed.as_secs_f64());
+        Ok(elapsed)
     }
 
     /// Ends it.
@@ -74,6 +107,10 @@ impl Ingest {
     }
 
     fn end_offset(&self) -> Result<u64> {
+        self.figure(END_OFFSET)
+    }
+
+    fn figure(&self, name: &str) -> Result<u64> {
         let token =
             fs::read_to_string(self.data.join("admin-token")).context("the host has made no token")?;
         let mut socket = TcpStream::connect(self.host.admin()).context("nobody answers")?;
@@ -84,7 +121,7 @@ impl Ingest {
         )?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).context("the answer broke")?;
-        figure(&answer, END_OFFSET).with_context(|| format!("no {END_OFFSET} in: {answer}"))
+        figure(&answer, name).with_context(|| format!("no {name} in: {answer}"))
     }
 
     /// The kernel's own mark of the most that was resident.
@@ -102,11 +139,11 @@ fn figure(metrics: &str, name: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-fn configuration(url: &str, data: &str) -> String {
+fn configuration(url: &str, data: &str, snapshot: &str, tables: &[&str]) -> String {
     let [url, data] = [url, data].map(|text| toml::Value::from(text).to_string());
     format!(
         "data = {data}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [source.bench]\nurl = {url}\nsnapshot = \"none\"\ntables = {TABLES:?}\n"
+         [source.bench]\nurl = {url}\nsnapshot = {snapshot:?}\ntables = {tables:?}\n"
     )
 }
 
@@ -124,7 +161,8 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml() {
-        let config: toml::Table = configuration("postgres://x", "/a \"b\"\\c").parse().unwrap();
+        let config: toml::Table =
+            configuration("postgres://x", "/a \"b\"\\c", "none", &TABLES).parse().unwrap();
         assert_eq!(config["source"]["bench"]["tables"].as_array().unwrap().len(), TABLES.len());
         assert_eq!(config["data"].as_str(), Some("/a \"b\"\\c"));
     }

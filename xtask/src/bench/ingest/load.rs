@@ -12,6 +12,9 @@ use crate::services::postgres::Postgres;
 pub(super) const TABLES: [&str; 5] =
     ["rows", "pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history"];
 
+/// The one that is not pgbench's.
+pub(super) const ROWS: &str = TABLES[0];
+
 /// pgbench's own tables lack a key in one place.
 const SCHEMA: &str = "CREATE TABLE rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL); \
                       ALTER TABLE pgbench_history REPLICA IDENTITY FULL";
@@ -45,9 +48,8 @@ impl Load {
         let file = format!("--file={}", script.path().display());
         pgbench(postgres, bin, &[&file, &format!("--transactions={inserts}")])?;
         pgbench(postgres, bin, &["--builtin=tpcb-like", &format!("--transactions={transfers}")])?;
-        let count = |what: &str| -> Result<u64> { Ok(postgres.psql(what)?.trim().parse()?) };
-        let rows = count("SELECT count(*) FROM rows")?;
-        let transfers = count("SELECT count(*) FROM pgbench_history")?;
+        let rows = count(postgres, ROWS)?;
+        let transfers = count(postgres, "pgbench_history")?;
         ensure!(rows > 0 && transfers > 0, "pgbench wrote nothing");
         Ok(rows + transfers * CHANGES_A_TPC_B)
     }
@@ -60,6 +62,11 @@ impl Load {
         );
         postgres.psql(&sql).map(drop)
     }
+}
+
+/// The rows of a table.
+pub(super) fn count(postgres: &Postgres, table: &str) -> Result<u64> {
+    Ok(postgres.psql(&format!("SELECT count(*) FROM {table}"))?.trim().parse()?)
 }
 
 fn pgbench(postgres: &Postgres, bin: &Path, arguments: &[&str]) -> Result<()> {

@@ -6,8 +6,10 @@
 //! - the host, without plugins: into its change log, each append synced. Until the last change is durable, the start of
 //!   the program included.
 //!
-//! Then a single transaction of two million rows, likewise.
-//! Out: changes a second of both, their ratio, and the most memory that the host had resident in either run.
+//! Then a single transaction of two million rows, likewise. Then another host, which has nothing yet, reads all rows of
+//! the table as its snapshot, beside `COPY … TO STDOUT` into /dev/null, before and after.
+//! Out: changes a second of both, their ratio, and the most memory that the host had resident in either run; rows a second
+//! of the snapshot, and its ratio to `COPY`.
 //! Always: a run is valid only if the change log got exactly as many changes as were committed.
 //! Absent on purpose: what plugins cost (`policy`), and delays (`latency`).
 
@@ -36,9 +38,11 @@ const RATE: &str = "changes_per_s";
 const RATE_MIN: f64 = 60_000.0;
 const RSS: &str = "rss_mib_max";
 const RSS_MAX: f64 = 100.0;
+const SNAPSHOT_RATIO: &str = "snapshot_ratio_to_copy";
+const SNAPSHOT_RATIO_MIN: f64 = 0.5;
 
 pub(super) fn run(size: Size) -> Result<Report> {
-    println!("[1/4] PostgreSQL, and the host (with optimizations: minutes, the first time)");
+    println!("[1/5] PostgreSQL, and the host (with optimizations: minutes, the first time)");
     let bin = setup::postgres()?;
     let (binary, load) = match size {
         Size::Whole => (release()?, Load { changes: 2_000_000 }),
@@ -48,43 +52,80 @@ pub(super) fn run(size: Size) -> Result<Report> {
     let folder = Folder::new("bench")?;
     load.prepare(&postgres, &bin)?;
     // Its first start makes publication and slot.
-    let mut ingest = Ingest::start(&postgres, &folder, binary)?;
+    let mut ingest = Ingest::start(&postgres, &folder, binary.clone())?;
     ingest.stop()?;
     let floors = [Floor::new(&postgres, &bin, "floor_before")?, Floor::new(&postgres, &bin, "floor_after")?];
-    println!("[2/4] {} changes by pgbench", load.changes);
+    println!("[2/5] {} changes by pgbench", load.changes);
     let committed = load.write(&postgres, &bin)?;
-    println!("[3/4] draining them");
+    println!("[3/5] draining them");
     let before = floors[0].drain()?;
     let drained = ingest.drain(committed)?;
     let floor = before.min(floors[1].drain()?);
-    println!("[4/4] one transaction of {} rows", load.changes);
+    println!("[4/5] one transaction of {} rows", load.changes);
     load.write_at_once(&postgres)?;
     let at_once = ingest.drain(load.changes)?;
     drop(folder);
+    let rows = load::count(&postgres, load::ROWS)?;
+    println!("[5/5] a snapshot of {rows} rows");
+    let copied = floor::copy(&postgres, &bin, load::ROWS)?;
+    let folder = Folder::new("bench")?;
+    let snapshot = Ingest::snapshot(&postgres, &folder, binary, load::ROWS, rows)?;
+    let copied = copied.min(floor::copy(&postgres, &bin, load::ROWS)?);
+    drop(folder);
     postgres.stop()?;
-    let memory = drained.memory_mib.max(at_once.memory_mib);
-    report(committed, floor, drained.elapsed, load.changes, at_once.elapsed, memory)
+    report(&Measured {
+        drained: Both { count: committed, floor, host: drained.elapsed },
+        at_once: (load.changes, at_once.elapsed),
+        snapshot: Both { count: rows, floor: copied, host: snapshot },
+        memory_mib: drained.memory_mib.max(at_once.memory_mib),
+    })
 }
 
-fn report(
-    committed: u64,
+/// So many changes or rows, by the floor and by the host.
+#[derive(Debug)]
+struct Both {
+    count: u64,
     floor: Duration,
     host: Duration,
-    at_once: u64,
-    host_at_once: Duration,
+}
+
+impl Both {
+    fn rates(&self) -> [f64; 2] {
+        [self.host, self.floor].map(|elapsed| rate(self.count, elapsed))
+    }
+}
+
+#[derive(Debug)]
+struct Measured {
+    drained: Both,
+    at_once: (u64, Duration),
+    snapshot: Both,
     memory_mib: f64,
-) -> Result<Report> {
-    ensure!(!floor.is_zero() && !host.is_zero(), "this run is not valid: it took no time");
-    let rate = |count: u64, elapsed: Duration| count as f64 / elapsed.as_secs_f64();
+}
+
+fn rate(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
+
+fn report(measured: &Measured) -> Result<Report> {
+    let Measured { drained, at_once: (count, elapsed), snapshot, memory_mib } = measured;
+    let times = [drained.floor, drained.host, *elapsed, snapshot.floor, snapshot.host];
+    ensure!(times.iter().all(|time| !time.is_zero()), "this run is not valid: it took no time");
     let mut report = Report::new("ingest");
-    report.figure(RATE, rate(committed, host));
-    report.figure("pg_recvlogical_changes_per_s", rate(committed, floor));
-    report.figure(RATIO, rate(committed, host) / rate(committed, floor));
-    report.figure("one_transaction_changes_per_s", rate(at_once, host_at_once));
-    report.figure(RSS, memory_mib);
+    let [host, floor] = drained.rates();
+    report.figure(RATE, host);
+    report.figure("pg_recvlogical_changes_per_s", floor);
+    report.figure(RATIO, host / floor);
+    report.figure("one_transaction_changes_per_s", rate(*count, *elapsed));
+    report.figure(RSS, *memory_mib);
+    let [host, floor] = snapshot.rates();
+    report.figure("snapshot_rows_per_s", host);
+    report.figure("copy_rows_per_s", floor);
+    report.figure(SNAPSHOT_RATIO, host / floor);
     report.aim_at_least(RATIO, RATIO_MIN);
     report.aim_at_least(RATE, RATE_MIN);
     report.aim_at_most(RSS, RSS_MAX);
+    report.aim_at_least(SNAPSHOT_RATIO, SNAPSHOT_RATIO_MIN);
     Ok(report)
 }
 
@@ -117,12 +158,21 @@ mod tests {
     #[test]
     fn the_figures_are_rates_their_ratio_and_the_greatest_memory() {
         let seconds = Duration::from_secs;
-        let report = report(600_000, seconds(4), seconds(5), 100_000, seconds(2), 80.5).unwrap();
+        let report = report(&Measured {
+            drained: Both { count: 600_000, floor: seconds(4), host: seconds(5) },
+            at_once: (100_000, seconds(2)),
+            snapshot: Both { count: 300_000, floor: seconds(1), host: seconds(2) },
+            memory_mib: 80.5,
+        })
+        .unwrap();
         assert_eq!(report.figures[RATE], 120_000.0);
         assert_eq!(report.figures["pg_recvlogical_changes_per_s"], 150_000.0);
         assert_eq!(report.figures[RATIO], 0.8);
         assert_eq!(report.figures["one_transaction_changes_per_s"], 50_000.0);
         assert_eq!(report.figures[RSS], 80.5);
+        assert_eq!(report.figures["snapshot_rows_per_s"], 150_000.0);
+        assert_eq!(report.figures["copy_rows_per_s"], 300_000.0);
+        assert_eq!(report.figures[SNAPSHOT_RATIO], 0.5);
         assert!(report.missed().is_empty());
     }
 }
