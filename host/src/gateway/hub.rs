@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::frame::{Format, Frames};
 use super::mailbox::{Bounds, Mailbox, Own, Taken};
+use super::permits::{Pass, Permits};
 use super::presence::{Parting, Presence};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
@@ -401,7 +402,7 @@ async fn listeners(timelines: &Timelines, source: Source) -> Listeners {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -533,13 +534,9 @@ impl Subscription {
         self.mailbox.written()
     }
 
-    /// When its permit may end: no message goes to the client then without coming here.
-    pub(super) fn permit_until(&self, until: Option<SystemTime>) {
-        let millis = until.map_or(u64::MAX, |until| {
-            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-            self.hub.now_millis().saturating_add(millis(left))
-        });
-        self.mailbox.permit_until(millis);
+    /// Its permits, of which it has none yet.
+    pub(super) fn permits(&self) -> Permits {
+        Permits::new(Pass::new(self.hub.began, Arc::clone(&self.mailbox)))
     }
 
     /// Whether the stream must end.

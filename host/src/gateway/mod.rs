@@ -34,6 +34,7 @@ mod hub;
 mod listening;
 mod mailbox;
 mod page;
+mod permits;
 mod poll;
 mod presence;
 mod publish;
