@@ -103,6 +103,15 @@ async fn a_token_opens_what_it_says_a_ticket_does_so_once_and_both_end() -> Resu
     let (mut client, query) = with_ticket(&stand, "notes:7", &ann).await?;
     insert(&stand, 7)?;
     assert_eq!(next(&mut client).await?.event, "insert");
+    // It is counted once it is written, which the client may see first.
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let counted = async {
+        while stand.metric("twohop_end_to_end_seconds_count")? != 1 {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(WITHIN, counted).await.context("how long that took is not counted")??;
     assert_eq!(refused(&stand, &query, None)?, (401, 4023));
     drop(client);
 

@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{Frame, Kind};
 use crate::access::Doubts;
-use crate::event::{Channel, Sequence};
+use crate::event::{Channel, Micros, Sequence};
 use crate::http::{Line, Offered};
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
-use crate::telemetry::{Delays, Face};
+use crate::telemetry::{DeliveryDelays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -80,8 +80,8 @@ pub(super) struct Mailbox {
     settled: AtomicU64,
     /// Of the stream; its connection only if no other stream shares it.
     own: Own,
-    /// Where it counts how long frames waited.
-    waits: Arc<Delays>,
+    /// Where it counts how long frames took.
+    delays: Arc<DeliveryDelays>,
 }
 
 /// What a mailbox may hold, and what it may hand on at once.
@@ -106,7 +106,7 @@ pub(super) struct Own {
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, bounds: Bounds, own: Own, waits: Arc<Delays>) -> Self {
+    pub(super) fn new(face: Face, bounds: Bounds, own: Own, delays: Arc<DeliveryDelays>) -> Self {
         Self {
             face,
             queue_count_max: bounds.queue_count_max,
@@ -123,7 +123,7 @@ impl Mailbox {
             permitted_until: AtomicU64::new(u64::MAX),
             settled: AtomicU64::new(u64::MAX),
             own,
-            waits,
+            delays,
         }
     }
 
@@ -286,8 +286,9 @@ impl Mailbox {
                     self.claim_line();
                     state.bytes -= frame.bytes.len();
                     if let Some(since) = state.since.take() {
-                        self.waits.observe(since.elapsed());
+                        self.delays.waits.observe(since.elapsed());
                     }
+                    self.delays.committed(frame.committed_at.map(Micros::since_epoch), 1);
                     if state.queue.is_empty() && state.queue.capacity() > IDLE_CAPACITY_MAX {
                         state.queue = VecDeque::new();
                     }
@@ -357,7 +358,8 @@ mod tests {
 
     fn of(channel: &str, sequence: u64, length: usize) -> Arc<Frame> {
         let (channel, bytes) = (Channel::new(channel).unwrap(), Bytes::from(vec![b'x'; length]));
-        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes, kind: Kind::Message })
+        let sequence = Some(Sequence(sequence));
+        Arc::new(Frame { sequence, channel, bytes, kind: Kind::Message, committed_at: None })
     }
 
     fn bounds(queue_count_max: usize) -> Bounds {

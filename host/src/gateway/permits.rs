@@ -149,7 +149,8 @@ mod tests {
 
     fn frame(sequence: u64) -> Arc<Frame> {
         let (channel, bytes) = (Channel::new("allowed").expect("it is one"), Bytes::from_static(b"x"));
-        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes, kind: Kind::Message })
+        let sequence = Some(Sequence(sequence));
+        Arc::new(Frame { sequence, channel, bytes, kind: Kind::Message, committed_at: None })
     }
 
     /// Whether the mailbox writes a frame to its line by itself, which its task has released.

@@ -160,7 +160,7 @@ async fn the_time_that_frames_wait_is_counted_and_so_is_who_comes_back() {
     assert!(live.block().await);
     fixture.bus.publish("a", "1");
     assert_eq!(live.data(1).await, ["1"]);
-    let (_, count, waited) = fixture.metrics.gateway.deliveries.read();
+    let (_, count, waited) = fixture.metrics.gateway.deliveries.waits.read();
     assert_eq!(count, 1);
     assert!(waited < PATIENCE && waited < Duration::from_secs(60));
     let mut back = Client::resume(fixture.address(), "/v1/events?channel=a", "9f3c.0").await;
