@@ -315,11 +315,11 @@ impl Timelines {
         let Some(user) = self.user(user).await? else { return Ok(vec![false; followees.len()]) };
         let followees: Vec<Box<str>> = followees.iter().map(|&followee| followee.into()).collect();
         let look = move |connection: &Connection| {
-            let follows = |followee: &Box<str>| match tables::user(connection, followee)? {
+            let follows = |followee: &str| match tables::user(connection, followee)? {
                 Some(followee) => edges::has(connection, user, followee),
                 None => Ok(false),
             };
-            followees.iter().map(follows).collect::<sql::Result<Vec<_>>>()
+            followees.iter().map(|followee| follows(followee)).collect::<sql::Result<Vec<_>>>()
         };
         Ok(self.0.state.read(look).await?)
     }
