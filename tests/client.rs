@@ -40,6 +40,31 @@ fn a_token_is_renewed_in_time_and_one_that_expired_is_replaced() -> Result<()> {
 }
 
 #[test]
+fn what_is_said_on_every_way_comes_to_everybody_once_also_after_a_kill() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET)?;
+    let access = format!("[gateway.access]\nsecret_file = \"{}\"", secret.display());
+    let gate = format!(
+        "[plugin.claims-gate]\nfile = \"{}\"\nsettings = {{ subscribe = \"room:*\", publish = \"room:*\", ephemeral = \"typing\" }}",
+        place::plugin("claims-gate")?.display()
+    );
+    let setup = Setup {
+        access: &access,
+        further: &gate,
+        whole_source: Some("tables = [\"notes\"]"),
+        tables: &["notes", "$client"],
+        ..Setup::default()
+    };
+    play("said", &mut Stand::start(&setup)?)
+}
+
+#[test]
+fn who_comes_new_is_told_what_a_channel_stands_at_once() -> Result<()> {
+    play("values", &mut Stand::start(&Setup { retain: &["notes"], ..Setup::default() })?)
+}
+
+#[test]
 fn tabs_share_one_connection_and_outlive_each_other() -> Result<()> {
     play("tabs", &mut Stand::start(&Setup::default())?)
 }
@@ -74,6 +99,7 @@ fn play(scenario: &str, stand: &mut Stand) -> Result<()> {
 fn obey(order: &str, stand: &mut Stand) -> Result<String> {
     match order.split(' ').collect::<Vec<_>>().as_slice() {
         ["insert", first, last] => insert(stand, first.parse()?, last.parse()?)?,
+        ["say", text] => drop(stand.postgres.psql(&format!("UPDATE notes SET body = '{text}'"))?),
         ["kill"] => stand.host.kill9(),
         ["stop"] => drop(stand.host.terminate()),
         ["start"] => stand.host.restart()?,

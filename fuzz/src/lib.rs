@@ -17,6 +17,7 @@ pub mod event;
 #[allow(dead_code, missing_docs, reason = "only parts are used")]
 mod limits;
 
+mod bus;
 #[allow(unreachable_pub, reason = "only parts are used")]
 pub mod gateway;
 mod intake;

@@ -34,6 +34,8 @@ export interface Message<Data = unknown> {
   event: string;
   /** Of a JSON payload its value, of a text the text, of bytes a `Uint8Array`. */
   data: Data;
+  /** It is what the channel stands at, told to who comes new, and may be older than what comes next. */
+  value?: true;
 }
 
 /** Messages of these channels may be missing: load anew what you show of them. Listening goes on by itself. */

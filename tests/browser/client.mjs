@@ -28,9 +28,17 @@ async function publish(count) {
   published += count;
 }
 
+/** A token that lives for so many seconds. */
+function token(seconds) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const signed = `${part({ alg: "HS256" })}.${part({ sub: "7", exp: Math.ceil(Date.now() / 1_000) + seconds })}`;
+  return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+}
+
 const upTo = (last, first = 1) => Array.from({ length: last - first + 1 }, (_, nth) => first + nth);
 
-/** A tab of the server's origin that has `follow(name, options, handlers)`, `got` and `states`, each by name. */
+/** A tab of the server's origin that has `follow(name, options, after, channel)`, and by name `got`, the numbers and resets,
+ * `all`, the messages, `typed`, how many were typing, and `states`. */
 async function tab(context, address = `${url}/healthz`) {
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT_MAX);
@@ -38,16 +46,21 @@ async function tab(context, address = `${url}/healthz`) {
   await page.goto(address);
   await page.evaluate(async (server) => {
     const { connect } = await import(`${server}/twohop.js`);
-    Object.assign(window, { got: {}, states: {}, feeds: {} });
-    window.follow = (name, options, after) =>
+    Object.assign(window, { got: {}, all: {}, typed: {}, states: {}, feeds: {} });
+    window.follow = (name, options, after, channel = "notes") =>
       new Promise((resolve, reject) => {
-        const [got, states] = [(window.got[name] = []), (window.states[name] = [])];
+        const [got, all, states] = [window.got, window.all, window.states].map((of) => (of[name] = []));
         if (options.token) options.token = window[options.token];
         const feed = (window.feeds[name] = connect(options));
         feed.addEventListener("state", ({ detail }) => states.push(detail.state));
-        feed.subscribe("notes", {
+        feed.subscribe(channel, {
           after,
-          message: ({ id, data }) => got.push(data.number) && (window.lastId = id),
+          message(message) {
+            if (message.event === "typing") return void (window.typed[name] = (window.typed[name] ?? 0) + 1);
+            all.push(message);
+            got.push(message.data.number);
+            window.lastId = message.id;
+          },
           reset: ({ reason }) => got.push(reason),
           ready: () => resolve({ shared: feed.shared }),
           error: reject,
@@ -117,20 +130,90 @@ const SCENARIOS = {
     assert.deepEqual(await page.evaluate(() => Object.values(feeds).map(({ state }) => state)), Array(4).fill("live"));
   },
 
+  /** What is said on every way, also while the server is away, comes to everybody once; and what is ephemeral is told. */
+  async said(context) {
+    await context.exposeFunction("fresh", () => token(600));
+    const page = await tab(context);
+    const ways = { websocket: "websocket", events: "events", poll: "poll", shared: "auto" };
+    const names = Object.keys(ways);
+    for (const name of names) {
+      const options = { token: "fresh", transport: ways[name], shared: name === "shared" };
+      await page.evaluate(([name, options]) => follow(name, options, undefined, "room:1"), [name, options]);
+    }
+    const say = (name, number, event = "said") =>
+      page.evaluate(([name, number, event]) => feeds[name].publish("room:1", event, { number }), [name, number, event]);
+    let said = 0;
+    const allHave = async () => {
+      for (const name of names) assert.deepEqual(await received(page, name, said), upTo(said), name);
+    };
+    for (const name of names) {
+      const { id, kept, receipt } = await say(name, (said += 1));
+      assert.ok(kept && receipt && /^[0-9a-f]{32}$/.test(id), JSON.stringify({ id, kept, receipt }));
+    }
+    await allHave();
+    const again = await page.evaluate(() => feeds.events.publish("room:1", "said", { number: 5 }, { id: "mine" }));
+    said += 1;
+    assert.deepEqual(await page.evaluate(() => feeds.poll.publish("room:1", "said", { number: 5 }, { id: "mine" })), again);
+    const refused = await page.evaluate(() => feeds.shared.publish("notes:1", "said", 1).catch(({ code }) => code));
+    assert.equal(refused, 4024);
+    const typing = await say("websocket", 0, "typing");
+    assert.deepEqual([typing.kept, typing.receipt], [false, undefined]);
+    await page.waitForFunction(() => window.typed.websocket === 1 && window.typed.events === 1);
+
+    await order("kill");
+    const waiting = names.map((name) => say(name, (said += 1)));
+    await order("start");
+    for (const { kept } of await Promise.all(waiting)) assert.ok(kept);
+    // Who comes back first is not said.
+    for (const name of names) {
+      const all = await received(page, name, said);
+      assert.deepEqual(all.toSorted((a, b) => a - b), upTo(said), name);
+      assert.deepEqual(all, await received(page, "websocket", said), "all see one order");
+    }
+  },
+
+  /** What a channel stands at is told to who comes new, once, and to nobody who has it. */
+  async values(context) {
+    await publish(1);
+    const page = await tab(context);
+    const ways = { websocket: "websocket", events: "events", poll: "poll", shared: "auto" };
+    const open = (name, as = name) =>
+      page.evaluate(([name, options]) => follow(name, options, undefined, "notes:1"), [
+        as,
+        { transport: ways[name], shared: name === "shared" },
+      ]);
+    const texts = async (name, count) => {
+      const has = ([name, count]) => window.all[name].length >= count;
+      await page.waitForFunction(has, [name, count]);
+      return page.evaluate((name) => window.all[name].map(({ data, value }) => `${value === true} ${data.body}`), name);
+    };
+    for (const name of Object.keys(ways)) {
+      await open(name);
+      assert.deepEqual(await texts(name, 1), ["true x"], name);
+    }
+    await order("say here");
+    for (const name of Object.keys(ways)) assert.deepEqual(await texts(name, 2), ["true x", "false here"], name);
+    // A second one on the connection of the first.
+    await open("shared", "late");
+    assert.deepEqual(await texts("late", 1), ["true here"]);
+    await order("kill");
+    await order("start");
+    await order("say there");
+    for (const name of [...Object.keys(ways)]) {
+      assert.deepEqual(await texts(name, 3), ["true x", "false here", "false there"], name);
+    }
+    assert.deepEqual(await texts("late", 2), ["true here", "false there"]);
+  },
+
   /** Tokens that last for some seconds: over WebSocket renewed in place, in a stream by coming back. */
   async tokens(context) {
-    const token = () => {
-      const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-      const signed = `${part({ alg: "HS256" })}.${part({ sub: "7", exp: Math.ceil(Date.now() / 1_000) + 2 })}`;
-      return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
-    };
     let asked = 0;
-    const old = token();
-    await context.exposeFunction("fresh", () => (asked += 1) && token());
+    const old = token(2);
+    await context.exposeFunction("fresh", () => (asked += 1) && token(2));
     await new Promise((resolve) => setTimeout(resolve, 3_100));
     // The first one is too old already.
     let late = 0;
-    await context.exposeFunction("late", () => ((late += 1) === 1 ? old : token()));
+    await context.exposeFunction("late", () => ((late += 1) === 1 ? old : token(2)));
 
     // A page of another origin imports the module, and has a connection of its own.
     const other = createServer((_request, response) => response.end("a page")).listen(0, "127.0.0.1");

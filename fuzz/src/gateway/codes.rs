@@ -5,6 +5,8 @@
 pub(super) enum Code {
     ChannelMissing,
     ChannelInvalid,
+    ChannelsTooMany,
+    QueryInvalid,
     CommandInvalid,
     MessageInvalid,
 }

@@ -1,19 +1,64 @@
-//! What clients say, in commands of WebSocket and bodies of requests, without a gateway.
+//! What clients say, in commands of WebSocket and bodies of requests, and what they ask for, without a gateway.
 //!
-//! `codes` and `query` stand in for the host's, which know of HTTP.
+//! `codes` stands in for the host's, which knows of HTTP.
 
 mod codes;
+#[path = "../../../host/src/gateway/query.rs"]
+#[allow(dead_code, reason = "only parts are used")]
 mod query;
+#[path = "../../../host/src/gateway/resume.rs"]
+#[allow(dead_code, reason = "only parts are used")]
+mod resume;
 mod socket;
 #[path = "../../../host/src/gateway/spoken.rs"]
 #[allow(dead_code, reason = "only parts are used")]
 mod spoken;
 
+use std::collections::HashSet;
+
+use query::{Query, channel_named, decoded};
+use resume::{Reach, Resume, interpret};
 use spoken::{Fields, Spoken};
 
-use crate::event::{EventName, has_control};
+use crate::event::{Channel, Epoch, EventName, Sequence, has_control};
 use crate::intake::Body;
-use crate::limits::ID_BYTES_MAX;
+use crate::limits::{CHANNELS_PER_CONNECTION_MAX, ID_BYTES_MAX, RESUME_ID_BYTES_MAX};
+
+/// Reads bytes, if they are text, as an id to go on from, and what follows the first space as the query of a request and
+/// as a name in its path.
+///
+/// # Panics
+/// If something is taken that is no place, no name or out of its bounds.
+pub fn check_asked(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (id, rest) = text.split_once(' ').unwrap_or((text, text));
+    let reach = Reach { epoch: Epoch(0x9f), floor: Sequence(10), head: Sequence(20) };
+    if let Ok(Resume::After(sequence)) = interpret(id, reach) {
+        assert!((reach.floor..=reach.head).contains(&sequence) && id.starts_with("9f."), "{id}");
+        assert!(id.len() <= RESUME_ID_BYTES_MAX);
+    }
+    // As warp reads it.
+    if let Ok(parameters) = serde_urlencoded::from_str::<Vec<(String, String)>>(rest) {
+        let query = Query::new(parameters);
+        if let Ok(channels) = query.channels("/") {
+            assert!((1..=CHANNELS_PER_CONNECTION_MAX).contains(&channels.len()));
+            assert_eq!(channels.iter().collect::<HashSet<_>>().len(), channels.len());
+            assert!(channels.iter().all(is_name), "{channels:?}");
+        }
+        assert!(
+            query.number("limit", 7, 5, 9).is_ok_and(|number| (5..=9).contains(&number))
+                || query.get("limit").is_some()
+        );
+    }
+    if let Ok(channel) = decoded(rest).and_then(|name| channel_named(&name)) {
+        assert!(is_name(&channel), "{channel}");
+    }
+}
+
+fn is_name(channel: &Channel) -> bool {
+    let name = channel.as_str();
+    Channel::new(name).is_ok() && !has_control(name) && !name.starts_with('$')
+}
 
 /// Reads bytes as a body and, if they are text, as a command.
 ///

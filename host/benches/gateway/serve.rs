@@ -76,6 +76,7 @@ async fn publish(listener: TcpListener, bus: Arc<dyn Bus>) -> anyhow::Result<()>
             feed: [].into(),
             dead_letters: Vec::new(),
             replayed: Vec::new(),
+            committed_at: None,
         };
         bus.apply(batch).await.context("could not publish")?;
         offset = next;

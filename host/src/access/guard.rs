@@ -14,9 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::edges::{Graph, followee};
 use super::identity::Visitor;
 use super::refusal::Refusal;
-use super::{Follows, Rights, Spoken, Wanted};
+use super::{Rights, Spoken, Wanted};
 use crate::limits::{GATE_CALLS_AT_ONCE_MAX, GATE_TIME_MAX};
 use crate::policy::{self, Gate, Reception, Scope};
 
@@ -34,7 +35,7 @@ enum Post {
 pub(super) struct Guard {
     post: Mutex<(u64, Post)>,
     turns: Arc<Semaphore>,
-    follows: Follows,
+    graph: Arc<dyn Graph>,
 }
 
 /// What a gate said.
@@ -49,9 +50,9 @@ pub(super) struct Admitted {
 }
 
 impl Guard {
-    pub(super) fn new(follows: Follows) -> Self {
+    pub(super) fn new(graph: Arc<dyn Graph>) -> Self {
         let turns = Arc::new(Semaphore::new(GATE_CALLS_AT_ONCE_MAX));
-        Self { post: Mutex::new((0, Post::Nobody)), turns, follows }
+        Self { post: Mutex::new((0, Post::Nobody)), turns, graph }
     }
 
     /// Puts a gate, or nobody, in the place of what was there; an error is a gate that cannot be had.
@@ -80,10 +81,13 @@ impl Guard {
                 return Err(Refusal::Forbidden("the token does not cover all that is asked for".into()));
             }
         };
-        let (visitor, wanted, follows) = (visitor.clone(), wanted.to_vec(), Arc::clone(&self.follows));
-        let answer =
-            self.call(move |deadline| ask_for_all(&gate, &visitor, &wanted, &*follows, deadline)).await;
-        answer.map(|(rights, until)| Admitted { number, rights, until })
+        let deadline = Instant::now() + GATE_TIME_MAX;
+        let asked: Vec<_> = wanted.iter().filter_map(Wanted::as_channel).collect();
+        let follows = self.follows(visitor, &asked, deadline).await?;
+        let (visitor, wanted) = (visitor.clone(), wanted.to_vec());
+        let question = move || ask_for_all(&gate, &visitor, &wanted, follows, deadline);
+        let (rights, until) = self.call(deadline, question).await?;
+        Ok(Admitted { number, rights, until })
     }
 
     /// Asks what becomes of a message.
@@ -97,27 +101,51 @@ impl Guard {
                 return Err(Refusal::Forbidden(why.into()));
             }
         };
-        let (visitor, follows) = (visitor.clone(), Arc::clone(&self.follows));
-        self.call(move |_| ask_about(&gate, &visitor, &spoken, &*follows)).await
+        let deadline = Instant::now() + GATE_TIME_MAX;
+        let follows = self.follows(visitor, &[&spoken.channel], deadline).await? == [true];
+        let visitor = visitor.clone();
+        self.call(deadline, move || ask_about(&gate, &visitor, &spoken, follows)).await
+    }
+
+    /// Whether the visitor follows each of these channels.
+    async fn follows(
+        &self,
+        visitor: &Visitor,
+        channels: &[&str],
+        deadline: Instant,
+    ) -> Result<Vec<bool>, Refusal> {
+        let Some(subject) = visitor.identity.subject().filter(|_| !channels.is_empty()) else {
+            return Ok(vec![false; channels.len()]);
+        };
+        let followees: Vec<_> = channels.iter().map(|channel| followee(channel)).collect();
+        match tokio::time::timeout_at(deadline, self.graph.follows(subject, &followees)).await {
+            Ok(Ok(follows)) => Ok(follows),
+            Ok(Err(error)) => {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "the graph cannot be read");
+                Err(Refusal::GateBusy)
+            }
+            Err(_) => Err(Refusal::GateBusy),
+        }
     }
 
     fn post(&self) -> (u64, Post) {
         self.post.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One question, when it is its turn, on a thread that may block. It is told how long there is somebody to hear the
+    /// One question, when it is its turn, on a thread that may block. Until the deadline there is somebody to hear the
     /// answer.
     async fn call<T: Send + 'static>(
         &self,
-        question: impl FnOnce(Instant) -> Result<T, Refusal> + Send + 'static,
+        deadline: Instant,
+        question: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (turns, deadline) = (Arc::clone(&self.turns), Instant::now() + GATE_TIME_MAX);
+        let turns = Arc::clone(&self.turns);
         let asked = async move {
             // The turn goes with the call: one that is given up holds it until it has ended.
             let turn = turns.acquire_owned().await.map_err(|_| Refusal::GateBusy)?;
             let call = move || {
                 let _turn = turn;
-                question(deadline)
+                question()
             };
             tokio::task::spawn_blocking(call).await.unwrap_or(Err(Refusal::GateBusy))
         };
@@ -129,26 +157,21 @@ fn unfit() -> Refusal {
     Refusal::Forbidden("the gate cannot be asked, so it denies".into())
 }
 
-fn ask_about(
-    gate: &Gate,
-    visitor: &Visitor,
-    spoken: &Spoken,
-    follows: &(dyn Fn(&str, &str) -> bool + Send + Sync),
-) -> Result<Reception, Refusal> {
+fn ask_about(gate: &Gate, visitor: &Visitor, spoken: &Spoken, follows: bool) -> Result<Reception, Refusal> {
     let Spoken { channel, event, body } = spoken;
     let address = visitor.address.to_string();
     let subject = visitor.identity.subject();
     let connection = policy::Connection { subject, claims: visitor.identity.claims(), address: &address };
-    let follows = subject.is_some_and(|subject| follows(subject, channel));
     let request = policy::Request { channel, scope: Scope::Channel, event, follows, facts: &[] };
     Ok(gate.receive(connection, request, body)?)
 }
 
+/// `follows` is for each of what is wanted that is a channel: nobody follows a prefix.
 fn ask_for_all(
     gate: &Gate,
     visitor: &Visitor,
     wanted: &[Wanted],
-    follows: &(dyn Fn(&str, &str) -> bool + Send + Sync),
+    follows: Vec<bool>,
     deadline: Instant,
 ) -> Result<(Vec<Rights>, Option<SystemTime>), Refusal> {
     let address = visitor.address.to_string();
@@ -156,12 +179,14 @@ fn ask_for_all(
     let connection = policy::Connection { subject, claims: visitor.identity.claims(), address: &address };
     let mut rights = Vec::with_capacity(wanted.len());
     let mut until: Option<SystemTime> = None;
-    for Wanted { name, scope } in wanted {
+    let mut follows = follows.into_iter();
+    for one in wanted {
         if Instant::now() >= deadline {
             return Err(Refusal::GateBusy);
         }
-        let follows = subject.is_some_and(|subject| follows(subject, name));
-        let request = policy::Request { channel: name, scope: *scope, event: "", follows, facts: &[] };
+        let follows = one.as_channel().is_some() && follows.next() == Some(true);
+        let Wanted { name: channel, scope } = one;
+        let request = policy::Request { channel, scope: *scope, event: "", follows, facts: &[] };
         let grant = gate.admit(connection, request)?;
         rights.push(Rights { history: grant.history, presence: grant.presence, publish: grant.publish });
         if let Some(end) = grant.until {

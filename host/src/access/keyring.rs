@@ -11,10 +11,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Mutex as TurnMutex, watch};
+use tokio::sync::Mutex as TurnMutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::doubts::Common;
 use super::fetch::Fetcher;
 use super::key::{Algorithm, Key, KeyMark, Secrets, read_set};
 use super::refusal::{Flaw, Refusal};
@@ -36,14 +37,14 @@ pub(super) struct Keyring {
     read: Mutex<Option<Vec<Arc<Key>>>>,
     /// Held while the source is read: when that was tried last.
     tried: TurnMutex<Option<Instant>>,
-    /// Told when other keys count.
-    changes: watch::Sender<()>,
+    /// Raised when other keys count.
+    doubts: Common,
 }
 
 impl Keyring {
-    pub(super) fn new(fixed: Vec<Key>, source: Option<Source>, changes: watch::Sender<()>) -> Self {
+    pub(super) fn new(fixed: Vec<Key>, source: Option<Source>, doubts: Common) -> Self {
         Self {
-            changes,
+            doubts,
             fixed: fixed.into_iter().map(Arc::new).collect(),
             source,
             read: Mutex::new(None),
@@ -137,7 +138,7 @@ impl Keyring {
                 *own = Some(keys);
                 drop(own);
                 if !is_same {
-                    self.changes.send_replace(());
+                    self.doubts.raise();
                 }
             }
             Err(fault) => {

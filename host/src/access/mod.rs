@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Head ─► Access::identify ─► Visitor ─► Access::admit ─► Permit ─► Permit::ended
-//!          token, cookie,                 patterns, then the gate      expiry, keys, another gate
+//!          token, cookie,                 patterns, then the gate      expiry, keys, another gate, an edge
 //!          ticket, origin
 //! ```
 //! Invariants:
@@ -17,6 +17,8 @@
 //! Absent on purpose: HTTP answers (`gateway`), which plugin is active (`deploy`).
 
 mod credential;
+mod doubts;
+mod edges;
 mod fetch;
 mod guard;
 mod identity;
@@ -40,18 +42,20 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::policy::{Gate, Reception, Scope};
+pub use doubts::Doubts;
+pub use edges::{Edges, Graph, GraphError, no_graph};
 pub use identity::{Identity, Visitor};
 pub use origin::Deed;
 pub use pattern::Patterns;
-pub use permit::Permit;
+pub use permit::{Permit, Term};
 pub use refusal::{Flaw, Refusal};
 pub use settings::{Settings, SettingsError};
 
 use credential::{Credential, credential};
+use doubts::Common;
 use guard::{Admitted, Guard};
 use keyring::Keyring;
 use origin::Origins;
@@ -83,6 +87,10 @@ impl Wanted {
     pub fn prefix(prefix: &str) -> Self {
         Self { name: prefix.into(), scope: Scope::Prefix }
     }
+
+    fn as_channel(&self) -> Option<&str> {
+        (self.scope == Scope::Channel).then_some(&self.name)
+    }
 }
 
 /// What may be done with a channel, beside listening to it.
@@ -105,15 +113,6 @@ pub struct Spoken {
     pub event: Box<str>,
     /// What is said.
     pub body: Bytes,
-}
-
-/// Whether the graph has an edge from a subject to a channel. Called where blocking is allowed.
-pub type Follows = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
-
-/// There is no graph yet: nobody follows anything.
-#[must_use]
-pub fn no_graph() -> Follows {
-    Arc::new(|_, _| false)
 }
 
 /// What a request says of itself.
@@ -142,8 +141,9 @@ struct Inner {
     keys: Keyring,
     tickets: Tickets,
     guard: Guard,
-    /// Told when other keys count, or another gate stands there.
-    changes: watch::Sender<()>,
+    /// Raised when other keys count, or another gate stands there.
+    doubts: Common,
+    edges: Edges,
     metrics: Arc<Metrics>,
 }
 
@@ -170,13 +170,24 @@ impl Access {
         self.counted(self.known(token).await.map(|identity| Visitor { identity, address }))
     }
 
-    /// Grants all that a visitor asks for, or nothing.
+    /// What counts the doubts about the permits of one stream.
+    #[must_use]
+    pub fn doubts(&self) -> Arc<Doubts> {
+        Arc::new(self.0.doubts.of_stream())
+    }
+
+    /// Grants all that a visitor asks for on a stream, or nothing.
     ///
     /// # Errors
     /// If it may not listen to something of it.
-    pub async fn admit(&self, visitor: Visitor, wanted: &[Wanted]) -> Result<Permit, Refusal> {
+    pub async fn admit(
+        &self,
+        visitor: Visitor,
+        wanted: &[Wanted],
+        doubts: Arc<Doubts>,
+    ) -> Result<Permit, Refusal> {
         // Before anything is looked at, so that no change is missed.
-        let changes = self.0.changes.subscribe();
+        let (changes, settled) = (self.0.doubts.subscribe(), doubts.count());
         let claims = visitor.identity.read_claims();
         let (mut rights, mut by_gate) = (Vec::with_capacity(wanted.len()), Vec::new());
         for (place, one) in wanted.iter().enumerate() {
@@ -187,7 +198,8 @@ impl Access {
             // What the gate has to say about it comes in its place.
             rights.push(granted.unwrap_or(Rights { history: false, presence: false, publish: false }));
         }
-        self.counted(Permit::new(self.clone(), Parts { visitor, rights, by_gate, changes }).await)
+        let parts = Parts { visitor, rights, by_gate, changes, doubts, settled };
+        self.counted(Permit::new(self.clone(), parts).await)
     }
 
     /// Says what becomes of a message: the gate decides about each. Nothing but a gate lets anybody send.
@@ -240,7 +252,13 @@ impl Access {
     /// could grant.
     pub fn put_gate<E>(&self, gate: Result<Option<Gate>, E>) {
         self.0.guard.put(gate);
-        self.0.changes.send_replace(());
+        self.0.doubts.raise();
+    }
+
+    /// Where it is to be told which edges of the graph turn.
+    #[must_use]
+    pub fn edges(&self) -> Edges {
+        self.0.edges.clone()
     }
 
     /// Keeps the keys current, until stopped.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::doubts::Common;
+use super::edges::{Edges, Graph};
 use super::fetch::Fetcher;
 use super::guard::Guard;
 use super::key::{Key, Secrets, read_set};
@@ -16,7 +16,7 @@ use super::origin::Origins;
 use super::pattern::{Pattern, refuse_ambiguous};
 use super::ticket::Tickets;
 use super::token::Rules;
-use super::{Access, Follows, Inner};
+use super::{Access, Inner};
 use crate::limits::{PATTERNS_COUNT_MAX, TOKEN_KEYS_BYTES_MAX, TOKEN_LEEWAY_MAX};
 use crate::telemetry::Metrics;
 
@@ -68,7 +68,11 @@ impl Access {
     ///
     /// # Errors
     /// If a key makes no sense, or a file cannot be read.
-    pub fn new(settings: Settings, follows: Follows, metrics: Arc<Metrics>) -> Result<Self, SettingsError> {
+    pub fn new(
+        settings: Settings,
+        graph: Arc<dyn Graph>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SettingsError> {
         let anonymous = patterns("anonymous", &settings.anonymous)?;
         if let Some(pattern) = anonymous.iter().find(|pattern| pattern.has_claims()) {
             let message =
@@ -80,8 +84,8 @@ impl Access {
         if settings.leeway > TOKEN_LEEWAY_MAX {
             return Err(at_fault("leeway")(format!("is above {}s", TOKEN_LEEWAY_MAX.as_secs())));
         }
-        let changes = watch::Sender::new(());
-        let keys = keyring(&settings, changes.clone())?;
+        let doubts = Common::new();
+        let keys = keyring(&settings, doubts.clone())?;
         let needs_keys = [
             ("channels", !channels.is_empty()),
             ("channels_claim", settings.channels_claim.is_some()),
@@ -98,9 +102,21 @@ impl Access {
             Origins::new(&settings.origins, settings.cookie.is_some()).map_err(at_fault("origins"))?;
         let Settings { issuer, audience, leeway, channels_claim, cookie, .. } = settings;
         let rules = Rules { issuer, audience, leeway, channels_claim };
-        let (tickets, guard) = (Tickets::default(), Guard::new(follows));
-        let inner =
-            Inner { anonymous, channels, cookie, origins, rules, keys, tickets, guard, changes, metrics };
+        let (tickets, guard) = (Tickets::default(), Guard::new(graph));
+        let edges = Edges::default();
+        let inner = Inner {
+            anonymous,
+            channels,
+            cookie,
+            origins,
+            rules,
+            keys,
+            tickets,
+            guard,
+            doubts,
+            edges,
+            metrics,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -140,7 +156,7 @@ fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<Pattern>, Setting
     texts.iter().map(|text| Pattern::parse(text).map_err(at_fault(key))).collect()
 }
 
-fn keyring(settings: &Settings, changes: watch::Sender<()>) -> Result<Keyring, SettingsError> {
+fn keyring(settings: &Settings, doubts: Common) -> Result<Keyring, SettingsError> {
     let mut fixed = Vec::new();
     if let Some(secret) = &settings.secret {
         fixed.push(Key::secret(secret.as_bytes(), None).map_err(at_fault("secret_file"))?);
@@ -163,7 +179,7 @@ fn keyring(settings: &Settings, changes: watch::Sender<()>) -> Result<Keyring, S
         }
         (None, None) => None,
     };
-    Ok(Keyring::new(fixed, source, changes))
+    Ok(Keyring::new(fixed, source, doubts))
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {

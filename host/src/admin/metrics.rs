@@ -144,8 +144,13 @@ fn of_gateway(gateway: &GatewayMetrics, name: &str, out: &mut String) -> bool {
     if of_listener(&gateway.listener, name, out) {
         return true;
     }
-    if name == "twohop_delivery_seconds" {
-        delays(&gateway.deliveries, name, out);
+    let of_deliveries = match name {
+        "twohop_delivery_seconds" => Some(&gateway.deliveries.waits),
+        "twohop_end_to_end_seconds" => Some(&gateway.deliveries.whole),
+        _ => None,
+    };
+    if let Some(histogram) = of_deliveries {
+        delays(histogram, name, out);
         return true;
     }
     let of_presence = match name {

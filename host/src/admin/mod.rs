@@ -120,7 +120,7 @@ impl Admin {
             listener,
             tls: None,
             routes: routes::routes(Arc::new(state)),
-            refusal: |_| refusal::overloaded(),
+            refuse: Arc::new(|_, _| refusal::overloaded()),
         };
         // Streams end by themselves: they wait for `stop` as well.
         Ok(Self { address, server: tokio::spawn(server.run(stop, async {})) })

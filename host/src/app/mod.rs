@@ -172,11 +172,11 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
     let metrics = Arc::<Metrics>::default();
-    let access = make_access(&config, metrics.clone())?;
     let cache = config.data.join("plugins").join("cache");
     let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
     let lines = loader.lines();
     let stores = open_stores(&config, &metrics).await?;
+    let access = make_access(&config, &stores.timelines, metrics.clone())?;
     let Policies { pipeline, mirror, deployer } =
         make_policies(&stores, loader, metrics.clone(), file).await?;
     let Stores { log, bus, timelines, .. } = stores;

@@ -3,14 +3,16 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tracing::{info, warn};
 
 use super::AppError;
-use crate::access::{self, Access, SettingsError};
+use crate::access::{self, Access, GraphError, SettingsError};
 use crate::config::{self, Config};
 use crate::gateway::{self, PresenceConfig};
 use crate::http::{Proxies, ProxyHeader, Rate, TlsFiles};
 use crate::telemetry::Metrics;
+use crate::timeline::Timelines;
 
 /// The public listener.
 ///
@@ -55,11 +57,25 @@ fn proxies(told: &config::Proxies) -> Result<Proxies, AppError> {
     })
 }
 
+/// Who follows whom, for the gate.
+struct Graph(Timelines);
+
+#[async_trait]
+impl access::Graph for Graph {
+    async fn follows(&self, subject: &str, followees: &[&str]) -> Result<Vec<bool>, GraphError> {
+        Ok(self.0.follows(subject, followees).await?)
+    }
+}
+
 /// Who may listen, and says so.
 ///
 /// # Errors
 /// If a key makes no sense, or a file cannot be read.
-pub(super) fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Access, SettingsError> {
+pub(super) fn make_access(
+    config: &Config,
+    timelines: &Timelines,
+    metrics: Arc<Metrics>,
+) -> Result<Access, SettingsError> {
     let listen = config.gateway.listen;
     let config::Access { secret, leeway, .. } = &config.gateway.access;
     let own = config.gateway.access.clone();
@@ -77,7 +93,9 @@ pub(super) fn make_access(config: &Config, metrics: Arc<Metrics>) -> Result<Acce
         cookie: own.cookie,
         origins: own.origins,
     };
-    let access = Access::new(settings, access::no_graph(), metrics)?;
+    let access = Access::new(settings, Arc::new(Graph(timelines.clone())), metrics)?;
+    let edges = access.edges();
+    timelines.on_turn(move |follower, followee| edges.turned(follower, followee));
     let summary = access.summary();
     if access.is_shut() {
         warn!(%listen, "who may listen: {summary}. To let somebody in, see docs/access.md");

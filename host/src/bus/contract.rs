@@ -78,7 +78,8 @@ fn message(channel_name: &str, payload: &str) -> Message {
 /// A batch of one change for each message.
 pub(crate) fn batch(partition: Partition, from: u64, messages: Vec<Message>) -> Batch {
     let offsets = Offset(from)..Offset(from + messages.len() as u64);
-    Batch { partition, offsets, messages, feed: [].into(), dead_letters: vec![], replayed: vec![] }
+    let (feed, dead_letters, replayed) = ([].into(), vec![], vec![]);
+    Batch { partition, offsets, messages, feed, dead_letters, replayed, committed_at: None }
 }
 
 /// A batch of so many messages of one channel, with the offset as payload.

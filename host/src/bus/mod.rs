@@ -29,7 +29,7 @@ pub(crate) use local::tests::with_feeds;
 
 pub use letter::{Begun, DeadLetter, Discard, KeptLetter, LetterState, Letters, Replayed, Stage};
 
-use crate::event::{Channel, Epoch, FeedWrite, Message, Offset, Partition, Sequence};
+use crate::event::{Channel, Epoch, FeedWrite, Message, Micros, Offset, Partition, Sequence};
 
 /// A kept message and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Kept {
     pub sequence: Sequence,
     /// The message.
     pub message: Message,
+    /// What its batch says of it, as long as it has been in memory since.
+    pub committed_at: Option<Micros>,
 }
 
 /// The effects of a run of changes, applied as one.
@@ -56,6 +58,8 @@ pub struct Batch {
     pub dead_letters: Vec<DeadLetter>,
     /// Which of the changes are replays of dead letters.
     pub replayed: Vec<Replayed>,
+    /// When the oldest of the changes was committed in its database, of those that are of no snapshot and no replays.
+    pub committed_at: Option<Micros>,
 }
 
 /// Why the bus could not do what was asked.

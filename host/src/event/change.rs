@@ -7,6 +7,7 @@
 //! text is UTF-8: [`RowBuilder`] and [`Decoder`](super::Decoder) are the only makers, and both see to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,6 +16,14 @@ use super::{Position, Replay, Table};
 /// Microseconds since the Unix epoch, on the source's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(pub i64);
+
+impl Micros {
+    /// How long after the Unix epoch; nothing before it.
+    #[must_use]
+    pub fn since_epoch(self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0).unwrap_or(0))
+    }
+}
 
 /// What happened to a row. The numbers are those of the WIT interface and of the change log; they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,29 +1,37 @@
 //! Who may listen to what: asked by every face, before it gives anything.
 //!
-//! In: who asks, and for which channels. Out: a permit for all of them, or why not; and its end, which ends the stream.
+//! In: who asks, and for which channels. Out: a permit for all of them, or why not. Its end is for `permits`.
 
-use std::pin::Pin;
+use std::sync::Arc;
 
 use super::codes::Refusal;
 use super::feed::Start;
 use super::query::Query;
 use super::resume::LossReason;
 use super::routes::{Asker, State};
-use crate::access::{self, Deed, Permit, Rights, Visitor, Wanted};
+use crate::access::{Deed, Doubts, Permit, Rights, Visitor, Wanted};
 use crate::event::Channel;
 
-/// Waits for the end of a permit.
-pub(super) type Ending = Pin<Box<dyn Future<Output = access::Refusal> + Send>>;
-
-/// Whether the one who sends a request may listen to these channels, all of them.
+/// Whether the one who sends a request may listen to these channels, all of them; on a stream with these doubts.
 pub(super) async fn admit(
     state: &State,
     asker: &Asker,
     query: &Query,
     channels: &[Channel],
+    doubts: Arc<Doubts>,
 ) -> Result<Permit, Refusal> {
     let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
-    admit_visitor(state, visitor, channels).await
+    admit_visitor(state, visitor, channels, doubts).await
+}
+
+/// The same for a single channel, of what is answered at once.
+pub(super) async fn admit_once(
+    state: &State,
+    asker: &Asker,
+    query: &Query,
+    channel: &Channel,
+) -> Result<Permit, Refusal> {
+    admit(state, asker, query, std::slice::from_ref(channel), state.access.doubts()).await
 }
 
 /// The same, for one that is known already.
@@ -31,9 +39,10 @@ pub(super) async fn admit_visitor(
     state: &State,
     visitor: Visitor,
     channels: &[Channel],
+    doubts: Arc<Doubts>,
 ) -> Result<Permit, Refusal> {
     let wanted: Vec<_> = channels.iter().map(|channel| Wanted::channel(channel.as_str())).collect();
-    Ok(state.access.admit(visitor, &wanted).await?)
+    Ok(state.access.admit(visitor, &wanted, doubts).await?)
 }
 
 /// Whether the one who sends a request may know of all channels that begin so.
@@ -44,7 +53,8 @@ pub(super) async fn may_list(
     prefix: &str,
 ) -> Result<(), Refusal> {
     let visitor = asker.visitor(&state.access, query, Deed::Read).await?;
-    Ok(state.access.admit(visitor, &[Wanted::prefix(prefix)]).await.map(drop)?)
+    let doubts = state.access.doubts();
+    Ok(state.access.admit(visitor, &[Wanted::prefix(prefix)], doubts).await.map(drop)?)
 }
 
 /// Who may not read what was before gets none of it, and is told that there may have been something.
@@ -81,9 +91,4 @@ impl Attending {
         }
         Self { subject: permit.visitor().identity.subject().map(Into::into), granted, refused }
     }
-}
-
-/// The wait for the end of a permit, where it can have one: a stream that anybody may have holds nothing for it.
-pub(super) fn ending(mut permit: Permit) -> Option<Ending> {
-    (!permit.is_for_ever()).then(|| Box::pin(async move { permit.ended().await }) as Ending)
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,7 +55,7 @@ pub async fn echo(
         listener,
         tls: None,
         routes: warp::path::end().and(handshake()).and_then(answer).boxed(),
-        refusal: super::refused,
+        refuse: Arc::new(|excess, _| super::refused(excess)),
     };
     Ok((address, tokio::spawn(server.run(stop, async {}))))
 }

@@ -29,7 +29,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -38,6 +38,7 @@ use super::frame::{self, Frame, Kind};
 use super::hub::{Pulse, Subscription};
 use super::listening::{Listening, Past, past};
 use super::mailbox::Taken;
+use super::permits::Permits;
 use super::resume::LossReason;
 pub(super) use super::resume::Start;
 use crate::bus::{Bus, BusError, Kept};
@@ -189,9 +190,9 @@ impl Feed {
         self.subscription.claim();
     }
 
-    /// When its permit may end, if it may.
-    pub(super) fn permit_until(&self, until: Option<SystemTime>) {
-        self.subscription.permit_until(until);
+    /// Its permits, of which it has none yet.
+    pub(super) fn permits(&self) -> Permits {
+        self.subscription.permits()
     }
 
     /// The means to tell how the connection does.

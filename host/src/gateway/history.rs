@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use warp::http::{HeaderValue, header};
 use warp::reply::Response;
 
-use super::admission::admit;
+use super::admission::admit_once;
 use super::codes::{Code, Refusal};
 use super::feed::Start;
 use super::frame::{self, Format, json};
@@ -36,7 +36,7 @@ async fn page(state: &State, asker: &Asker, channel: &str, query: &Query) -> Res
     let limit = query.number("limit", LIMIT_DEFAULT, 1, HISTORY_PAGE_COUNT_MAX)?;
     let after = query.get("after");
     let start = Start::of(bus, after).map_err(Refusal::resume_id)?;
-    let permit = admit(state, asker, query, std::slice::from_ref(&channel)).await?;
+    let permit = admit_once(state, asker, query, &channel).await?;
     may_read_history(state, &permit, &channel)?;
     let (mut begin, mut lost) = match start {
         Start::New | Start::Live => (bus.floor(), None),

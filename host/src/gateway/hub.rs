@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::frame::{Format, Frames};
 use super::mailbox::{Bounds, Mailbox, Own, Taken};
+use super::permits::{Pass, Permits};
 use super::presence::{Parting, Presence};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, Kept};
-use crate::event::{Channel, Message, Sequence};
+use crate::event::{Channel, Message, Micros, Sequence};
 use crate::limits::{HISTORY_READ_COUNT_MAX, HUB_TURN_COUNT_MAX};
 use crate::telemetry::{CutReason, Face, FaceMetrics, Limit, Metrics};
 use crate::timeline::{Listeners, Source, Timelines};
@@ -181,7 +182,7 @@ impl Hub {
         let mut deliveries_count = 0;
         for kept in page {
             deliveries_count += 1 + match Source::of(&kept.message.channel) {
-                None => self.put(&kept.message, Some(kept.sequence)),
+                None => self.put(Frames::kept(self.bus.epoch(), kept), &kept.message.channel),
                 Some(source) => self.spread(kept, source).await,
             };
             if deliveries_count >= HUB_TURN_COUNT_MAX {
@@ -196,7 +197,7 @@ impl Hub {
         loop {
             match live.recv().await {
                 Ok(message) => {
-                    self.put(&message, None);
+                    self.put(Frames::live(self.bus.epoch(), &message), &message.channel);
                     tokio::task::consume_budget().await;
                 }
                 Err(broadcast::error::RecvError::Lagged(count)) => {
@@ -211,15 +212,13 @@ impl Hub {
     }
 
     /// Puts a message into the mailboxes of its channel and says into how many.
-    fn put(&self, message: &Message, sequence: Option<Sequence>) -> usize {
+    fn put(&self, mut frames: Frames<'_>, channel: &Channel) -> usize {
         let mut registry = self.registry();
-        let count = match registry.channels.get(message.channel.as_str()) {
-            Some(followers) => {
-                self.put_frame(followers, &mut Frames::new(self.bus.epoch(), sequence, message))
-            }
+        let count = match registry.channels.get(channel.as_str()) {
+            Some(followers) => self.put_frame(followers, &mut frames),
             None => 0,
         };
-        if let Some(sequence) = sequence {
+        if let Some(sequence) = frames.sequence() {
             registry.position = sequence;
             self.settle(sequence);
         }
@@ -233,7 +232,7 @@ impl Hub {
         let mut count = 0;
         if let Some(timelines) = &self.timelines {
             let mut listeners = listeners(timelines, source).await;
-            let mut frames = Frames::new(self.bus.epoch(), Some(kept.sequence), &kept.message);
+            let mut frames = Frames::kept(self.bus.epoch(), kept);
             while let Some(channels) = timelines.next_channels(&mut listeners, HUB_TURN_COUNT_MAX) {
                 count += self.put_frames(&channels, &mut frames);
                 tokio::task::consume_budget().await;
@@ -268,7 +267,8 @@ impl Hub {
             let count = written[face as usize];
             if count > 0 {
                 self.metrics.gateway.face(face).messages.fetch_add(count, Ordering::Relaxed);
-                self.metrics.gateway.deliveries.observe_many(began.elapsed(), count);
+                let committed_at = frames.committed_at().map(Micros::since_epoch);
+                self.metrics.gateway.deliveries.observe(began.elapsed(), committed_at, count);
             }
         }
         followers.len()
@@ -374,8 +374,8 @@ impl Hub {
         }
         let id = SubscriberId(registry.next);
         registry.next += 1;
-        let waits = self.metrics.gateway.deliveries.clone();
-        let mailbox = Arc::new(Mailbox::new(face, self.bounds, own, waits));
+        let delays = self.metrics.gateway.deliveries.clone();
+        let mailbox = Arc::new(Mailbox::new(face, self.bounds, own, delays));
         registry.subscribers.insert(id, Arc::clone(&mailbox));
         drop(registry);
         self.metrics.gateway.face(face).open.fetch_add(1, Ordering::Relaxed);
@@ -401,7 +401,7 @@ async fn listeners(timelines: &Timelines, source: Source) -> Listeners {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -533,13 +533,9 @@ impl Subscription {
         self.mailbox.written()
     }
 
-    /// When its permit may end: no message goes to the client then without coming here.
-    pub(super) fn permit_until(&self, until: Option<SystemTime>) {
-        let millis = until.map_or(u64::MAX, |until| {
-            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-            self.hub.now_millis().saturating_add(millis(left))
-        });
-        self.mailbox.permit_until(millis);
+    /// Its permits, of which it has none yet.
+    pub(super) fn permits(&self) -> Permits {
+        Permits::new(Pass::new(self.hub.began, Arc::clone(&self.mailbox)))
     }
 
     /// Whether the stream must end.

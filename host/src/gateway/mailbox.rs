@@ -23,10 +23,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Frame, Kind};
-use crate::event::{Channel, Sequence};
+use crate::access::Doubts;
+use crate::event::{Channel, Micros, Sequence};
 use crate::http::{Line, Offered};
 use crate::limits::CONNECTION_QUEUE_BYTES_MAX;
-use crate::telemetry::{Delays, Face};
+use crate::telemetry::{DeliveryDelays, Face};
 
 /// A queue keeps no more room than this once it is empty: a burst must not weigh for ever.
 const IDLE_CAPACITY_MAX: usize = 8;
@@ -75,10 +76,12 @@ pub(super) struct Mailbox {
     offered_at: AtomicU64,
     /// No frame is written past this time, in milliseconds since the hub began: the stream's permit may have ended.
     permitted_until: AtomicU64,
-    /// The connection under the stream, if no other stream shares it.
+    /// How many of the doubts about its permits were looked at; the greatest number if it has none that can end.
+    settled: AtomicU64,
+    /// Of the stream; its connection only if no other stream shares it.
     own: Own,
-    /// Where it counts how long frames waited.
-    waits: Arc<Delays>,
+    /// Where it counts how long frames took.
+    delays: Arc<DeliveryDelays>,
 }
 
 /// What a mailbox may hold, and what it may hand on at once.
@@ -90,18 +93,20 @@ pub(super) struct Bounds {
     pub(super) direct_bytes_max: usize,
 }
 
-/// A connection that a stream has for itself.
+/// What a stream has for itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
-    /// Cuts it.
+    /// Counts what may have ended its permits.
+    pub(super) doubts: Option<Arc<Doubts>>,
+    /// Cuts its connection.
     pub(super) cut: Option<CancellationToken>,
-    /// Its line, if it is in the clear.
+    /// The connection's line, if it is in the clear.
     pub(super) line: Option<Arc<Line>>,
 }
 
 impl Mailbox {
     /// An empty one, behind.
-    pub(super) fn new(face: Face, bounds: Bounds, own: Own, waits: Arc<Delays>) -> Self {
+    pub(super) fn new(face: Face, bounds: Bounds, own: Own, delays: Arc<DeliveryDelays>) -> Self {
         Self {
             face,
             queue_count_max: bounds.queue_count_max,
@@ -116,8 +121,9 @@ impl Mailbox {
             waker: AtomicWaker::new(),
             offered_at: AtomicU64::new(0),
             permitted_until: AtomicU64::new(u64::MAX),
+            settled: AtomicU64::new(u64::MAX),
             own,
-            waits,
+            delays,
         }
     }
 
@@ -188,7 +194,8 @@ impl Mailbox {
             && frame.kind == Kind::Message
             // What is larger goes in slices, so that a client that takes some of it shows that it does.
             && frame.bytes.len() <= self.direct_bytes_max
-            && now_millis < self.permitted_until.load(Ordering::Relaxed);
+            && now_millis < self.permitted_until.load(Ordering::Relaxed)
+            && self.is_settled();
         let line = self.own.line.as_ref().filter(|_| may);
         line.map_or(Offered::Refused, |line| line.offer(&frame.bytes))
     }
@@ -210,9 +217,17 @@ impl Mailbox {
         self.state().written
     }
 
-    /// Until when the stream may be told anything without being asked, in milliseconds since the hub began.
-    pub(super) fn permit_until(&self, millis: u64) {
-        self.permitted_until.store(millis, Ordering::Relaxed);
+    /// Until when the stream may be told anything without being asked, in milliseconds since the hub began; and not beyond
+    /// so many doubts.
+    pub(super) fn permit(&self, until_millis: u64, settled: u64) {
+        self.permitted_until.store(until_millis, Ordering::Relaxed);
+        self.settled.store(settled, Ordering::Relaxed);
+    }
+
+    /// Whether all that may have ended the stream's permits was looked at.
+    pub(super) fn is_settled(&self) -> bool {
+        let settled = self.settled.load(Ordering::Relaxed);
+        settled == u64::MAX || self.own.doubts.as_ref().is_some_and(|doubts| doubts.count() == settled)
     }
 
     /// Following → behind: the hub itself has missed something.
@@ -271,8 +286,9 @@ impl Mailbox {
                     self.claim_line();
                     state.bytes -= frame.bytes.len();
                     if let Some(since) = state.since.take() {
-                        self.waits.observe(since.elapsed());
+                        self.delays.waits.observe(since.elapsed());
                     }
+                    self.delays.committed(frame.committed_at.map(Micros::since_epoch), 1);
                     if state.queue.is_empty() && state.queue.capacity() > IDLE_CAPACITY_MAX {
                         state.queue = VecDeque::new();
                     }
@@ -342,7 +358,8 @@ mod tests {
 
     fn of(channel: &str, sequence: u64, length: usize) -> Arc<Frame> {
         let (channel, bytes) = (Channel::new(channel).unwrap(), Bytes::from(vec![b'x'; length]));
-        Arc::new(Frame { sequence: Some(Sequence(sequence)), channel, bytes, kind: Kind::Message })
+        let sequence = Some(Sequence(sequence));
+        Arc::new(Frame { sequence, channel, bytes, kind: Kind::Message, committed_at: None })
     }
 
     fn bounds(queue_count_max: usize) -> Bounds {
@@ -415,7 +432,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
         let (_client, line) = (client.unwrap(), Line::new(accepted.unwrap().0));
-        let own = Own { cut: None, line: Some(line) };
+        let own = Own { line: Some(line), ..Own::default() };
         let mailbox = Mailbox::new(Face::EventStream, bounds(4), own, Arc::default());
         mailbox.follow();
         assert_eq!(take(&mailbox), Poll::Pending);
@@ -430,7 +447,7 @@ mod tests {
         assert!(!mailbox.give(&frame(5, 21), 0), "it is large");
         assert!(matches!(take(&mailbox), Poll::Ready(Taken::Frame(_))));
         assert_eq!(take(&mailbox), Poll::Pending);
-        mailbox.permit_until(100);
+        mailbox.permit(100, u64::MAX);
         assert!(mailbox.give(&frame(6, 10), 99));
         assert!(!mailbox.give(&frame(7, 10), 100), "the permit may have ended");
         assert_eq!(mailbox.written(), Sequence(6));

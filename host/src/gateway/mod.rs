@@ -34,6 +34,7 @@ mod hub;
 mod listening;
 mod mailbox;
 mod page;
+mod permits;
 mod poll;
 mod presence;
 mod publish;
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use self::codes::{Code, Refusal};
@@ -185,6 +187,12 @@ impl Gateway {
             None => None,
         };
         let (listener, address) = http::listen(config.listen, "gateway.listen").await?;
+        let marks = access.clone();
+        let refuse = Arc::new(move |excess, asked: &HeaderMap| {
+            let mut response = refused(excess);
+            marks.mark_answer(asked, response.headers_mut());
+            response
+        });
         let (hub, follower) = hub::Hub::new(&config, Arc::clone(&bus), timelines.clone());
         let server = http::Server {
             config: http::Config {
@@ -211,7 +219,7 @@ impl Gateway {
                 access,
                 intake,
             })),
-            refusal: refused,
+            refuse,
         };
         let server = tokio::spawn(serve(server, Arc::clone(&hub), follower, stop));
         Ok(Self {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use warp::reply::Response;
 
-use super::admission::{Attending, admit, ending, starts};
+use super::admission::{Attending, admit, starts};
 use super::codes::Refusal;
 use super::feed::{Begun, Feed, Start, Told};
 use super::frame::json as frame;
@@ -42,12 +42,17 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
     let seconds = |time: Duration| usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
     let wait = query.number("wait", seconds(POLL_WAIT), 0, seconds(POLL_WAIT_MAX))?;
     let start = Start::of(&*state.bus, query.get("after")).map_err(Refusal::resume_id)?;
-    let permit = admit(state, asker, query, &channels).await?;
+    let doubts = state.access.doubts();
+    let permit = admit(state, asker, query, &channels, Arc::clone(&doubts)).await?;
     let _seat = state.crowd.enter(permit.visitor())?;
-    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, Own::default())?);
+    let own = Own { doubts: Some(doubts), ..Own::default() };
+    let mut feed = Feed::new(Arc::clone(&state.bus), state.hub.join(Face::LongPoll, own)?);
     feed.listen(listen(state, None, &channels).await?);
     let attending = Attending::of(&permit, &channels);
-    let Begun { position, .. } = feed.subscribe(starts(channels, start, &permit)).await;
+    let mut permits = feed.permits();
+    let starts = starts(channels.clone(), start, &permit);
+    permits.add(channels, permit);
+    let Begun { position, .. } = feed.subscribe(starts).await;
     feed.attend(&attending);
     let (begin, deadline) = match start {
         Start::After(sequence) => (sequence, Instant::now() + Duration::from_secs(wait as u64)),
@@ -61,14 +66,11 @@ async fn answer(state: &Arc<State>, asker: &Asker, query: &Query) -> Result<Resp
         bytes: 0,
         reset: None,
     };
-    let gathering = gathered.gather(&mut feed, deadline);
-    match ending(permit) {
-        None => gathering.await?,
-        Some(ending) => tokio::select! {
-            biased;
-            refusal = ending => return Err(refusal.into()),
-            done = gathering => done?,
-        },
+    let pass = permits.pass();
+    tokio::select! {
+        biased;
+        refusal = permits.ended() => return Err(refusal.into()),
+        done = pass.hold(gathered.gather(&mut feed, deadline)) => done?,
     }
     Ok(gathered.response(feed.present()))
 }
@@ -93,7 +95,7 @@ impl Gathered {
                 Some(told) => told,
                 None => {
                     // What waits in the mailbox comes at once, however late it is.
-                    let until = if self.is_empty() { deadline } else { Instant::now() };
+                    let until = if self.waits() { deadline } else { Instant::now() };
                     let Ok(told) = timeout_at(until, feed.next()).await else {
                         self.id = feed.place().map_or(self.id, |place| place.max(self.id));
                         return Ok(());
@@ -127,6 +129,12 @@ impl Gathered {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is nothing that the client must not wait for. That it may not read what was before is so each time.
+    fn waits(&self) -> bool {
+        let is_withheld = |(_, reason): &(_, LossReason)| *reason == LossReason::Withheld;
+        self.messages.is_empty() && self.reset.as_ref().is_none_or(is_withheld)
     }
 
     fn is_empty(&self) -> bool {

@@ -370,7 +370,8 @@ impl<'a> Shared<'a> {
         };
         Some(frame.get_or_insert_with(|| {
             let bytes = encode(format, channel, value);
-            Arc::new(Frame { sequence: None, channel: channel.own(), bytes, kind: Kind::Message })
+            let (sequence, committed_at) = (None, None);
+            Arc::new(Frame { sequence, channel: channel.own(), bytes, kind: Kind::Message, committed_at })
         }))
     }
 }

@@ -239,7 +239,7 @@ fn connection() -> impl Filter<Extract = (sse::Connection,), Error = Infallible>
         .and(warp::ext::optional::<Arc<Line>>())
         .and(warp::ext::optional::<Takeover>())
         .map(|cut: Option<Cut>, line, takeover| sse::Connection {
-            own: Own { cut: cut.map(|Cut(token)| token), line },
+            own: Own { cut: cut.map(|Cut(token)| token), line, doubts: None },
             takeover,
         })
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use super::admission::{Attending, Ending, admit, ending, starts};
+use super::admission::{Attending, admit, starts};
 use super::codes::Refusal;
 use super::crowd::Seat;
 use super::feed::{Begun, Feed, Start, Told};
@@ -26,6 +26,7 @@ use super::frame::sse as frame;
 use super::hub::Pulse;
 use super::listening::listen;
 use super::mailbox::Own;
+use super::permits::Permits;
 use super::query::Query;
 use super::routes::{Asker, State};
 use crate::access;
@@ -76,19 +77,26 @@ async fn open(
     let header = header.filter(|id| !id.is_empty());
     let id = header.or_else(|| query.get("last_event_id")).or_else(|| query.get("lastEventId"));
     let start = Start::of(&*state.bus, id).map_err(Refusal::resume_id)?;
-    let permit = admit(state, asker, query, &channels).await?;
+    let doubts = state.access.doubts();
+    let permit = admit(state, asker, query, &channels, Arc::clone(&doubts)).await?;
+    // A stream that anybody may have holds nothing for its end.
+    let own = Own { doubts: (!permit.is_for_ever()).then_some(doubts), ..own };
     let names = channels.clone();
     let channels = starts(channels, start, &permit);
     let seat = state.crowd.enter(permit.visitor())?;
     let subscription = state.hub.join(Face::EventStream, own)?;
     let mut feed = Feed::new(Arc::clone(&state.bus), subscription);
     feed.listen(listen(state, None, &names).await?);
-    feed.permit_until(permit.until());
     let mut heartbeat = tokio::time::interval(state.config.heartbeat_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let phase = Phase::Greeting { channels, attending: Box::new(Attending::of(&permit, &names)) };
-    Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, ending: ending(permit), _seat: seat })
+    let permits = (!permit.is_for_ever()).then(|| {
+        let mut permits = feed.permits();
+        permits.add(names, permit);
+        permits
+    });
+    Ok(Writer { state: Arc::clone(state), feed, phase, heartbeat, permits, _seat: seat })
 }
 
 fn response(reply: impl Reply) -> Response {
@@ -114,8 +122,8 @@ struct Writer {
     feed: Feed,
     phase: Phase,
     heartbeat: Interval,
-    /// None where the permit has no end.
-    ending: Option<Ending>,
+    /// None where they have no end.
+    permits: Option<Permits>,
     _seat: Seat,
 }
 
@@ -154,13 +162,14 @@ impl Writer {
 
     /// The next bytes; none when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
-        let Some(mut ending) = self.ending.take() else { return self.bytes().await };
+        let Some(mut permits) = self.permits.take() else { return self.bytes().await };
+        let pass = permits.pass();
         tokio::select! {
             // First: a stream that is always busy must end as well.
             biased;
-            refusal = &mut ending => Some(self.refuse(refusal)),
-            bytes = self.bytes() => {
-                self.ending = Some(ending);
+            refusal = permits.ended() => Some(self.refuse(refusal)),
+            bytes = pass.hold(self.bytes()) => {
+                self.permits = Some(permits);
                 bytes
             }
         }

@@ -9,7 +9,7 @@
 
 use warp::reply::Response;
 
-use super::admission::admit;
+use super::admission::admit_once;
 use super::codes::{Code, Refusal};
 use super::frame::json;
 use super::history::{json_response, may_read_history, unavailable};
@@ -38,7 +38,7 @@ async fn page(state: &State, asker: &Asker, user: &str, query: &Query) -> Result
     let limit = query.number("limit", LIMIT_DEFAULT, 1, TIMELINE_PAGE_COUNT_MAX)?;
     let before = query.get("cursor").map(str::parse::<Cursor>).transpose();
     let before = before.map_err(|error| Refusal::new(Code::QueryInvalid, error.to_string()))?;
-    let permit = admit(state, asker, query, std::slice::from_ref(&channel)).await?;
+    let permit = admit_once(state, asker, query, &channel).await?;
     may_read_history(state, &permit, &channel)?;
     let Some(timelines) = &state.timelines else {
         return Err(Refusal::new(Code::NotFound, "this server keeps no timelines"));

@@ -7,10 +7,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::SystemTime;
 
 use hyper::body::Incoming;
@@ -79,13 +81,15 @@ async fn serve(
     let routes = TowerToHyperService::new(warp::service(shared.routes.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
         let busy = call.activity.begin(request.version());
-        let answer = call.receive(&mut request).map(|()| routes.call(request));
-        let refusal = call.shared.refusal;
+        let answer = match call.receive(&mut request) {
+            Ok(()) => Ok(routes.call(request)),
+            Err(excess) => Err((call.shared.refuse)(excess, request.headers())),
+        };
         let (takeover, line) = (call.takeover.clone(), call.line.clone());
         async move {
             let answer = match answer {
                 Ok(answer) => answer.await?,
-                Err(excess) => refusal(excess),
+                Err(refusal) => refusal,
             };
             if let Some(line) = line.filter(|_| answer.extensions().get::<Unframed>().is_some()) {
                 takeover.unframe(Wire::new(line), head(&answer));
@@ -105,12 +109,14 @@ async fn serve(
     let mut look = pin!(tokio::time::sleep(shared.config.request_head_time_max));
     let mut asked = 0;
     let mut life = Life::Serving;
-    let mut ending = pin!(call.ending());
+    let (mut ending, mut unframed) = (pin!(call.ending()), pin!(call.unframed()));
     let ended = loop {
         tokio::select! {
+            // In this order: what HTTP still has to say is said before its end is looked for.
+            biased;
             ended = &mut serving => break ended,
             () = call.cut.cancelled() => return None,
-            () = call.takeover.unframed() => break Ok(()),
+            () = &mut unframed => break Ok(()),
             () = &mut look, if call.activity.is_looked_at() => {
                 match (call.activity.since(&mut asked), life) {
                     (Since::Busy, _) => {}
@@ -183,6 +189,14 @@ impl Call {
                 Err(excess)
             }
         }
+    }
+
+    /// Waits until a route has the line for itself, and HTTP has nothing more to say: of requests that came at once the
+    /// answer to the one before may be on its way. Whoever waits polls HTTP first, so nobody need be woken for it.
+    async fn unframed(&self) {
+        self.takeover.unframed().await;
+        let has_said_all = || self.line.as_ref().is_none_or(|line| line.has_said_all());
+        poll_fn(|_| if has_said_all() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Waits until it must take no further requests.

@@ -84,6 +84,11 @@ impl Line {
         self.turn().is_free = false;
     }
 
+    /// Whether the socket has all that the task has said.
+    pub(crate) fn has_said_all(&self) -> bool {
+        !self.turn().is_blocked
+    }
+
     /// The task, which has nothing to say, lets others write; ready once what they have begun is written.
     pub(crate) fn poll_release(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut turn = self.turn();

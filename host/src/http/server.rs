@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
@@ -57,6 +58,9 @@ pub(crate) struct Config {
     pub(crate) metrics: Arc<ListenerMetrics>,
 }
 
+/// Answers in the place of the routes; the headers are the request's.
+pub(crate) type Refuse = Arc<dyn Fn(Excess, &HeaderMap) -> Response + Send + Sync>;
+
 /// What serves.
 pub(crate) struct Server {
     pub(crate) config: Config,
@@ -64,8 +68,8 @@ pub(crate) struct Server {
     /// None if it speaks in the clear.
     pub(crate) tls: Option<Tls>,
     pub(crate) routes: BoxedFilter<(Response,)>,
-    /// What is said to a connection or a request that is one too many.
-    pub(crate) refusal: fn(Excess) -> Response,
+    /// What is said to a request that is one too many, or whose connection is.
+    pub(crate) refuse: Refuse,
 }
 
 /// What the connections share.
@@ -74,7 +78,7 @@ pub(super) struct Shared {
     pub(super) door: Door,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) routes: BoxedFilter<(Response,)>,
-    pub(super) refusal: fn(Excess) -> Response,
+    pub(super) refuse: Refuse,
     pub(super) served: auto::Builder<TokioExecutor>,
     pub(super) refused: auto::Builder<TokioExecutor>,
     pub(super) stop: CancellationToken,
@@ -83,7 +87,7 @@ pub(super) struct Shared {
 impl Server {
     /// Serves until `stop`. Nobody is accepted then, and `drain` begins: it ends whatever answers without an end.
     pub(crate) async fn run(self, stop: CancellationToken, drain: impl Future<Output = ()>) {
-        let Self { config, listener, tls, routes, refusal } = self;
+        let Self { config, listener, tls, routes, refuse } = self;
         let (name, shutdown_time_max) = (config.name, config.shutdown_time_max);
         let shared = Arc::new(Shared {
             served: builder(&config),
@@ -92,7 +96,7 @@ impl Server {
             acceptor: tls.as_ref().map(Tls::acceptor),
             config,
             routes,
-            refusal,
+            refuse,
             stop: stop.clone(),
         });
         let mut tasks = JoinSet::new();

@@ -97,6 +97,7 @@ impl Stand {
             feed: [].into(),
             dead_letters: vec![],
             replayed: vec![],
+            committed_at: None,
         };
         for record in records.iter().filter(|record| !left_out.contains(&record.offset)) {
             let change = Decoder::default().decode(&record.payload).unwrap();
@@ -223,7 +224,8 @@ async fn a_letter_that_cannot_be_read_is_shown_and_discarded_but_not_replayed() 
     let offsets = Offset(0)..Offset(1);
     let dead_letters = vec![letter];
     let (messages, replayed) = (vec![], vec![]);
-    let batch = Batch { partition: P, offsets, messages, feed: [].into(), dead_letters, replayed };
+    let (feed, committed_at) = ([].into(), None);
+    let batch = Batch { partition: P, offsets, messages, feed, dead_letters, replayed, committed_at };
     stand.bus.apply(batch).await.unwrap();
     let id = stand.only().await;
     let whole = stand.letters.get(id).await.unwrap();

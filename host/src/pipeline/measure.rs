@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
 
 use crate::bus::DeadLetter;
 use crate::event::{Change, Micros, Operation};
@@ -52,14 +51,15 @@ impl Measure {
         counters.refused_routes.fetch_add(trouble.refused_count as u64, Ordering::Relaxed);
     }
 
-    /// What they answered becomes a batch.
+    /// What they answered becomes a batch. When the oldest of its changes was committed in its database, of those that come
+    /// live.
     pub(super) fn judged(
         &mut self,
         policy: &Policy,
         changes: &[Change],
         evaluation: &Evaluation,
         letters: &[DeadLetter],
-    ) {
+    ) -> Option<Micros> {
         let is_live = |change: &&Change| change.operation != Operation::Snapshot && change.replay.is_none();
         self.oldest = changes.iter().filter(is_live).map(|change| change.committed_at).min();
         self.changes_count = changes.len() as u64;
@@ -74,16 +74,14 @@ impl Measure {
             let counters = self.metrics.plugin(&letter.plugin.as_str().into());
             counters.dead_letters.fetch_add(1, Ordering::Relaxed);
         }
+        self.oldest
     }
 
     /// The batch is durable.
     pub(super) fn applied(&mut self) {
         self.metrics.changes.fetch_add(self.changes_count, Ordering::Relaxed);
         if let Some(oldest) = self.oldest.take() {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let oldest = Duration::from_micros(u64::try_from(oldest.0).unwrap_or(0));
-            // The clocks of two machines differ: what would be below nothing is nothing.
-            self.metrics.delays.observe(now.saturating_sub(oldest));
+            self.metrics.delays.observe_since(oldest.since_epoch(), 1);
         }
     }
 }

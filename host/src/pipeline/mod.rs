@@ -338,7 +338,7 @@ impl Pipeline {
         let Judgment { changes, records: at, mut evaluation, mut dead_letters, replayed } = judged;
         let rejected = std::mem::take(&mut evaluation.rejected).into_iter();
         dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
-        self.measure.judged(&self.policy, &changes, &evaluation, &dead_letters);
+        let committed_at = self.measure.judged(&self.policy, &changes, &evaluation, &dead_letters);
         for letter in &dead_letters {
             let DeadLetter { plugin, offset, fault, .. } = letter;
             warn!(plugin, offset = offset.0, fault, "change set aside");
@@ -357,6 +357,7 @@ impl Pipeline {
             feed: feed.into(),
             dead_letters,
             replayed,
+            committed_at,
         })
     }
 

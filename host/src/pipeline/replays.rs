@@ -64,6 +64,7 @@ async fn a_replay_whose_plugin_is_not_active_is_a_letter_again_and_a_replay_of_n
         feed: [].into(),
         dead_letters: vec![letter],
         replayed: vec![],
+        committed_at: None,
     };
     log.append(P, vec![replay_for(LetterId(7), "gone")]).await.unwrap();
     bus.apply(batch).await.unwrap();

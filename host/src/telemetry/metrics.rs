@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::SnapshotMetrics;
+use super::{Delays, DeliveryDelays, SnapshotMetrics};
 use crate::limits::PLUGINS_COUNT_MAX;
 
 /// What a metric does over time.
@@ -95,6 +94,11 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "twohop_delivery_seconds",
         Kind::Histogram,
         "From a message being durable and known to the gateway until a client's connection took it, of the oldest of those that it took together. What comes before is `twohop_delay_seconds`.",
+    ),
+    (
+        "twohop_end_to_end_seconds",
+        Kind::Histogram,
+        "From the commit in the database until a client's connection took the message, of the oldest change of its batch: kept messages as they come live, not those of snapshots and replays, and not what is read from the history.",
     ),
     (
         "twohop_connections",
@@ -204,9 +208,6 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         "Time that the plugin took, on the wall clock, the host's work around it included.",
     ),
 ];
-
-/// The upper bounds of the delay's buckets, in seconds.
-pub const DELAY_BOUNDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
 
 /// The counters of a program.
 #[derive(Debug, Default)]
@@ -427,8 +428,8 @@ pub struct GatewayMetrics {
     faces: [FaceMetrics; Face::ALL.len()],
     /// Of its listener.
     pub listener: Arc<ListenerMetrics>,
-    /// How long messages waited for a connection that takes them.
-    pub deliveries: Arc<Delays>,
+    /// How long messages took to clients.
+    pub deliveries: Arc<DeliveryDelays>,
     /// Channels in which somebody is seen or sees.
     pub presence_channels: AtomicU64,
     /// Their members.
@@ -477,44 +478,6 @@ pub struct PluginMetrics {
     pub dead_letters: AtomicU64,
     /// What it took.
     pub nanoseconds: AtomicU64,
-}
-
-/// How often a delay was within each of [`DELAY_BOUNDS`].
-#[derive(Debug, Default)]
-pub struct Delays {
-    /// Those that are within a bound and not within the one before; the last are beyond all.
-    buckets: [AtomicU64; DELAY_BOUNDS.len() + 1],
-    micros: AtomicU64,
-}
-
-impl Delays {
-    /// Counts a delay.
-    pub fn observe(&self, delay: Duration) {
-        self.observe_many(delay, 1);
-    }
-
-    /// Counts as many that were at most so long.
-    pub fn observe_many(&self, delay: Duration, count: u64) {
-        let seconds = delay.as_secs_f64();
-        let within = DELAY_BOUNDS.partition_point(|bound| *bound < seconds);
-        self.buckets[within].fetch_add(count, Ordering::Relaxed);
-        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros.saturating_mul(count), Ordering::Relaxed);
-    }
-
-    /// For each bound how many were within it; how many there were; their sum.
-    #[must_use]
-    pub fn read(&self) -> ([u64; DELAY_BOUNDS.len()], u64, Duration) {
-        let mut count = 0;
-        let mut within = [0; DELAY_BOUNDS.len()];
-        for (nth, bucket) in self.buckets.iter().enumerate() {
-            count += bucket.load(Ordering::Relaxed);
-            if let Some(within) = within.get_mut(nth) {
-                *within = count;
-            }
-        }
-        (within, count, Duration::from_micros(self.micros.load(Ordering::Relaxed)))
-    }
 }
 
 /// How often each of some reasons was there. Reasons are names of the program's own, so they are few.
@@ -580,16 +543,6 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_delay_is_within_each_bound_that_is_not_below_it() {
-        let delays = Delays::default();
-        delays.observe(Duration::from_millis(7));
-        delays.observe(Duration::from_secs(1_000));
-        let (buckets, count, sum) = delays.read();
-        assert_eq!(buckets, [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
-        assert_eq!((count, sum), (2, Duration::from_millis(1_000_007)));
-    }
 
     #[test]
     fn the_plugins_that_are_counted_are_bounded() {

@@ -3,14 +3,16 @@
 //!
 //! Invariant: no row values and no secrets. The standard output carries results only, such as the address.
 
+mod delays;
 mod metrics;
 mod snapshot;
 
 use std::io::IsTerminal;
 
+pub use delays::{DELAY_BOUNDS, Delays, DeliveryDelays};
 pub use metrics::{
-    CutReason, DELAY_BOUNDS, Delays, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Limit,
-    ListenerMetrics, Metrics, NAMES, PluginMetrics, Reasons, TimelineMetrics,
+    CutReason, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Limit, ListenerMetrics, Metrics,
+    NAMES, PluginMetrics, Reasons, TimelineMetrics,
 };
 pub use snapshot::{SnapshotMetrics, TableProgress};
 use tracing_subscriber::EnvFilter;

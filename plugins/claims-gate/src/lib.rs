@@ -1,7 +1,7 @@
-//! `claims-gate`: which channels a connection may listen to and send on, by the claims of its token.
+//! `claims-gate`: which channels a connection may listen to and send on, by the claims of its token and whom it follows.
 //!
 //! In: patterns of channels from the settings, in which a claim may stand between two `:`; then a connection with its
-//! verified claims, and what it asks for. Out: a grant until the token ends, or why not. Always holds: what a claim says
+//! verified claims, what it asks for, and whether it follows that. Out: a grant until the token ends, or why not. Always holds: what a claim says
 //! is compared with one whole part of a channel's name, and never read as a pattern; claims that cannot be read grant
 //! nothing. Absent on purpose: verifying tokens, which the host has done, and a clock. Documented for those who deploy
 //! it in `docs/plugins/claims-gate.md`.
@@ -20,6 +20,8 @@ use pattern::Pattern;
 #[derive(Debug)]
 pub struct ClaimsGate {
     subscribe: Vec<Pattern>,
+    /// For those who follow whom the channel is of.
+    followers: Vec<Pattern>,
     publish: Vec<Pattern>,
     presence: Vec<Pattern>,
     /// Events that are not kept; one that ends with `*` means all that begin so.
@@ -28,13 +30,18 @@ pub struct ClaimsGate {
 
 impl Plugin for ClaimsGate {
     fn configure(settings: &Settings) -> Configured<Self> {
-        let subscribe = patterns("subscribe", settings.list("subscribe")?)?;
+        let followers = patterns("followers", settings.optional_list("followers")?)?;
+        let subscribe = match followers.as_slice() {
+            [] => settings.list("subscribe")?,
+            _ => settings.optional_list("subscribe")?,
+        };
+        let subscribe = patterns("subscribe", subscribe)?;
         let publish = patterns("publish", settings.optional_list("publish")?)?;
         let presence = patterns("presence", settings.optional_list("presence")?)?;
         let ephemeral =
             settings.optional_list("ephemeral")?.into_iter().map(event).collect::<Result<_, _>>()?;
-        pattern::refuse_ambiguous(&[&subscribe[..], &publish[..], &presence[..]].concat())?;
-        Ok((Self { subscribe, publish, presence, ephemeral }, vec![]))
+        pattern::refuse_ambiguous(&[&subscribe[..], &followers, &publish, &presence].concat())?;
+        Ok((Self { subscribe, followers, publish, presence, ephemeral }, vec![]))
     }
 }
 
@@ -42,11 +49,14 @@ impl Gate for ClaimsGate {
     fn admit(&self, connection: &Connection, request: &Request) -> Result<Grant, Refusal> {
         let claims = claims_of(connection)?;
         let covered = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.covers(request, &claims));
-        if !covered(&self.subscribe) {
-            return Err(refusal(
-                connection,
-                "the claims of this connection do not cover all that it asks to listen to",
-            ));
+        let is_for_followers = covered(&self.followers);
+        if !covered(&self.subscribe) && !(is_for_followers && request.follows) {
+            let why = if is_for_followers {
+                "only those who follow may listen to this channel"
+            } else {
+                "the claims of this connection do not cover all that it asks to listen to"
+            };
+            return Err(refusal(connection, why));
         }
         Ok(Grant {
             history: true,

@@ -68,6 +68,22 @@ fn whoever_is_known_and_may_not_is_told_so() {
 }
 
 #[test]
+fn what_is_for_followers_is_for_those_who_follow() {
+    let gate = gate(&[("subscribe", "people:{sub}"), ("followers", "people:*"), ("presence", "people:*")]);
+    let admit = |request: &Request| gate.admit(&ann(), request);
+    assert!(admit(&Request::channel("people:bob").follows()).is_ok_and(|grant| grant.until.is_some()));
+    assert!(admit(&Request::channel("people:ann")).is_ok(), "it is hers");
+    let why = "only those who follow may listen to this channel";
+    assert_eq!(admit(&Request::channel("people:bob")), Err(Refusal::Forbidden(why.to_owned())));
+    assert!(admit(&Request::channel("orders:bob").follows()).is_err(), "it is not for followers");
+    let anonymous = gate.admit(&Connection::anonymous(), &Request::channel("people:bob"));
+    assert_eq!(anonymous, Err(Refusal::Unauthenticated));
+    assert!(configured(&[("followers", "people:*")]).is_ok(), "nothing else need be open");
+    let overlapping = configured(&[("subscribe", "people:{sub}"), ("followers", "people:admin")]);
+    assert!(overlapping.expect_err("it overlaps").contains("overlap"));
+}
+
+#[test]
 fn a_prefix_is_reached_only_where_a_pattern_covers_all_of_it() {
     let gate = listening(PATTERNS);
     for prefix in ["public:", "public:n", "team:red:", "team:red:a"] {

@@ -25,7 +25,9 @@ pub struct Request {
     pub prefix: bool,
     /// The event of a client's message, empty for a subscription.
     pub event: String,
-    /// Whether the graph has an edge from the subject to this channel.
+    /// Whether the graph has an edge from the subject to this channel: whether the subject follows what stands after the
+    /// first `:` of its name (or all of it, without one). Of a prefix there is none. When it turns, a stream that was
+    /// granted the channel is asked for again.
     pub follows: bool,
     /// What else the host knows: names and values.
     pub facts: Vec<(String, String)>,

@@ -56,7 +56,11 @@ async fn claims_grant_what_patterns_say_and_all_is_granted_or_nothing() {
     for (prefix, may) in
         [("a:", true), ("orgs:red:", true), ("public:", true), ("", false), ("orgs:", false), ("b", false)]
     {
-        assert_eq!(access.admit(ann.clone(), &[Wanted::prefix(prefix)]).await.is_ok(), may, "{prefix}");
+        assert_eq!(
+            access.admit(ann.clone(), &[Wanted::prefix(prefix)], access.doubts()).await.is_ok(),
+            may,
+            "{prefix}"
+        );
     }
     assert_eq!(metrics.access_refusals.read(), [("forbidden", 8), ("unauthenticated", 1)]);
 }
@@ -152,20 +156,65 @@ async fn a_gate_whose_time_is_past_is_asked_again_but_not_without_end() {
 }
 
 #[tokio::test]
-async fn the_gate_is_told_whether_the_graph_has_the_edge() {
-    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let told = Arc::clone(&asked);
-    let follows: super::super::Follows = Arc::new(move |subject, channel| {
-        told.lock().expect("nobody panicked").push((subject.to_owned(), channel.to_owned()));
-        true
-    });
-    let settings = Settings { secret: Some(SECRET.into()), ..Settings::default() };
-    let access = Access::new(settings, follows, Arc::default()).expect("the settings are right");
-    access.put_gate::<std::io::Error>(Ok(Some(a_gate())));
+async fn the_gate_is_told_whether_the_subject_follows_whom_the_channel_is_of() {
+    let (access, follows, _) = by_graph();
     let ann = with_token(&access, &token_for("ann", 60)).await.expect("it is good");
-    admit(&access, &ann, &["allowed"]).await.expect("the gate lets her");
-    admit(&access, &nobody(&access).await, &["allowed"]).await.expect("the gate lets anybody");
-    assert_eq!(*asked.lock().expect("nobody panicked"), [("ann".to_owned(), "allowed".to_owned())]);
+    let refused = admit(&access, &ann, &["Followers:bob"]).await.expect_err("she does not");
+    assert_eq!(refused, Refusal::Forbidden("Followers:bob".into()));
+    follows.turn(&access, "ann", "bob", true);
+    assert!(admit(&access, &ann, &["allowed", "Followers:bob"]).await.is_ok());
+    for channels in
+        [&["Followers:eve"][..], &["Followers:bob", "Followers:eve"], &["Followers:Followers:bob"]]
+    {
+        assert!(admit(&access, &ann, channels).await.is_err(), "{channels:?}");
+    }
+    let prefix = [Wanted::prefix("Followers:bob")];
+    assert!(access.admit(ann, &prefix, access.doubts()).await.is_err(), "it is the beginning of others, too");
+    let nobody = nobody(&access).await;
+    assert!(admit(&access, &nobody, &["Followers:bob"]).await.is_err());
+    let unknown = with_token(&access, &token_for("nobody-knows", 60)).await.expect("it is good");
+    assert_eq!(admit(&access, &unknown, &["Followers:bob"]).await.expect_err("who knows"), Refusal::GateBusy);
+}
+
+#[tokio::test]
+async fn an_edge_that_turns_has_the_gate_asked_again_for_its_channel_alone() {
+    let (access, follows, metrics) = by_graph();
+    let ann = with_token(&access, &token_for("ann", 600)).await.expect("it is good");
+    follows.turn(&access, "ann", "bob", true);
+    follows.turn(&access, "ann", "eve", true);
+    let mut of_eve = admit(&access, &ann, &["Followers:eve"]).await.expect("she follows");
+    let doubts = access.doubts();
+    let wanted = [Wanted::channel("Followers:bob")];
+    let mut of_bob = access.admit(ann, &wanted, Arc::clone(&doubts)).await.expect("she follows");
+    let term = of_bob.term();
+    let asked = calls(&metrics);
+    follows.turn(&access, "ann", "cat", true);
+    follows.turn(&access, "dan", "bob", true);
+    assert_eq!(term.settled(), doubts.count(), "what has that to do with it");
+    follows.turn(&access, "ann", "bob", true);
+    assert_ne!(term.settled(), doubts.count(), "it is doubted at once");
+    {
+        let mut ended = std::pin::pin!(of_bob.ended());
+        let settled = async {
+            while term.settled() != doubts.count() {
+                tokio::task::yield_now().await
+            }
+        };
+        timeout(PATIENCE, async {
+            tokio::select! { refusal = &mut ended => panic!("{refusal}"), () = settled => {} }
+        })
+        .await
+        .expect("she still follows");
+    }
+    assert_eq!(calls(&metrics), asked + 1);
+    follows.turn(&access, "ann", "bob", false);
+    let refused = timeout(PATIENCE, of_bob.ended()).await.expect("it ends");
+    assert_eq!(refused, Refusal::Forbidden("Followers:bob".into()));
+    drop(of_bob);
+    assert!(timeout(Duration::from_millis(50), of_eve.ended()).await.is_err(), "she still follows eve");
+    assert_eq!(calls(&metrics), asked + 2);
+    drop(of_eve);
+    assert_eq!(access.edges().subjects_count(), 0);
 }
 
 #[tokio::test]

@@ -4,10 +4,12 @@ mod keys;
 mod life;
 mod tokens;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hyper::HeaderMap;
@@ -15,7 +17,7 @@ use hyper::header::AUTHORIZATION;
 use ring::{hmac, rand, signature};
 use serde_json::{Value, json};
 
-use super::{Access, Deed, Head, Permit, Refusal, Settings, Visitor, Wanted, no_graph};
+use super::{Access, Deed, Graph, GraphError, Head, Permit, Refusal, Settings, Visitor, Wanted, no_graph};
 pub(crate) use crate::policy::tests::a_gate;
 use crate::telemetry::Metrics;
 
@@ -53,6 +55,47 @@ pub(crate) fn by_tokens(change: impl FnOnce(&mut Settings)) -> (Access, Arc<Metr
     change(&mut settings);
     let metrics = Arc::<Metrics>::default();
     (Access::new(settings, no_graph(), metrics.clone()).expect("the settings are right"), metrics)
+}
+
+/// Who follows whom, as tests have it.
+#[derive(Debug, Default)]
+pub(crate) struct Follows(Mutex<HashSet<(String, String)>>);
+
+impl Follows {
+    /// Puts an edge there, or takes it away, and tells.
+    pub(crate) fn turn(&self, access: &Access, follower: &str, followee: &str, is_there: bool) {
+        let edge = (follower.to_owned(), followee.to_owned());
+        let mut edges = self.0.lock().expect("nobody panicked");
+        if is_there {
+            edges.insert(edge)
+        } else {
+            edges.remove(&edge)
+        };
+        drop(edges);
+        access.edges().turned(follower, followee);
+    }
+}
+
+#[async_trait]
+impl Graph for Follows {
+    async fn follows(&self, subject: &str, followees: &[&str]) -> Result<Vec<bool>, GraphError> {
+        if subject == "nobody-knows" {
+            return Err("the graph is out of order".into());
+        }
+        let edges = self.0.lock().expect("nobody panicked");
+        let has = |followee: &&str| edges.contains(&(subject.to_owned(), (*followee).to_owned()));
+        Ok(followees.iter().map(has).collect())
+    }
+}
+
+/// As [`by_tokens`], with a gate beside, and a graph of which it is told.
+pub(crate) fn by_graph() -> (Access, Arc<Follows>, Arc<Metrics>) {
+    let settings = Settings { secret: Some(SECRET.into()), ..Settings::default() };
+    let (follows, metrics) = (Arc::<Follows>::default(), Arc::<Metrics>::default());
+    let access = Access::new(settings, Arc::clone(&follows) as Arc<dyn Graph>, metrics.clone());
+    let access = access.expect("the settings are right");
+    access.put_gate::<std::io::Error>(Ok(Some(a_gate())));
+    (access, follows, metrics)
 }
 
 /// A token for a subject, which lives so many seconds.
@@ -143,5 +186,5 @@ async fn nobody(access: &Access) -> Visitor {
 
 async fn admit(access: &Access, visitor: &Visitor, channels: &[&str]) -> Result<Permit, Refusal> {
     let wanted: Vec<_> = channels.iter().map(|channel| Wanted::channel(channel)).collect();
-    access.admit(visitor.clone(), &wanted).await
+    access.admit(visitor.clone(), &wanted, access.doubts()).await
 }

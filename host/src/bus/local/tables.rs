@@ -132,7 +132,7 @@ pub(super) fn apply(
     config: Config,
     now: Millis,
 ) -> Result<Outcome> {
-    let Batch { partition, offsets, messages, feed, dead_letters, replayed } = batch;
+    let Batch { partition, offsets, messages, feed, dead_letters, replayed, committed_at } = batch;
     let committed = committed(connection, partition)?;
     if offsets.end <= committed {
         return Ok(Outcome::Behind);
@@ -172,7 +172,7 @@ pub(super) fn apply(
             now.0,
             form_number(message.form)
         ])?;
-        let message = Arc::new(Kept { sequence, message });
+        let message = Arc::new(Kept { sequence, message, committed_at });
         words.add(&message, word);
         kept.push(message);
     }
@@ -302,7 +302,7 @@ pub(super) fn kept(row: &Row<'_>) -> Result<Arc<Kept>> {
         form: form(row, 4)?,
         retention: Retention::Kept,
     };
-    Ok(Arc::new(Kept { sequence: Sequence(unsigned(row, 0)?), message }))
+    Ok(Arc::new(Kept { sequence: Sequence(unsigned(row, 0)?), message, committed_at: None }))
 }
 
 pub(super) fn channel(row: &Row<'_>, column: usize) -> Result<Channel> {

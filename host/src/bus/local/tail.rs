@@ -88,7 +88,7 @@ mod tests {
             form: Form::Text,
             retention: Retention::Kept,
         };
-        Arc::new(Kept { sequence: Sequence(sequence), message })
+        Arc::new(Kept { sequence: Sequence(sequence), message, committed_at: None })
     }
 
     fn sequences(tail: &Tail, after: u64) -> Option<Vec<u64>> {

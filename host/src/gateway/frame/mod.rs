@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Kept;
-use crate::event::{Channel, Epoch, Message, Sequence};
+use crate::event::{Channel, Epoch, Message, Micros, Sequence};
 use crate::telemetry::Face;
 use crate::timeline::Source;
 
@@ -49,6 +49,8 @@ pub(super) struct Frame {
     pub(super) bytes: Bytes,
     /// What it is.
     pub(super) kind: Kind,
+    /// When it was committed in its database, as far as that is known: to be measured.
+    pub(super) committed_at: Option<Micros>,
 }
 
 /// What a frame is to a client.
@@ -109,18 +111,36 @@ pub(super) fn presence(format: Format, channel: &Channel, presence: &serde_json:
 pub(super) struct Frames<'a> {
     epoch: Epoch,
     sequence: Option<Sequence>,
+    committed_at: Option<Micros>,
     message: &'a Message,
     event_stream: Option<Arc<Frame>>,
     json: Option<Arc<Frame>>,
 }
 
 impl<'a> Frames<'a> {
-    pub(super) fn new(epoch: Epoch, sequence: Option<Sequence>, message: &'a Message) -> Self {
-        Self { epoch, sequence, message, event_stream: None, json: None }
+    /// Of a message that is kept.
+    pub(super) fn kept(epoch: Epoch, kept: &'a Kept) -> Self {
+        let Kept { sequence, message, committed_at } = kept;
+        Self { sequence: Some(*sequence), committed_at: *committed_at, ..Self::live(epoch, message) }
+    }
+
+    /// Of one that is not.
+    pub(super) fn live(epoch: Epoch, message: &'a Message) -> Self {
+        Self { epoch, sequence: None, committed_at: None, message, event_stream: None, json: None }
+    }
+
+    /// Its place, if it is kept.
+    pub(super) fn sequence(&self) -> Option<Sequence> {
+        self.sequence
+    }
+
+    /// See [`Frame::committed_at`].
+    pub(super) fn committed_at(&self) -> Option<Micros> {
+        self.committed_at
     }
 
     pub(super) fn get(&mut self, format: Format) -> &Arc<Frame> {
-        let Self { epoch, sequence, message: of, event_stream, json } = self;
+        let Self { epoch, sequence, committed_at, message: of, event_stream, json } = self;
         let frame = match format {
             Format::EventStream => event_stream,
             Format::Json => json,
@@ -132,7 +152,8 @@ impl<'a> Frames<'a> {
                 Kind::Message | Kind::News => message(format, *epoch, *sequence, of),
                 Kind::Turned => Bytes::new(),
             };
-            Arc::new(Frame { sequence: *sequence, channel: of.channel.own(), bytes, kind })
+            let (sequence, committed_at) = (*sequence, *committed_at);
+            Arc::new(Frame { sequence, channel: of.channel.own(), bytes, kind, committed_at })
         })
     }
 }

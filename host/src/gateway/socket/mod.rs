@@ -17,7 +17,6 @@
 
 mod command;
 mod link;
-mod permits;
 
 use std::collections::HashSet;
 use std::io;
@@ -36,7 +35,6 @@ use warp::reply::{Reply, Response};
 
 use self::command::{Command, Reference};
 pub(super) use self::link::{Link, Said};
-use self::permits::Permits;
 use super::admission::{Attending, admit_visitor, within};
 use super::codes::{Code, Refusal};
 use super::crowd::Seat;
@@ -45,10 +43,11 @@ use super::frame::json as frame;
 use super::hub::Pulse;
 use super::listening::listen;
 use super::mailbox::Own;
+use super::permits::Permits;
 use super::publish::publish;
 use super::query::{Query, too_many_channels};
 use super::routes::{Asker, State};
-use crate::access::{Deed, Visitor};
+use crate::access::{Deed, Doubts, Visitor};
 use crate::event::Channel;
 use crate::http::{Cut, Line, Takeover};
 use crate::limits::{CHANNELS_PER_CONNECTION_MAX, CONNECTION_BUFFER_BYTES_MAX};
@@ -76,7 +75,8 @@ pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, hands
         Ok(seat) => seat,
         Err(refusal) => return refusal.response(),
     };
-    let own = Own { cut: Some(cut.clone()), line: handshake.line.clone() };
+    let doubts = state.access.doubts();
+    let own = Own { cut: Some(cut.clone()), line: handshake.line.clone(), doubts: Some(Arc::clone(&doubts)) };
     let feed = match state.hub.join(Face::WebSocket, own) {
         Ok(subscription) => Feed::new(Arc::clone(&state.bus), subscription),
         Err(error) => return Refusal::from(error).response(),
@@ -87,8 +87,9 @@ pub(super) async fn open(state: &Arc<State>, asker: &Asker, query: &Query, hands
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         let pulse = feed.pulse();
-        let (link, heard, permits) = (Link::new(io).await, Instant::now(), Permits::default());
-        let socket = Socket { state, link, feed, pulse, cut, heartbeat, heard, visitor, seat, permits };
+        let (link, heard, permits) = (Link::new(io).await, Instant::now(), feed.permits());
+        let socket =
+            Socket { state, link, feed, pulse, cut, heartbeat, heard, visitor, seat, permits, doubts };
         socket.run().await;
     })
 }
@@ -138,6 +139,7 @@ struct Socket<Io> {
     visitor: Visitor,
     seat: Seat,
     permits: Permits,
+    doubts: Arc<Doubts>,
 }
 
 /// Why a socket ends.
@@ -169,17 +171,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
         if let Err(end) = self.say(&json!({"type": "hello", "heartbeat_ms": heartbeat_ms})).await {
             return end;
         }
+        let pass = self.permits.pass();
         loop {
             let done = tokio::select! {
-                // In this order: a socket that is always busy must end as well.
-                biased;
-                () = self.cut.cancelled() => Err(End::Gone),
-                refusal = self.permits.ended() => self.dismiss(&refusal.into()).await,
-                // What commands need, and the end, are in boxes: nearly all sockets wait, and would hold room for it.
-                said = self.link.receive() => Box::pin(self.hear(said)).await,
-                told = self.feed.next() => self.tell(told).await,
-                _ = self.heartbeat.tick() => self.show_life().await,
-            };
+                            // In this order: a socket that is always busy must end as well.
+                            biased;
+                            () = self.cut.cancelled() => Err(End::Gone),
+                            refusal = self.permits.ended() => self.dismiss(&refusal.into()).await,
+            // What commands need, and the end, are in boxes: nearly all sockets wait, and would hold room for it.
+                            said = self.link.receive() => Box::pin(self.hear(said)).await,
+                            told = pass.hold(self.feed.next()) => self.tell(told).await,
+                            _ = self.heartbeat.tick() => self.show_life().await,
+                        };
             if let Err(end) = done {
                 return end;
             }
@@ -224,7 +227,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
                 }
                 self.feed.unsubscribe(&channels);
                 self.permits.remove(&channels);
-                self.feed.permit_until(self.permits.until());
                 let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
                 Ok(json!({"type": "unsubscribed", "channels": names}))
             }
@@ -238,12 +240,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
     async fn refresh(&mut self, token: &str) -> Result<Value, Refusal> {
         let visitor = self.state.access.identify_token(token, self.visitor.address).await?;
         let channels = self.feed.channels().to_vec();
-        let permit = admit_visitor(&self.state, visitor.clone(), &channels).await?;
+        let permit = admit_visitor(&self.state, visitor.clone(), &channels, Arc::clone(&self.doubts)).await?;
         self.state.crowd.pass(&mut self.seat, &visitor)?;
         self.visitor = visitor;
         self.feed.attend(&Attending::of(&permit, &channels));
         self.permits.replace(channels, permit);
-        self.feed.permit_until(self.permits.until());
         Ok(json!({"type": "refreshed"}))
     }
 
@@ -262,14 +263,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Socket<Io> {
             starts.push((channel.clone(), start));
         }
         let channels: Vec<Channel> = wanted.iter().map(|(channel, _)| channel.clone()).collect();
-        let permit = admit_visitor(&self.state, self.visitor.clone(), &channels).await?;
+        let (visitor, doubts) = (self.visitor.clone(), Arc::clone(&self.doubts));
+        let permit = admit_visitor(&self.state, visitor, &channels, doubts).await?;
         for ((_, start), rights) in starts.iter_mut().zip(permit.rights()) {
             *start = within(*start, *rights);
         }
         self.feed.listen(listen(&self.state, self.feed.listening(), &channels).await?);
         let attending = Attending::of(&permit, &channels);
         self.permits.add(channels, permit);
-        self.feed.permit_until(self.permits.until());
         let Begun { position, with_value } = self.feed.subscribe(starts.clone()).await;
         self.feed.attend(&attending);
         let epoch = self.feed.epoch();

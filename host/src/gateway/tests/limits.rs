@@ -134,6 +134,25 @@ async fn who_asks_too_often_is_told_when_to_ask_again() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_listed_origin_may_read_that_it_asks_too_often() {
+    let (access, _) = by_tokens(|settings| settings.origins = vec!["https://shop.example".into()]);
+    let fixture = Fixture::guarded(MemoryBus::new(1), access, |config| {
+        config.requests = Some(Rate { per_second: 1, burst: 1 });
+        config.proxies = behind_proxy();
+    })
+    .await;
+    let (listed, other) = ("https://shop.example", "https://evil.example");
+    for (origin, from, allowed) in [(listed, "192.0.2.1", Some(listed)), (other, "192.0.2.2", None)] {
+        let headers = [("Origin", origin), ("X-Forwarded-For", from)];
+        let ask = || Client::get(fixture.address(), "/v1/channels?prefix=public:", &headers);
+        assert_eq!(ask().await.status(), "200");
+        let refused = ask().await;
+        assert_eq!((refused.status(), refused.header("vary")), ("429", Some("Origin")));
+        assert_eq!(refused.header("access-control-allow-origin"), allowed);
+    }
+}
+
+#[tokio::test]
 async fn the_time_that_frames_wait_is_counted_and_so_is_who_comes_back() {
     let fixture = Fixture::start().await;
     let mut live = Client::get(fixture.address(), "/v1/events?channel=a", &[]).await;
@@ -141,7 +160,7 @@ async fn the_time_that_frames_wait_is_counted_and_so_is_who_comes_back() {
     assert!(live.block().await);
     fixture.bus.publish("a", "1");
     assert_eq!(live.data(1).await, ["1"]);
-    let (_, count, waited) = fixture.metrics.gateway.deliveries.read();
+    let (_, count, waited) = fixture.metrics.gateway.deliveries.waits.read();
     assert_eq!(count, 1);
     assert!(waited < PATIENCE && waited < Duration::from_secs(60));
     let mut back = Client::resume(fixture.address(), "/v1/events?channel=a", "9f3c.0").await;

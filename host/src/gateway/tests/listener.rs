@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::memory_bus::MemoryBus;
@@ -259,4 +259,39 @@ async fn a_port_that_is_taken_is_named_with_what_to_do() {
         started.expect_err("the address is of another machine").to_string(),
         "cannot listen on 192.0.2.1:80: set gateway.listen to an address of this machine"
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_on_its_way_comes_whole_before_a_stream_takes_its_connection_over() {
+    let fixture = Fixture::start().await;
+    fixture.bus.publish("large", &"x".repeat(16 << 20));
+    let socket = TcpSocket::new_v4().expect("a socket can be made");
+    socket.set_recv_buffer_size(4_096).expect("it may be small");
+    let mut socket = socket.connect(fixture.address()).await.expect("the server accepts");
+    // With a body that nobody reads: so HTTP may go on before the answer is on its way.
+    let asks = "GET /v1/channels/large/messages HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello\
+                GET /v1/events?channel=a HTTP/1.1\r\nHost: test\r\n\r\n";
+    socket.write_all(asks.as_bytes()).await.expect("the server reads");
+    let mut read = Vec::new();
+    let mut both = async || {
+        let end = |read: &[u8]| read.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        let mut body = None;
+        loop {
+            assert_ne!(socket.read_buf(&mut read).await.expect("it goes on"), 0, "{} bytes came", read.len());
+            if body.is_none()
+                && let Some(at) = end(&read)
+            {
+                let head = String::from_utf8(read[..at].to_vec()).expect("a head is ASCII");
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                body = Some(at + length.expect("it has a length").parse::<usize>().expect("it is a number"));
+            }
+            if let Some(second) = body.and_then(|at| read.get(at..))
+                && end(second).is_some()
+            {
+                return String::from_utf8(second.to_vec()).expect("a head is ASCII");
+            }
+        }
+    };
+    let second = tokio::time::timeout(PATIENCE, both()).await.expect("both are answered");
+    assert!(second.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream"), "{second}");
 }

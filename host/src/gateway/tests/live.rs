@@ -73,6 +73,7 @@ impl Stand {
             feed: feed.into(),
             dead_letters: Vec::new(),
             replayed: Vec::new(),
+            committed_at: None,
         };
         self.bus.apply(batch).await.expect("the state is there");
     }

@@ -73,7 +73,7 @@ impl MemoryBus {
         let mut state = self.state();
         let sequence = Sequence(self.head.borrow().0 + 1);
         let word = std::mem::replace(&mut message.retention, Retention::Kept);
-        let kept = Arc::new(Kept { sequence, message });
+        let kept = Arc::new(Kept { sequence, message, committed_at: None });
         state.kept.push(Arc::clone(&kept));
         match word {
             Retention::Value => drop(state.values.insert(kept.message.channel.clone(), kept)),

@@ -11,6 +11,7 @@ mod memory_bus;
 mod presence;
 mod publishing;
 mod pulls;
+mod revoked;
 mod socket_client;
 mod sockets;
 mod streams;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Fixture;
 use super::memory_bus::{MemoryBus, message};
+use crate::access::tests::{a_gate, by_tokens};
 use crate::event::{Retention, Sequence};
 use crate::http::tests::{Client, PATIENCE};
 use crate::limits::{POLL_COUNT_MAX, REPLAY_READ_COUNT_MAX};
@@ -63,6 +64,26 @@ async fn a_poll_waits_for_the_first_message_and_not_longer_than_it_may() {
         json!({"messages": [], "id": "9f3c.1"})
     );
     fixture.streams(0).await;
+}
+
+#[tokio::test]
+async fn a_poll_that_may_not_read_what_was_before_waits_as_well() {
+    let (access, _) = by_tokens(|_| {});
+    access.put_gate::<std::io::Error>(Ok(Some(a_gate())));
+    let fixture = Fixture::guarded(MemoryBus::new(0x9f3c), access, |_| {}).await;
+    fixture.bus.publish("new-only", "1");
+    let waiting = get(&fixture, "/v1/poll?channel=new-only&after=9f3c.0&wait=55");
+    let publish = async {
+        fixture.streams(1).await;
+        // It is there, and would have been answered by now.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        fixture.bus.publish("new-only", "2");
+    };
+    let both = async { tokio::join!(waiting, publish).0 };
+    let answer = tokio::time::timeout(PATIENCE, both).await.expect("it does not wait for its end");
+    assert_eq!(texts(&answer), ["2"]);
+    assert_eq!(answer["reset"], json!({"channels": ["new-only"], "reason": "withheld"}));
+    assert_eq!(answer["id"], "9f3c.2");
 }
 
 #[tokio::test]

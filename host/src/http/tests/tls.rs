@@ -64,7 +64,8 @@ impl Fixture {
         });
         let (listener, address) = listen(([127, 0, 0, 1], 0).into(), "a test").await.expect("a port is free");
         let routes = hello.or(endless).unify().boxed();
-        let server = Server { config, listener, tls: Some(tls), routes, refusal: |_| Response::default() };
+        let refuse = Arc::new(|_, _: &_| Response::default());
+        let server = Server { config, listener, tls: Some(tls), routes, refuse };
         let stop = CancellationToken::new();
         let server = tokio::spawn(server.run(stop.clone(), async {}));
         Self { folder, address, stop, server }

@@ -1,5 +1,6 @@
-  ;; A gate. It admits by the first letter of the channel: a with history until 7, n with nothing beside, f forbidden
-  ;; (the channel says why), i invalid without saying why, T trap; to all others it is unauthenticated.
+  ;; A gate. It admits by the first letter of the channel: a with history until 7, n with nothing beside, F whom it is told
+  ;; to follow, with history, and else like f, f forbidden (the channel says why), i invalid without saying why, T trap; to
+  ;; all others it is unauthenticated.
   (func (export "twohop:policy/gate@1.0.0#admit")
     (param $has-subject i32) (param $subject i32) (param $subject-size i32) (param $claims i32) (param $claims-size i32)
     (param $address i32) (param $address-size i32) (param $channel i32) (param $channel-size i32) (param $prefix i32)
@@ -10,6 +11,11 @@
     (memory.fill (i32.const 0x800) (i32.const 0) (i32.const 32))
     (local.set $letter (i32.load8_u (local.get $channel)))
     (if (i32.eq (local.get $letter) (i32.const 84 (; T ;))) (then unreachable))
+    (if (i32.eq (local.get $letter) (i32.const 70 (; F ;)))
+      (then
+        (if (local.get $follows)
+          (then (i32.store8 (i32.const 0x808) (i32.const 1)) (return (i32.const 0x800))))
+        (local.set $letter (i32.const 102 (; f ;)))))
     (if (i32.eq (local.get $letter) (i32.const 97 (; a ;)))
       (then
         (i32.store8 (i32.const 0x808) (i32.const 1))

@@ -24,6 +24,14 @@ fn a_connection_may_do_what_the_gate_grants() {
 }
 
 #[test]
+fn a_gate_is_told_whether_the_subject_follows() {
+    let gate = a_gate();
+    let admit = |follows| gate.admit(ALICE, Request { follows, ..request("Followers:bob") });
+    assert_eq!(admit(true), Ok(Grant { history: true, presence: false, publish: false, until: None }));
+    assert_eq!(admit(false), Err(Refusal::Forbidden("Followers:bob".into())));
+}
+
+#[test]
 fn a_gate_that_fails_denies_and_goes_on() {
     let gate = a_gate();
     let denied = Refusal::Forbidden("the gate failed".into());

@@ -21,8 +21,8 @@ mod tables;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -112,8 +112,13 @@ struct Shared {
     memory: Mutex<Memory>,
     /// There is something to push.
     work: Condvar,
+    /// Who is told of edges.
+    turns: OnceLock<Turns>,
     metrics: Arc<TimelineMetrics>,
 }
+
+/// Told who follows whom from now on, or no more.
+type Turns = Box<dyn Fn(&str, &str) + Send + Sync>;
 
 impl From<StateError> for TimelineError {
     fn from(error: StateError) -> Self {
@@ -157,7 +162,7 @@ impl Timelines {
     ) -> Result<Self, TimelineError> {
         let version = state.commit(tables::create).await?;
         let memory = Mutex::new(Memory::new(config, version, metrics.clone()));
-        let shared = Arc::new(Shared { memory, work: Condvar::new(), metrics });
+        let shared = Arc::new(Shared { memory, work: Condvar::new(), turns: OnceLock::new(), metrics });
         Ok(Self(Arc::new(Inner { state, shared, pusher: None })))
     }
 
@@ -294,6 +299,31 @@ impl Timelines {
         Ok(())
     }
 
+    /// Has somebody told of each edge that comes or goes, once whoever asks can see it, and before anybody is told a
+    /// message of the same batch. `turned` gets who follows, and whom; it is called on the committer's thread, so it is
+    /// short and waits for nobody. It is set once.
+    pub fn on_turn(&self, turned: impl Fn(&str, &str) + Send + Sync + 'static) {
+        let is_first = self.0.shared.turns.set(Box::new(turned)).is_ok();
+        debug_assert!(is_first, "one is told");
+    }
+
+    /// Whether a user follows each of these.
+    ///
+    /// # Errors
+    /// If the state refuses.
+    pub async fn follows(&self, user: &str, followees: &[&str]) -> Result<Vec<bool>, TimelineError> {
+        let Some(user) = self.user(user).await? else { return Ok(vec![false; followees.len()]) };
+        let followees: Vec<Box<str>> = followees.iter().map(|&followee| followee.into()).collect();
+        let look = move |connection: &Connection| {
+            let follows = |followee: &str| match tables::user(connection, followee)? {
+                Some(followee) => edges::has(connection, user, followee),
+                None => Ok(false),
+            };
+            followees.iter().map(|followee| follows(followee)).collect::<sql::Result<Vec<_>>>()
+        };
+        Ok(self.0.state.read(look).await?)
+    }
+
     /// Posts that are being pushed, or wait for it.
     #[must_use]
     pub fn flights_count(&self) -> usize {
@@ -400,9 +430,13 @@ impl Drop for Building<'_> {
 }
 
 impl Shared {
-    fn apply(&self, written: Written) {
+    fn apply(&self, mut written: Written) {
+        let turned = std::mem::take(&mut written.turned);
         self.memory.lock().apply(written);
         self.work.notify_one();
+        if let Some(turns) = self.turns.get() {
+            turned.iter().for_each(|(follower, followee)| turns(follower, followee));
+        }
     }
 
     /// Pushes until the owner is gone. Whoever waits for memory comes in between two chunks.

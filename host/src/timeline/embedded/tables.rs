@@ -31,6 +31,8 @@ pub(super) struct Written {
     pub(super) deeds: Vec<Deed>,
     /// Who was not known before.
     pub(super) new_users: Vec<(Box<str>, UserId)>,
+    /// Of which edges came or went: who follows, and whom.
+    pub(super) turned: Vec<(Box<str>, Box<str>)>,
     /// What there is to tell.
     pub(super) news: Vec<Message>,
 }
@@ -89,7 +91,8 @@ pub(super) fn version(connection: &Connection) -> Result<Version> {
 pub(super) fn write(connection: &Connection, writes: &[FeedWrite]) -> Result<Written> {
     connection.prepare_cached("UPDATE feeds SET version = version + 1")?.execute([])?;
     let version = version(connection)?;
-    let written = Written { version, deeds: Vec::new(), new_users: Vec::new(), news: Vec::new() };
+    let written =
+        Written { version, deeds: Vec::new(), new_users: Vec::new(), turned: Vec::new(), news: Vec::new() };
     let mut writer = Writer { connection, written };
     for write in writes {
         if let Some(deed) = writer.write(write)? {
@@ -97,7 +100,7 @@ pub(super) fn write(connection: &Connection, writes: &[FeedWrite]) -> Result<Wri
         }
     }
     let mut written = writer.written;
-    if written.deeds.iter().any(|deed| matches!(deed, Deed::Turned { .. })) {
+    if !written.turned.is_empty() {
         written.news.push(live::turned(version));
     }
     Ok(written)
@@ -205,10 +208,11 @@ impl Writer<'_> {
         }
     }
 
-    fn turn(&mut self, follower: &str, followee: &str, turn: Turn) -> Result<Option<Deed>> {
-        let (follower, followee) = (self.intern(follower)?, self.intern(followee)?);
+    fn turn(&mut self, from: &str, to: &str, turn: Turn) -> Result<Option<Deed>> {
+        let (follower, followee) = (self.intern(from)?, self.intern(to)?);
         let changed = edges::turn(self.connection, follower, followee, turn)?;
         if changed {
+            self.written.turned.push((from.into(), to.into()));
             self.connection
                 .prepare_cached("INSERT INTO turns VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2")?
                 .execute(params![follower.0, self.written.version.0.cast_signed()])?;

@@ -107,7 +107,7 @@ impl Memory {
 
     /// Takes what was written.
     pub(super) fn apply(&mut self, written: Written) {
-        let Written { version, deeds, new_users, news: _ } = written;
+        let Written { version, deeds, new_users, .. } = written;
         self.version = version;
         for (name, user) in new_users {
             self.online.know(&name, user);

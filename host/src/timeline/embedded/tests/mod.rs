@@ -279,3 +279,21 @@ async fn an_edge_that_turns_while_an_audience_is_read_counts() {
     timelines.memory().install_audience(alice, build, found);
     assert_eq!(home.know("alice").await.followers, 3);
 }
+
+#[tokio::test]
+async fn who_is_told_of_edges_is_told_once_each_that_turned_and_by_then_it_is_there() {
+    let home = Home::new().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&told);
+    home.timelines.on_turn(move |follower, followee| list.lock().push(format!("{follower} {followee}")));
+    let turns = || std::mem::take(&mut *told.lock());
+    home.apply([follow("ann", "bob"), follow("ann", "bob"), post("bob", "1", 1, PUSH)]).await;
+    assert_eq!(turns(), ["ann bob"]);
+    assert_eq!(home.timelines.follows("ann", &["bob", "eve", "ann"]).await.unwrap(), [true, false, false]);
+    home.apply([unfollow("ann", "eve"), follow("bob", "ann")]).await;
+    assert_eq!(turns(), ["bob ann"]);
+    home.apply([unfollow("ann", "bob")]).await;
+    assert_eq!(turns(), ["ann bob"]);
+    assert_eq!(home.timelines.follows("ann", &["bob"]).await.unwrap(), [false]);
+    assert_eq!(home.timelines.follows("nobody", &["bob"]).await.unwrap(), [false]);
+}
