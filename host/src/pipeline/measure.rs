@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::bus::DeadLetter;
+use crate::cache;
 use crate::event::{Change, Micros, Operation};
 use crate::policy::{Evaluation, Policy, Trouble};
 use crate::telemetry::Metrics;
@@ -76,14 +77,33 @@ impl Measure {
         }
     }
 
+    /// What the batch makes stale is deleted from the cache.
+    pub(super) fn deleted(&self) {
+        if let Some(oldest) = self.oldest {
+            self.metrics.cache.delays.observe(since(oldest));
+        }
+    }
+
+    /// There is no cache that it could be deleted from.
+    pub(super) fn dropped(&self, count: usize) {
+        cache::drop_unheard(
+            &self.metrics,
+            count,
+            "a plugin deletes keys of the cache, but `[cache]` names no Redis",
+        );
+    }
+
     /// The batch is durable.
     pub(super) fn applied(&mut self) {
         self.metrics.changes.fetch_add(self.changes_count, Ordering::Relaxed);
         if let Some(oldest) = self.oldest.take() {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let oldest = Duration::from_micros(u64::try_from(oldest.0).unwrap_or(0));
-            // The clocks of two machines differ: what would be below nothing is nothing.
-            self.metrics.delays.observe(now.saturating_sub(oldest));
+            self.metrics.delays.observe(since(oldest));
         }
     }
+}
+
+/// The clocks of two machines differ: what would be below nothing is nothing.
+fn since(oldest: Micros) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_micros(u64::try_from(oldest.0).unwrap_or(0)))
 }
