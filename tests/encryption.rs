@@ -27,10 +27,10 @@ const ROLES: &str = "CREATE ROLE ann SUPERUSER LOGIN; CREATE ROLE bob SUPERUSER 
      SET password_encryption = 'md5'; CREATE ROLE carl SUPERUSER LOGIN PASSWORD 's3cret'";
 
 /// Authorities and certificates, made anew for each test.
-struct Certificates(TempDir);
+pub(crate) struct Certificates(TempDir);
 
 impl Certificates {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let made = Self(tempfile::Builder::new().prefix("twohop-certificates-").tempdir()?);
         for authority in ["ca", "other"] {
             made.openssl(&format!(
@@ -62,7 +62,7 @@ impl Certificates {
         process::capture(&mut command).map(drop)
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }
 

@@ -49,6 +49,9 @@ mod hostile;
 /// Posts and follows become timelines.
 mod feeds;
 
+/// Keys of a cache go before anybody hears of the change, over `kill -9` of both, and nothing stale is filled in.
+mod cache;
+
 /// Who may listen: tokens, tickets, the gate, and the end of each.
 mod access;
 

@@ -335,6 +335,23 @@ pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Set-aside changes that are kept; past it the oldest go.
 pub const DEAD_LETTERS_COUNT_MAX: i64 = 10_000;
 
+// Cache.
+
+/// Commands that are sent to the Redis of the cache together.
+pub const CACHE_COMMANDS_MAX: usize = 1_000;
+/// From asking it for a connection until there is one.
+pub const CACHE_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// From sending commands to their last answer; a Redis that stands still is one that is gone.
+pub const CACHE_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Between two looks whether it takes commands.
+pub const CACHE_TRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nobody may fill a key after it was deleted, by default: longer than a commit needs to be seen.
+pub const CACHE_HOLD: Duration = Duration::from_secs(1);
+/// The shortest that may be set.
+pub const CACHE_HOLD_MIN: Duration = Duration::from_millis(10);
+/// The longest.
+pub const CACHE_HOLD_MAX: Duration = Duration::from_secs(600);
+
 // Dead letters.
 
 /// Replays that were begun and are not applied; their letters stay, beyond [`DEAD_LETTERS_COUNT_MAX`] too.

@@ -110,6 +110,7 @@ async fn run(home: &Path, loader: Arc<Loader>, wasm: Vec<u8>) -> anyhow::Result<
     let (beside, judged) = Beside::new();
     let neighbours = pipeline::Neighbours {
         timelines: None,
+        cache: None,
         log: log.clone(),
         bus: bus.clone(),
         registry: registry.clone(),

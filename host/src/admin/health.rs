@@ -41,6 +41,8 @@ pub(super) fn ready(state: &State) -> Response {
         word(StatusCode::SERVICE_UNAVAILABLE, "starting\n")
     } else if matches!(state.parts.deployer.flow(), Flow::Paused { .. }) {
         word(StatusCode::SERVICE_UNAVAILABLE, "paused\n")
+    } else if state.parts.metrics.cache.trouble().is_some() {
+        word(StatusCode::SERVICE_UNAVAILABLE, "cache\n")
     } else {
         word(StatusCode::OK, "ok\n")
     }
@@ -113,6 +115,9 @@ fn pipeline_value(state: &State) -> Value {
             value["offset"] = offset.0.into();
             value["fault"] = fault.into();
         }
+    }
+    if let Some(trouble) = state.parts.metrics.cache.trouble() {
+        value["cache"] = trouble.into();
     }
     value
 }

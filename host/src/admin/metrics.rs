@@ -15,8 +15,8 @@ use crate::deploy::Flow;
 use crate::deploy::PluginStatus;
 use crate::registry::Standing;
 use crate::telemetry::{
-    CutReason, DELAY_BOUNDS, Delays, Face, GatewayMetrics, Limit, ListenerMetrics, Metrics, NAMES,
-    PluginMetrics, TimelineMetrics,
+    CacheMetrics, CutReason, DELAY_BOUNDS, Delays, Face, GatewayMetrics, Limit, ListenerMetrics, Metrics,
+    NAMES, PluginMetrics, TimelineMetrics,
 };
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -75,6 +75,10 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_values" => parts.metrics.history.values.load(Ordering::Relaxed),
         "twohop_values_bytes" => parts.metrics.history.values_bytes.load(Ordering::Relaxed),
         "twohop_values_dropped_total" => parts.metrics.history.values_dropped.load(Ordering::Relaxed),
+        name if name.starts_with("twohop_cache_") => {
+            of_cache(&parts.metrics.cache, name, out);
+            return true;
+        }
         "twohop_snapshot_rows_total"
         | "twohop_snapshot_tables_left"
         | "twohop_snapshot_progress"
@@ -105,6 +109,22 @@ fn of_snapshots(metrics: &Metrics, name: &str, out: &mut String) {
             writeln!(out, "{name}{{source=\"{source}\"}} {value}").expect(FITS);
         }
     }
+}
+
+fn of_cache(cache: &CacheMetrics, name: &str, out: &mut String) {
+    let value = match name {
+        "twohop_cache_deletions_total" => cache.deletions.load(Ordering::Relaxed),
+        "twohop_cache_dropped_total" => cache.dropped.load(Ordering::Relaxed),
+        "twohop_cache_waiting" => u64::from(cache.trouble().is_some()),
+        "twohop_cache_errors_total" => {
+            for (reason, count) in cache.errors.read() {
+                writeln!(out, "{name}{{reason=\"{reason}\"}} {count}").expect(FITS);
+            }
+            return;
+        }
+        _ => return delays(&cache.delays, name, out),
+    };
+    writeln!(out, "{name} {value}").expect(FITS);
 }
 
 fn of_timelines(timelines: &TimelineMetrics, name: &str, out: &mut String) -> bool {

@@ -24,6 +24,7 @@ use crate::access::{Access, SettingsError};
 use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
+use crate::cache::{self, Cache, CacheError};
 use crate::config::{self, Config, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
@@ -103,6 +104,9 @@ pub enum AppError {
     /// The store of timelines is.
     #[error(transparent)]
     Timelines(#[from] TimelineError),
+    /// The cache is.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The change log is.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -172,18 +176,20 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     make_folder(&config.data)?;
     let file = read_plugins(&config)?;
     let metrics = Arc::<Metrics>::default();
-    let cache = config.data.join("plugins").join("cache");
-    let loader = Arc::new(Loader::new(policy::Engine::new()?, &cache, &program)?);
+    let cache = open_cache(&config, &metrics).await?;
+    let compiled = config.data.join("plugins").join("cache");
+    let loader = Arc::new(Loader::new(policy::Engine::new()?, &compiled, &program)?);
     let lines = loader.lines();
     let stores = open_stores(&config, &metrics).await?;
     let access = make_access(&config, &stores.timelines, metrics.clone())?;
     let Policies { pipeline, mirror, deployer } =
-        make_policies(&stores, loader, metrics.clone(), file).await?;
+        make_policies(&stores, cache.clone(), loader, metrics.clone(), file).await?;
     let Stores { log, bus, timelines, .. } = stores;
     let stop = CancellationToken::new();
     let _stop_on_error = stop.clone().drop_guard();
     let mut parts: JoinSet<Result<(), AppError>> = JoinSet::new();
     follow_gates(&access, &deployer, &mut parts, &stop).await;
+    parts.spawn(watch_cache(cache, stop.clone()));
     let intake = open_intake(&log, &mut parts, &stop).await?;
     let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access, intake };
     let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
@@ -382,6 +388,7 @@ struct Policies {
 
 async fn make_policies(
     stores: &Stores,
+    cache: Option<Cache>,
     loader: Arc<Loader>,
     metrics: Arc<Metrics>,
     file: Vec<FilePlugin>,
@@ -397,6 +404,7 @@ async fn make_policies(
         log: log.clone(),
         bus,
         timelines: Some(timelines),
+        cache,
         registry: registry.clone(),
         loader: loader.clone(),
         beside: beside.clone(),
@@ -426,6 +434,30 @@ async fn open_stores(config: &Config, metrics: &Metrics) -> Result<Stores, AppEr
     };
     let log = tokio::task::spawn_blocking(move || Segments::open(segments)).await??;
     Ok(Stores { log: Arc::new(log), bus: Arc::new(bus), timelines, registry })
+}
+
+async fn open_cache(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Cache>, CacheError> {
+    let Some(config::Cache { url, prefix, hold, index }) = config.cache.clone() else {
+        let granted = config.plugins.iter().filter(|(_, plugin)| !plugin.grants.cache.is_empty());
+        for (plugin, _) in granted {
+            warn!(
+                plugin,
+                "may delete keys of the cache, but `[cache]` names no Redis: docs/cache.md has an example"
+            );
+        }
+        return Ok(None);
+    };
+    let config = cache::Config { url, prefix, hold, has_index: index };
+    Cache::open(config, metrics.clone()).await.map(Some)
+}
+
+/// Knows whether keys can be deleted, until stopped.
+async fn watch_cache(cache: Option<Cache>, stop: CancellationToken) -> Result<(), AppError> {
+    match cache {
+        Some(cache) => cache.watch(stop).await,
+        None => stop.cancelled().await,
+    }
+    Ok(())
 }
 
 /// Lets the history go that is past its bounds, until stopped. What fails, fails for now only: the next round does

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod cache;
 mod listener;
 mod outbox;
 mod plugin;
@@ -19,6 +20,7 @@ mod raw;
 mod source;
 mod units;
 
+pub use cache::Cache;
 pub use listener::{Access, Gateway, Limits, Proxies, ProxyHeader, Publish, Tls};
 pub use outbox::{Notify, Outbox, Polling};
 pub use plugin::{Grants, OnFault, Plugin, Profile};
@@ -167,6 +169,19 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "`1000000`",
         "Posts of an author with more active followers are pulled, whatever a fan-out plugin says.",
     ),
+    (
+        "cache.url",
+        "",
+        "The Redis from which keys are deleted: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://…` for TLS: [cache.md](cache.md).",
+    ),
+    ("cache.url_file", "", "A file that holds the URL, instead of `url`, so that no password stands here."),
+    ("cache.prefix", "", "What every key there begins with; plugins and their grants leave it out."),
+    (
+        "cache.hold",
+        "`1s`",
+        "How long nobody may fill a key after it was deleted: 10ms to 10m. More than a commit takes to be seen where fills read.",
+    ),
+    ("cache.index", "`false`", "Whether fills keep the index, so that plugins can delete by prefixes."),
     ("source.*.url", "", "The database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`."),
     (
         "source.*.url_file",
@@ -241,7 +256,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("plugin.*.grants.audience", "`false`", "Whether it may post to followers, and say who follows whom."),
     ("plugin.*.grants.topics", "`[]`", "Topics of other services, likewise. This host has none yet."),
-    ("plugin.*.grants.cache", "`[]`", "Cache keys that it may delete, likewise. This host has no cache yet."),
+    ("plugin.*.grants.cache", "`[]`", "Keys of the cache that it may delete, likewise."),
 ];
 
 /// Prefix of the variables that override keys: `gateway.listen` is `TWOHOP_GATEWAY_LISTEN`.
@@ -338,6 +353,8 @@ pub struct Config {
     pub presence: Presence,
     /// Timelines.
     pub timeline: Timeline,
+    /// The cache that keys are deleted from.
+    pub cache: Option<Cache>,
     /// Databases, by name.
     pub sources: BTreeMap<String, Source>,
     /// Outboxes that are polled, by name.
@@ -545,7 +562,7 @@ fn set_variable(table: &mut toml::Table, variable: &str, value: String) -> Resul
             "tables" | "messages" | "channels" | "topics" | "cache" | "anonymous" | "origins" | "trusted",
             ..,
         ) => toml::Value::Array(value.split(',').map(|name| name.trim().into()).collect()),
-        ("audience", _, Ok(truth)) => toml::Value::Boolean(truth),
+        ("audience" | "index", _, Ok(truth)) => toml::Value::Boolean(truth),
         (
             "count_max" | "bytes_max" | "spill_bytes_max" | "values_count_max" | "values_bytes_max" | "order",
             Ok(number),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::cache::RawCache;
 use super::listener::RawTls;
 use super::outbox::{Kind, Marks};
 use super::{Grants, Limits, OnFault, Outbox, Proxies, Snapshot, units};
@@ -28,6 +29,7 @@ pub(super) struct Config {
     presence: Presence,
     #[serde(default)]
     timeline: Timeline,
+    cache: Option<RawCache>,
     #[serde(default)]
     source: BTreeMap<String, Source>,
     #[serde(default)]
@@ -196,6 +198,8 @@ impl Config {
             Ok((name.clone(), plugin.check(&name, folder)?))
         });
         // A flag's path begins where the program was started, like every path on a command line.
+        let cache = self.cache.map(|cache| cache.check(folder)).transpose();
+        let cache = cache.map_err(|(key, message)| value(key, message))?;
         let data = overrides.data.clone();
         let data = data.unwrap_or_else(|| folder.join(self.data.unwrap_or_else(|| "twohop-data".into())));
         let listen = overrides.listen.or(self.gateway.listen);
@@ -227,6 +231,7 @@ impl Config {
             },
             presence: self.presence.check()?,
             timeline: self.timeline.check(),
+            cache,
             sources,
             polling,
             notify,

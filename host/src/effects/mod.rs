@@ -1,7 +1,7 @@
 //! Effects: what a policy asked for, turned into what the stores take.
 //!
-//! In: the changes of a batch and the routes that the policy gave them. Out: messages, and writes to feeds, each in the
-//! order of the changes.
+//! In: the changes of a batch and the routes that the policy gave them. Out: messages, writes to feeds, and what of the
+//! cache is stale, each in the order of the changes.
 //!
 //! Invariants:
 //! - a row's JSON, and a change's envelope, is made once for each change that needs it, and shared by all its
@@ -14,6 +14,7 @@
 //! To add an effect: an arm in [`messages`], or a sibling of it for a store of its own.
 
 mod feed;
+mod stale;
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -23,6 +24,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 pub use feed::take_feed;
+pub use stale::take_stale;
 
 use crate::event::{Change, EventName, Form, Message, envelope_to_json, row_to_json};
 use crate::policy::{Payload, Routes, ToChannel};
@@ -30,8 +32,8 @@ use crate::policy::{Payload, Routes, ToChannel};
 /// How many messages of one change are compared one by one; among more, an equal one is looked up.
 const COMPARED_COUNT_MAX: usize = 16;
 
-/// Turns routes into messages. Those for feeds were taken out before; where nobody keeps any, what is for them does
-/// nothing, as what is for the cache and for topics, which have no store yet.
+/// Turns routes into messages. Those for feeds and the cache were taken out before; where nobody keeps any, what is for
+/// feeds does nothing, as what is for topics, which have no store yet.
 ///
 /// A plugin's bytes become base64 text (RFC 4648, section 4): event streams carry text.
 ///

@@ -15,6 +15,7 @@ mod message;
 mod plan;
 mod position;
 mod replay;
+mod stale;
 mod table;
 
 pub use change::{Change, Micros, Operation, Origin, Row, RowBuilder, Rows, Value};
@@ -28,4 +29,5 @@ pub(crate) use message::{PRESENCE_EVENT, REFUSED_EVENT, RESET_EVENT, has_control
 pub use plan::{Delivery, Plan};
 pub use position::{Epoch, Offset, Partition, Position, Sequence};
 pub use replay::{LetterId, Replay};
+pub use stale::Stale;
 pub use table::{Column, Table};

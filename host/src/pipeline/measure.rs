@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::bus::DeadLetter;
+use crate::cache;
 use crate::event::{Change, Micros, Operation};
 use crate::policy::{Evaluation, Policy, Trouble};
 use crate::telemetry::Metrics;
@@ -75,6 +76,22 @@ impl Measure {
             counters.dead_letters.fetch_add(1, Ordering::Relaxed);
         }
         self.oldest
+    }
+
+    /// What the batch makes stale is deleted from the cache.
+    pub(super) fn deleted(&self) {
+        if let Some(oldest) = self.oldest {
+            self.metrics.cache.delays.observe_since(oldest.since_epoch(), 1);
+        }
+    }
+
+    /// There is no cache that it could be deleted from.
+    pub(super) fn dropped(&self, count: usize) {
+        cache::drop_unheard(
+            &self.metrics,
+            count,
+            "a plugin deletes keys of the cache, but `[cache]` names no Redis",
+        );
     }
 
     /// The batch is durable.

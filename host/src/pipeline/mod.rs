@@ -1,15 +1,18 @@
 //! The pipeline: one partition's loop, read → evaluate → plan → apply → commit, and between two batches what it is told.
 //!
-//! In: records of the change log, from the offset that the bus has committed; orders. Out: batches for the bus.
+//! In: records of the change log, from the offset that the bus has committed; orders. Out: keys that are deleted from
+//! the cache, then a batch for the bus.
 //!
 //! Invariants:
 //! - the offset that a batch commits is durable together with its effects, so a crash at any point repeats nothing
 //!   and leaves nothing out: what was applied lies behind the offset, what was not is read again;
 //! - which plugins judge an offset is durable before its first effect (`swap`), so what is read again is judged by
 //!   the same ones;
+//! - what a batch makes stale is deleted from the cache before the batch is applied, and so again after a crash in
+//!   between: whoever hears of a change does not find in the cache what was before it;
 //! - the change log is told of an offset only after that, so retention keeps whatever may be read again;
 //! - a replay whose dead letter is gone (it was replayed or discarded before) has no effects;
-//! - a full disk is waited for; nothing else that fails is tried again.
+//! - a full disk is waited for, and so is the cache's Redis; nothing else that fails is tried again.
 //!
 //! Absent on purpose: more than one batch under way. Evaluating ahead would be faster where a flush to disk is
 //! slow; ARCHITECTURE.md says what it would take.
@@ -47,8 +50,9 @@ use quarantine::Faults;
 
 use crate::backoff::Backoff;
 use crate::bus::{Batch, Bus, BusError, DeadLetter, Replayed, Stage};
+use crate::cache::{Cache, Deleted};
 use crate::effects;
-use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay};
+use crate::event::{Change, DecodeError, Decoder, Offset, Partition, Replay, Stale};
 use crate::failpoint::failpoint;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX};
 use crate::log::{ChangeLog, LogError, Record};
@@ -121,6 +125,7 @@ pub struct Pipeline {
     log: Arc<dyn ChangeLog>,
     bus: Arc<dyn Bus>,
     timelines: Option<Timelines>,
+    cache: Option<Cache>,
     registry: Registry,
     loader: Arc<Loader>,
     policy: Policy,
@@ -143,6 +148,8 @@ pub struct Neighbours {
     pub bus: Arc<dyn Bus>,
     /// Who knows the audiences of posts. The bus writes to it. Where there is none, nothing is written to feeds.
     pub timelines: Option<Timelines>,
+    /// What is deleted from. Where there is none, nothing is.
+    pub cache: Option<Cache>,
     /// Where plugin sets are kept.
     pub registry: Registry,
     /// What loads the generation that takes over.
@@ -179,7 +186,7 @@ impl Pipeline {
         mut policy: Policy,
         set: PluginSet,
     ) -> Result<(Self, Orders), PipelineError> {
-        let Neighbours { log, bus, timelines, registry, loader, beside, metrics } = neighbours;
+        let Neighbours { log, bus, timelines, cache, registry, loader, beside, metrics } = neighbours;
         let committed = bus.committed(partition);
         reach::check(partition, committed, log.bounds(partition))?;
         log.commit(CONSUMER, partition, committed);
@@ -193,6 +200,7 @@ impl Pipeline {
             log,
             bus,
             timelines,
+            cache,
             registry,
             loader,
             policy,
@@ -230,8 +238,11 @@ impl Pipeline {
         let mut left_out = HashSet::new();
         loop {
             let judged = self.judge(&mut records, &left_out, runtime, stop)?;
-            let Some(batch) = judged else { return Ok(Stepped::On) };
+            let Some(Effects { stale, batch }) = judged else { return Ok(Stepped::On) };
             let next = batch.offsets.end;
+            if self.delete(&stale, runtime, stop) == Deleted::Stopped {
+                return Ok(Stepped::Stopped);
+            }
             failpoint!("batch-before-apply");
             match runtime.block_on(apply(&*self.bus, batch, stop)) {
                 Ok(Applied::Durably) => {
@@ -268,7 +279,7 @@ impl Pipeline {
         left_out: &HashSet<Offset>,
         runtime: &Handle,
         stop: &CancellationToken,
-    ) -> Result<Option<Batch>, PipelineError> {
+    ) -> Result<Option<Effects>, PipelineError> {
         let judged = loop {
             let judged = self.evaluate(records, left_out)?;
             if let Some(plugin) = judged.evaluation.failing {
@@ -300,7 +311,7 @@ impl Pipeline {
             self.quarantine(&plugin, runtime, stop)?;
             return Ok(None);
         }
-        Ok(Some(self.batch(records, judged, runtime)?))
+        Ok(Some(self.effects(records, judged, runtime)?))
     }
 
     fn evaluate(
@@ -329,12 +340,12 @@ impl Pipeline {
         Ok(judged)
     }
 
-    fn batch(
+    fn effects(
         &mut self,
         records: &[Record],
         judged: Judgment,
         runtime: &Handle,
-    ) -> Result<Batch, PipelineError> {
+    ) -> Result<Effects, PipelineError> {
         let Judgment { changes, records: at, mut evaluation, mut dead_letters, replayed } = judged;
         let rejected = std::mem::take(&mut evaluation.rejected).into_iter();
         dead_letters.extend(rejected.map(|rejection| dead_letter(&records[at[rejection.change]], rejection)));
@@ -343,6 +354,7 @@ impl Pipeline {
             let DeadLetter { plugin, offset, fault, .. } = letter;
             warn!(plugin, offset = offset.0, fault, "change set aside");
         }
+        let stale = effects::take_stale(&mut evaluation.routes);
         let mut feed = Vec::new();
         if let Some(timelines) = &self.timelines {
             feed = effects::take_feed(&changes, &mut evaluation.routes);
@@ -350,7 +362,7 @@ impl Pipeline {
         }
         let first =
             records.first().map_or_else(|| self.bus.committed(self.partition), |record| record.offset);
-        Ok(Batch {
+        let batch = Batch {
             partition: self.partition,
             offsets: first..first.plus(records.len() as u64),
             messages: effects::messages(&changes, &evaluation.routes),
@@ -358,7 +370,24 @@ impl Pipeline {
             dead_letters,
             replayed,
             committed_at,
-        })
+        };
+        Ok(Effects { stale, batch })
+    }
+
+    /// Deletes from the cache, however long its Redis is away.
+    fn delete(&self, stale: &[Stale], runtime: &Handle, stop: &CancellationToken) -> Deleted {
+        if stale.is_empty() {
+            return Deleted::All;
+        }
+        let Some(cache) = &self.cache else {
+            self.measure.dropped(stale.len());
+            return Deleted::All;
+        };
+        let deleted = runtime.block_on(cache.delete(stale, stop));
+        if deleted == Deleted::All {
+            self.measure.deleted();
+        }
+        deleted
     }
 
     fn has_plugin(&self, name: &str) -> bool {
@@ -372,6 +401,14 @@ impl Pipeline {
             source,
         })
     }
+}
+
+/// What a batch of changes does, in this order.
+struct Effects {
+    /// What is deleted from the cache.
+    stale: Vec<Stale>,
+    /// What is applied.
+    batch: Batch,
 }
 
 /// What was made of records.

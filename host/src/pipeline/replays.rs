@@ -27,7 +27,7 @@ async fn process(bus: Arc<crate::bus::contract::Local>, log: Arc<dyn ChangeLog>,
     let registry = crate::registry::tests::open(&home.join("registry")).await;
     let loader = Arc::new(crate::policy::tests::loader_of(&home.join("compiled"), &[]));
     let (beside, metrics) = (Beside::new().0, Arc::default());
-    let neighbours = Neighbours { log, bus, timelines: None, registry, loader, beside, metrics };
+    let neighbours = Neighbours { log, bus, timelines: None, cache: None, registry, loader, beside, metrics };
     let policy = Policy::new([]).unwrap();
     let (mut pipeline, _orders) = Pipeline::new(P, neighbours, policy, PluginSet::default()).unwrap();
     let runtime = Handle::current();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Delays, DeliveryDelays, SnapshotMetrics};
+use super::{CacheMetrics, Delays, DeliveryDelays, HistoryMetrics, SnapshotMetrics, TimelineMetrics};
 use crate::limits::PLUGINS_COUNT_MAX;
 
 /// What a metric does over time.
@@ -162,6 +162,31 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Histogram,
         "From a post being durable until the last active follower has it, of posts that were pushed.",
     ),
+    (
+        "twohop_cache_deletions_total",
+        Kind::Counter,
+        "Keys that were deleted from the cache, whether or not they were there; with a prefix, those of the index.",
+    ),
+    (
+        "twohop_cache_delay_seconds",
+        Kind::Histogram,
+        "From the commit in the database until its keys are deleted, of the oldest change of each batch that deletes any, snapshots and replays left out.",
+    ),
+    (
+        "twohop_cache_errors_total",
+        Kind::Counter,
+        "Times that keys could not be deleted and it was tried again, by `reason`: `unreachable`, `silent`, `password`, `replica`, `forbidden`, `refused`, `foreign`, `cluster`.",
+    ),
+    (
+        "twohop_cache_waiting",
+        Kind::Gauge,
+        "1 while the pipeline waits for the Redis of the cache, or a write that is tried there each second fails; then `/readyz` is red. Else 0.",
+    ),
+    (
+        "twohop_cache_dropped_total",
+        Kind::Counter,
+        "Keys and prefixes that a plugin would have deleted, but there is no `[cache]`, or no index for the prefix.",
+    ),
     ("twohop_snapshot_rows_total", Kind::Counter, "Rows that the snapshots of the `source` have appended."),
     (
         "twohop_snapshot_tables_left",
@@ -228,58 +253,10 @@ pub struct Metrics {
     pub gateway: GatewayMetrics,
     /// What feeds cost.
     pub timelines: Arc<TimelineMetrics>,
+    /// What was deleted from the cache.
+    pub cache: CacheMetrics,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<PluginMetrics>>>,
     snapshots: Mutex<BTreeMap<Arc<str>, Arc<SnapshotMetrics>>>,
-}
-
-/// The counters and gauges of channels' values.
-#[derive(Debug, Default)]
-pub struct HistoryMetrics {
-    /// Channels that have one.
-    pub values: AtomicU64,
-    /// Their bytes.
-    pub values_bytes: AtomicU64,
-    /// Those that the bounds did not leave.
-    pub values_dropped: AtomicU64,
-}
-
-impl HistoryMetrics {
-    /// How many there are, and their bytes.
-    pub fn set_values(&self, (count, bytes): (u64, u64)) {
-        self.values.store(count, Ordering::Relaxed);
-        self.values_bytes.store(bytes, Ordering::Relaxed);
-    }
-}
-
-/// The counters and gauges of feeds.
-#[derive(Debug, Default)]
-pub struct TimelineMetrics {
-    /// Timelines in memory.
-    pub active: AtomicU64,
-    /// Their bytes.
-    pub timelines_bytes: AtomicU64,
-    /// Those of authors' posts.
-    pub posts_bytes: AtomicU64,
-    /// Those of sets of followers.
-    pub followers_bytes: AtomicU64,
-    /// Posts that are being pushed, or wait for it.
-    pub under_way: AtomicU64,
-    /// Posts that were pushed.
-    pub pushes: AtomicU64,
-    /// Entries of pushes.
-    pub entries: AtomicU64,
-    /// Posts that were left to readers.
-    pub pulls: AtomicU64,
-    /// Pages that were read.
-    pub reads: AtomicU64,
-    /// Authors that were merged into them.
-    pub merges: AtomicU64,
-    /// Those for which the disk was read.
-    pub disk_reads: AtomicU64,
-    /// Timelines that were forgotten.
-    pub evictions: AtomicU64,
-    /// How long pushes took.
-    pub push_delays: Delays,
 }
 
 /// How a client gets its messages.

@@ -3,18 +3,22 @@
 //!
 //! Invariant: no row values and no secrets. The standard output carries results only, such as the address.
 
+mod cache;
 mod delays;
 mod metrics;
 mod snapshot;
+mod stores;
 
 use std::io::IsTerminal;
 
+pub use cache::{CacheMetrics, Trouble};
 pub use delays::{DELAY_BOUNDS, Delays, DeliveryDelays};
 pub use metrics::{
-    CutReason, Face, FaceMetrics, GatewayMetrics, HistoryMetrics, Kind, Limit, ListenerMetrics, Metrics,
-    NAMES, PluginMetrics, Reasons, TimelineMetrics,
+    CutReason, Face, FaceMetrics, GatewayMetrics, Kind, Limit, ListenerMetrics, Metrics, NAMES,
+    PluginMetrics, Reasons,
 };
 pub use snapshot::{SnapshotMetrics, TableProgress};
+pub use stores::{HistoryMetrics, TimelineMetrics};
 use tracing_subscriber::EnvFilter;
 
 /// The two clients of PostgreSQL log what the source says better, and at times a row.

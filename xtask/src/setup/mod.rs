@@ -57,7 +57,7 @@ pub fn redis() -> Result<PathBuf> {
     if let Some(found) = find_redis()? {
         return Ok(found);
     }
-    quiet::install("redis-server", "redis-server", "the comparison with Redis")?;
+    quiet::install("redis-server", "redis-server", "the cache of the tests, and the comparison with Redis")?;
     find_redis()?.context("redis-server was installed, but PATH has no `redis-server`")
 }
 

@@ -63,6 +63,7 @@ impl Server {
             log: log.clone(),
             bus: bus.clone(),
             timelines: None,
+            cache: None,
             registry: registry.clone(),
             loader: loader.clone(),
             beside: beside.clone(),

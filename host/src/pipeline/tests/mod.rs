@@ -208,6 +208,7 @@ async fn open(home: &Path) -> Parts {
         log: log.clone(),
         bus: bus.clone(),
         timelines: None,
+        cache: None,
         registry: registry.clone(),
         loader: loader.clone(),
         beside: Beside::new().0,

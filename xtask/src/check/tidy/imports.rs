@@ -54,6 +54,7 @@ const TABLE: &[(&str, May)] = &[
     ("bus", May::Import(&[])),
     ("timeline/embedded", May::Import(&["state"])),
     ("timeline", May::Import(&[])),
+    ("cache", May::Import(&[])),
     // The judge knows nobody.
     ("policy", May::Import(&[])),
     // What is deployed, kept.
@@ -70,7 +71,10 @@ const TABLE: &[(&str, May)] = &[
     ("gateway", May::Import(&["access", "http", "bus", "timeline", "intake"])),
     ("letters", May::Import(&["log", "bus"])),
     // The pipeline introduces them.
-    ("pipeline", May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus", "timeline"])),
+    (
+        "pipeline",
+        May::Import(&["failpoint", "log", "policy", "registry", "effects", "bus", "timeline", "cache"]),
+    ),
     // Who deploys tells the pipeline, and reads what it reads.
     ("deploy", May::Import(&["failpoint", "log", "policy", "registry", "pipeline"])),
     // What people tell whom. It tells the pipeline nothing but through those who deploy.
