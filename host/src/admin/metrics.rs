@@ -75,7 +75,8 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
         "twohop_values" => parts.metrics.history.values.load(Ordering::Relaxed),
         "twohop_values_bytes" => parts.metrics.history.values_bytes.load(Ordering::Relaxed),
         "twohop_values_dropped_total" => parts.metrics.history.values_dropped.load(Ordering::Relaxed),
-        "twohop_snapshot_rows_total"
+        "twohop_source_gaps_total"
+        | "twohop_snapshot_rows_total"
         | "twohop_snapshot_tables_left"
         | "twohop_snapshot_progress"
         | "twohop_snapshot_seconds_left" => {
@@ -96,6 +97,7 @@ fn of_snapshots(metrics: &Metrics, name: &str, out: &mut String) {
     for (source, snapshot) in metrics.snapshots() {
         let left = || snapshot.tables().iter().filter(|table| !table.is_complete).count();
         let value = match name {
+            "twohop_source_gaps_total" => Some(snapshot.gaps() as f64),
             "twohop_snapshot_rows_total" => Some(snapshot.rows() as f64),
             "twohop_snapshot_tables_left" => Some(left() as f64),
             "twohop_snapshot_progress" => snapshot.part(),

@@ -7,6 +7,7 @@
 
 mod public;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::access::{Access, SettingsError};
 use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
-use crate::config::{self, Config, Snapshot};
+use crate::config::{self, Config, OnGap, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
@@ -40,8 +41,10 @@ use crate::policy::{
 };
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
+use crate::source::Asking;
 use crate::source::postgres::{
-    self, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig, Postgres, SnapshotMode, SourceError,
+    self, Asked, Beside as BesideSource, Gap, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig, Postgres,
+    SnapshotMode, SourceError,
 };
 use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
@@ -188,8 +191,10 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access, intake };
     let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
+    let (asking, asked) = ways_to_sources(&config);
     let admin_parts = admin::Parts {
         lines,
+        sources: asking,
         deployer: deployer.clone(),
         letters: DeadLetters::new(bus.clone(), log.clone()),
         log: log.clone(),
@@ -204,7 +209,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let sources = tokio::select! {
         biased;
         () = signals.requested() => Ok(None),
-        sources = prepare_sources(&config, &log, &metrics) => sources.map(Some),
+        sources = prepare_sources(&config, &log, &metrics, asked) => sources.map(Some),
     };
     let sources = match sources {
         Ok(Some(sources)) => sources,
@@ -441,6 +446,12 @@ async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppErr
     Ok(())
 }
 
+/// How people reach the sources whose rows can be read again, which are yet to be made.
+fn ways_to_sources(config: &Config) -> (BTreeMap<String, Asking>, BTreeMap<String, Asked>) {
+    let ways = config.sources.keys().map(|name| (name.clone(), postgres::asking()));
+    ways.map(|(name, (asking, asked))| ((name.clone(), asking), (name, asked))).unzip()
+}
+
 /// A source that can begin.
 enum Prepared {
     Postgres(Box<Postgres>),
@@ -462,6 +473,7 @@ async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
     metrics: &Metrics,
+    mut asked: BTreeMap<String, Asked>,
 ) -> Result<Vec<(String, Prepared)>, AppError> {
     let at_fault = |name: &String| {
         let name = name.clone();
@@ -474,8 +486,9 @@ async fn prepare_sources(
     let mut sources = Vec::new();
     for source in configs {
         let name = source.name.clone();
-        let figures = metrics.snapshot(&name);
-        let prepared = Postgres::prepare(source, log.clone(), figures).await.map_err(at_fault(&name))?;
+        let asked = asked.remove(&name).unwrap_or_else(|| postgres::asking().1);
+        let beside = BesideSource { asked, figures: metrics.snapshot(&name) };
+        let prepared = Postgres::prepare(source, log.clone(), beside).await.map_err(at_fault(&name))?;
         sources.push((name, Prepared::Postgres(Box::new(prepared))));
     }
     for (name, source) in &config.polling {
@@ -533,6 +546,10 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
         snapshot: match source.snapshot {
             Snapshot::Initial => SnapshotMode::Initial,
             Snapshot::None => SnapshotMode::None,
+        },
+        gap: match source.on_gap {
+            OnGap::Halt => Gap::Halt,
+            OnGap::Resnapshot => Gap::Resnapshot,
         },
         folder: folder.clone(),
         spill_bytes_max: source.spill_bytes_max,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use twohop::limits::SOURCE_SPILL_BYTES_MAX;
-use twohop::source::postgres::{Config, Examination, SnapshotMode, examine};
+use twohop::source::postgres::{Config, Examination, Gap, SnapshotMode, examine};
 use twohop::{app, config};
 
 #[derive(Debug, Args)]
@@ -59,6 +59,7 @@ fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
+        gap: Gap::Halt,
         folder: PathBuf::new(),
         spill_bytes_max: SOURCE_SPILL_BYTES_MAX,
         messages: Vec::new(),

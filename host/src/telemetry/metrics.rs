@@ -158,6 +158,11 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Histogram,
         "From a post being durable until the last active follower has it, of posts that were pushed.",
     ),
+    (
+        "twohop_source_gaps_total",
+        Kind::Counter,
+        "Times at which changes of the `source` were lost and everything was read again.",
+    ),
     ("twohop_snapshot_rows_total", Kind::Counter, "Rows that the snapshots of the `source` have appended."),
     (
         "twohop_snapshot_tables_left",

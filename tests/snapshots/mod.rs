@@ -1,5 +1,8 @@
 //! Snapshots while many write: what the change log folds to is the table, no row comes twice, and of a key nothing older
-//! comes after anything newer; over `kill -9`, for tables added later, without keys, and written anew meanwhile.
+//! comes after anything newer; over `kill -9`, for tables added later, without keys, and written anew meanwhile, and for
+//! those that are read again (`running.rs`).
+
+mod running;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
