@@ -20,6 +20,9 @@ mod streaming;
 /// Rows that are there, among the changes of those who write meanwhile: whole, in order, over faults; read again.
 mod snapshots;
 
+/// What PostgreSQL is told of, and when.
+mod confirming;
+
 /// Columns that change while they are read.
 mod schema;
 

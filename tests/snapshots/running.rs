@@ -60,7 +60,9 @@ async fn a_new_table_that_cannot_be_captured_is_named_and_stops_nothing_until_it
     stand.wait_for_snapshot(WITHIN).await?;
     // Another table of a name that is known.
     let said = stand.host.stderr().len();
-    stand.postgres.psql("DROP TABLE this; CREATE TABLE this (n int PRIMARY KEY); INSERT INTO this VALUES (4)")?;
+    stand
+        .postgres
+        .psql("DROP TABLE this; CREATE TABLE this (n int PRIMARY KEY); INSERT INTO this VALUES (4)")?;
     begun(&stand, said, "this").await?;
     stand.wait_for_snapshot(WITHIN).await?;
     let changes = finish(&mut stand).await?;
@@ -78,7 +80,10 @@ async fn a_table_that_somebody_asks_for_is_read_again_although_the_host_dies_the
     stand.wait_for_snapshot(WITHIN).await?;
     for (arguments, says) in [
         (["shopp", "things"], "there is no source `shopp` that reads tables: there is `shop`"),
-        (["shop", "thinks"], "does not read the rows of table `public.thinks`: it has `public.notes`, `public.things`"),
+        (
+            ["shop", "thinks"],
+            "does not read the rows of table `public.thinks`: it has `public.notes`, `public.things`",
+        ),
         (["shop", "public."], "`public.` is no table"),
     ] {
         let refused = stand.refused(&["sources", "snapshot", arguments[0], arguments[1]])?;
@@ -114,7 +119,8 @@ async fn a_table_that_somebody_asks_for_is_read_again_although_the_host_dies_the
 /// What the change log has since changes were lost last.
 fn since_gap(changes: &[Change], count: usize) -> Result<&[Change]> {
     let is_gap = |change: &Change| {
-        let state = change.row().and_then(|row| row.columns().next().map(|(_, value)| value == Value::Text("gap")));
+        let state =
+            change.row().and_then(|row| row.columns().next().map(|(_, value)| value == Value::Text("gap")));
         &*change.table.name == "$snapshot" && state == Some(true)
     };
     let gaps: Vec<_> = (0..changes.len()).filter(|at| is_gap(&changes[*at])).collect();

@@ -58,7 +58,10 @@ pub(super) fn value(state: &State) -> Value {
                 "tables": snapshot.tables().iter().map(table).collect::<Vec<_>>(),
             })
         });
-        sources.insert(name.to_string(), json!({"snapshot": under_way, "snapshot_rows": snapshot.rows(), "gaps": snapshot.gaps()}));
+        sources.insert(
+            name.to_string(),
+            json!({"snapshot": under_way, "snapshot_rows": snapshot.rows(), "gaps": snapshot.gaps()}),
+        );
     }
     sources.into()
 }

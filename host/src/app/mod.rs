@@ -43,8 +43,8 @@ use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
 use crate::source::Asking;
 use crate::source::postgres::{
-    self, Asked, Beside as BesideSource, Gap, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig, Postgres,
-    SnapshotMode, SourceError,
+    self, Asked, Beside as BesideSource, Gap, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig,
+    Postgres, SnapshotMode, SourceError,
 };
 use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
@@ -491,25 +491,15 @@ async fn prepare_sources(
         let prepared = Postgres::prepare(source, log.clone(), beside).await.map_err(at_fault(&name))?;
         sources.push((name, Prepared::Postgres(Box::new(prepared))));
     }
-    for (name, source) in &config.polling {
-        let told = PollingConfig {
-            name: name.clone(),
-            url: source.url.clone(),
-            table: source.outbox.table.clone(),
-            columns: outbox_columns(&source.outbox),
-            status: source.status.clone(),
-            pending: source.pending.clone(),
-            published: source.published.clone(),
-            interval: source.interval,
-            folder: config.data.join("sources"),
-        };
-        let prepared = Polling::prepare(told, log.clone()).await.map_err(at_fault(name))?;
-        sources.push((name.clone(), Prepared::Polling(Box::new(prepared))));
+    for told in polling_configs(config) {
+        let name = told.name.clone();
+        let prepared = Polling::prepare(told, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, Prepared::Polling(Box::new(prepared))));
     }
-    for (name, config::Notify { url, channels }) in &config.notify {
-        let told = NotifyConfig { name: name.clone(), url: url.clone(), channels: channels.clone() };
-        let prepared = Notify::prepare(told, log.clone()).await.map_err(at_fault(name))?;
-        sources.push((name.clone(), Prepared::Notify(Box::new(prepared))));
+    for told in notify_configs(config) {
+        let name = told.name.clone();
+        let prepared = Notify::prepare(told, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, Prepared::Notify(Box::new(prepared))));
     }
     Ok(sources)
 }
@@ -557,4 +547,32 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
         heartbeat: source.heartbeat,
     };
     config.sources.iter().map(told).collect()
+}
+
+/// The sources of a configuration that poll, as they are told.
+#[must_use]
+pub fn polling_configs(config: &Config) -> Vec<PollingConfig> {
+    let told = |(name, source): (&String, &config::Polling)| PollingConfig {
+        name: name.clone(),
+        url: source.url.clone(),
+        table: source.outbox.table.clone(),
+        columns: outbox_columns(&source.outbox),
+        status: source.status.clone(),
+        pending: source.pending.clone(),
+        published: source.published.clone(),
+        interval: source.interval,
+        folder: config.data.join("sources"),
+    };
+    config.polling.iter().map(told).collect()
+}
+
+/// The sources of a configuration that listen, as they are told.
+#[must_use]
+pub fn notify_configs(config: &Config) -> Vec<NotifyConfig> {
+    let told = |(name, config::Notify { url, channels }): (&String, &config::Notify)| NotifyConfig {
+        name: name.clone(),
+        url: url.clone(),
+        channels: channels.clone(),
+    };
+    config.notify.iter().map(told).collect()
 }

@@ -42,11 +42,15 @@ pub(crate) fn run(arguments: &Sources) -> Result<()> {
 
 fn snapshot(source: &str, table: &str, server: &server::Where) -> Result<()> {
     let body = json!({"table": table});
-    let answer = Server::of(server)?.send(Method::POST, &format!("/v1/sources/{source}/snapshot"), Some(&body))?;
+    let answer =
+        Server::of(server)?.send(Method::POST, &format!("/v1/sources/{source}/snapshot"), Some(&body))?;
     if server.json {
         println!("{answer}");
     } else {
-        println!("all rows of {} are read again: `twohop sources` shows how far that is", cell(&answer["table"]));
+        println!(
+            "all rows of {} are read again: `twohop sources` shows how far that is",
+            cell(&answer["table"])
+        );
     }
     Ok(())
 }

@@ -173,7 +173,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "",
         "A file that holds the URL, instead of `url`, so that no password stands here.",
     ),
-    ("source.*.tables", "", "Tables to capture: `TABLE` (of the schema `public`) or `SCHEMA.TABLE`; one that ends in `*` stands for all that begin so, also those that are made later."),
+    (
+        "source.*.tables",
+        "",
+        "Tables to capture: `TABLE` (of the schema `public`) or `SCHEMA.TABLE`; one that ends in `*` stands for all that begin so, also those that are made later.",
+    ),
     ("source.*.slot", "`twohop_NAME`", "Name of the replication slot."),
     ("source.*.publication", "`twohop_NAME`", "Name of the publication."),
     (

@@ -124,7 +124,8 @@ mod tests {
             let ask = asked.next().await;
             assert_eq!(ask.table.to_string(), "shop.b");
             ask.answer.send(Ok(())).expect("somebody waits");
-            let known = Captured { name: TableName::parse("c").expect("a name"), oid: 1, kind: Kind::Ordinary };
+            let known =
+                Captured { name: TableName::parse("c").expect("a name"), oid: 1, kind: Kind::Ordinary };
             asked.next().await.refuse(&[known]);
             drop(asked.next().await);
         };

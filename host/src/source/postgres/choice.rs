@@ -104,7 +104,8 @@ impl Choice {
         schemas.sort_unstable();
         schemas.dedup();
         let reads_rows = snapshot == SnapshotMode::Initial;
-        let rows = control.query("a look at the tables", LOOK, &[&schemas, &publication, &reads_rows]).await?;
+        let rows =
+            control.query("a look at the tables", LOOK, &[&schemas, &publication, &reads_rows]).await?;
         let candidates = rows.iter().map(|row| Candidate {
             captured: Captured {
                 name: TableName { schema: row.get(1), name: row.get(2) },
@@ -160,9 +161,10 @@ impl Candidate {
                 quoted(publication),
                 name.sql()
             )),
-            Fitness::Unfit => {
-                preflight::table(control, snapshot, user, name).await?.err().map(|problem| problem.to_string())
-            }
+            Fitness::Unfit => preflight::table(control, snapshot, user, name)
+                .await?
+                .err()
+                .map(|problem| problem.to_string()),
         };
         Ok(why.map(|why| Warning::TableLeftOut { table: name.to_string(), why }))
     }

@@ -71,9 +71,9 @@ pub use doctor::{Examination, examine};
 pub use error::{Disposition, Said, SourceError, disposition};
 pub use health::Warning;
 pub use heartbeat::PREFIX as HEARTBEAT;
-pub use notify::{Notify, NotifyConfig};
+pub use notify::{Notify, NotifyConfig, examine_notify};
 pub use outbox::{OutboxColumns, OutboxError};
-pub use polling::{Polling, PollingConfig};
+pub use polling::{Polling, PollingConfig, examine_polling};
 pub use preflight::Problem;
 pub use relation::{RelationError, TooManyRelations};
 pub use spill::SpillError;
@@ -286,7 +286,10 @@ impl Postgres {
                 return Err(error);
             }
             if let SourceError::TableAdded { table } = &error {
-                info!(source = plan.config.name, "table `{table}` is new: the source connects anew to capture it");
+                info!(
+                    source = plan.config.name,
+                    "table `{table}` is new: the source connects anew to capture it"
+                );
                 continue;
             }
             outage.server_is_lost(&error);

@@ -38,7 +38,11 @@ enum Slot {
 impl Plans {
     /// Opens both connections and sees to it that publication and slot are there.
     /// Where changes are lost, and the source is told to, it begins anew.
-    pub(super) async fn open(&self, log: &dyn ChangeLog, streaming: Streaming) -> Result<Session, SourceError> {
+    pub(super) async fn open(
+        &self,
+        log: &dyn ChangeLog,
+        streaming: Streaming,
+    ) -> Result<Session, SourceError> {
         match self.open_with(log, streaming, Slot::AsItIs).await {
             Err(gap) if gap.is_gap() && self.config.gap == Gap::Resnapshot => {
                 error!(

@@ -43,7 +43,8 @@ pub(super) async fn ensure(
     match found.first() {
         None => {
             // Tables that are named by the beginnings of their names may be yet to be made.
-            let list = if tables.is_empty() { String::new() } else { format!("FOR TABLE {} ", sql_list(tables)) };
+            let list =
+                if tables.is_empty() { String::new() } else { format!("FOR TABLE {} ", sql_list(tables)) };
             let sql = format!("CREATE PUBLICATION {name} {list}WITH (publish_via_partition_root = true)");
             control.execute(&format!("`{sql}`"), &sql).await?;
         }

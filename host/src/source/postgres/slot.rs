@@ -186,7 +186,8 @@ async fn written(control: &Control) -> Result<u64, SourceError> {
 /// Drops the slot, if it is there.
 pub(super) async fn drop_slot(control: &Control, name: &str) -> Result<(), SourceError> {
     let doing = format!("`pg_drop_replication_slot('{name}')`");
-    const DROP: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
+    const DROP: &str =
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
     control.query(&doing, DROP, &[&name]).await.map(drop)
 }
 

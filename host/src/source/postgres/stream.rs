@@ -100,7 +100,11 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// If the stream cannot go on; an append may then still be under way.
-    pub(super) async fn run(mut self, beside: Beside<'_>, stop: &CancellationToken) -> Result<(), SourceError> {
+    pub(super) async fn run(
+        mut self,
+        beside: Beside<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), SourceError> {
         let ended = self.go(beside, stop).await;
         // The next connection begins with what is written then.
         let settled = self.snapshots.settle().await;

@@ -445,7 +445,12 @@ impl Snapshots {
             age => age,
         };
         let rows: Vec<_> = chunk.rows.into_iter().map(|(age, row)| (sure(age, &row), row)).collect();
-        let is_sure = rows.iter().all(|(age, _)| *age != Age::Unsure);
+        // Where the stream has yet to bring a row, and may bring it without some of its values, the chunk waits for that.
+        let is_sure = rows.iter().all(|(age, _)| match age {
+            Age::Kept => true,
+            Age::Streamed => chunk.changes == Changes::Whole,
+            Age::Unsure => false,
+        });
         let chunk = Chunk { rows, ..chunk };
         if is_sure {
             return self.push(chunk, &Touched::default(), assembler);
@@ -471,7 +476,7 @@ impl Snapshots {
         let is_partial = |(_, row): &(Age, Change)| touched.has_partial(row);
         if touched.is_anything(chunk.order) || !is_there || chunk.rows.iter().any(is_partial) {
             // It is read again, or was emptied.
-            self.size = Size::default();
+            self.size = self.size.smaller();
             self.not_before = Instant::now() + SNAPSHOT_RETRY_INTERVAL;
             self.end_table(assembler, chunk.taken_at);
             return;
