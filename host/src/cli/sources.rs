@@ -79,7 +79,11 @@ fn shown(sources: &Value) -> String {
         rows.push(vec![name.clone(), state.to_owned(), rows_read, "-".to_owned(), done, left]);
         for table in snapshot["tables"].as_array().into_iter().flatten() {
             let [name, read, estimate] = ["table", "rows", "estimate"].map(|figure| cell(&table[figure]));
-            let done = percent(&table["percent"]);
+            // Nothing is known of a table before its snapshot has begun.
+            let is_begun = [&table["rows"], &table["estimate"], &table["percent"]]
+                .into_iter()
+                .any(|figure| figure.as_f64() != Some(0.0));
+            let done = if is_begun { percent(&table["percent"]) } else { "waits".to_owned() };
             rows.push(vec![String::new(), name, read, estimate, done, "-".to_owned()]);
         }
     }
@@ -107,7 +111,8 @@ mod tests {
     #[test]
     fn a_snapshot_is_shown_with_its_tables_and_what_is_left() {
         let table = json!({"table": "public.orders", "rows": 500, "estimate": 1_000, "percent": 50.0});
-        let under_way = json!({"percent": 50.0, "seconds_left": 3_725, "tables": [table]});
+        let waiting = json!({"table": "public.notes", "rows": 0, "estimate": 0, "percent": 0.0});
+        let under_way = json!({"percent": 50.0, "seconds_left": 3_725, "tables": [table, waiting]});
         let sources = json!({
             "audit": {"snapshot": null, "snapshot_rows": 7},
             "main": {"snapshot": under_way, "snapshot_rows": 500},
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(lines[1], ["audit", "complete", "7", "-", "-", "-"], "{text}");
         assert_eq!(lines[2], ["main", "under", "way", "500", "-", "50.0%", "1", "h", "2", "min"], "{text}");
         assert_eq!(lines[3], ["public.orders", "500", "1000", "50.0%", "-"], "{text}");
+        assert_eq!(lines[4], ["public.notes", "0", "0", "waits", "-"], "{text}");
         assert_eq!([left(&json!(59)), left(&json!(61)), left(&json!(null))], ["59 s", "1 min 1 s", "-"]);
     }
 }

@@ -17,4 +17,4 @@
 
 pub mod postgres;
 
-pub use postgres::{AskError, Asking};
+pub use postgres::{AskError, Asking, asking};
