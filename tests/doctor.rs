@@ -112,3 +112,37 @@ fn the_sources_of_the_configuration_are_looked_at_and_no_password_is_printed() -
     );
     Ok(())
 }
+
+#[test]
+fn sources_that_poll_or_listen_are_looked_at_too_and_tables_by_pattern() -> Result<()> {
+    let server = Postgres::start(postgres::Options::default())?;
+    server.psql(&format!(
+        "{KEYED}; CREATE TABLE order_lines (n int); CREATE TABLE order_notes (n int PRIMARY KEY)"
+    ))?;
+    server.psql("ALTER TABLE order_notes REPLICA IDENTITY NOTHING")?;
+    let folder = Folder::new("doctor")?;
+    let config = folder.path().join("twohop.toml");
+    let url = server.url();
+    let text = format!(
+        "[source.mail]\nkind = \"polling\"\nurl = \"{url}\"\noutbox.table = \"outbox\"\n[source.news]\nkind = \"notify\"\n\
+         url = \"{url}\"\nchannels = [\"news\"]\n[source.shop]\nurl = \"{url}\"\ntables = [\"order*\"]\n"
+    );
+    fs::write(&config, text)?;
+    let config = config.to_str().context("the path is text")?;
+    says(
+        &doctor(&["--config", config])?,
+        1,
+        &[
+            "mail: polls the outbox outbox: wrong 1\n  wrong    the outbox public.outbox does not exist",
+            "news: listens to news: wrong 0",
+            "table `public.order_lines` is left out, with its changes: table `public.order_lines` has no key",
+            "table `public.order_notes` has REPLICA IDENTITY NOTHING",
+            "shop: wrong 0, warnings 3, tables that can be captured 1",
+        ],
+    )?;
+    server.psql(
+        "CREATE TABLE outbox (id int PRIMARY KEY, aggregatetype text, aggregateid text, type text, payload text, status text)",
+    )?;
+    says(&doctor(&["--config", config])?, 0, &["mail: polls the outbox outbox: wrong 0"])?;
+    Ok(())
+}

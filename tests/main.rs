@@ -17,8 +17,11 @@ mod oracle;
 /// Transactions in progress, on their way before they commit; slots that are quiet, gone, or not what they were.
 mod streaming;
 
-/// Rows that are there, among the changes of those who write meanwhile: whole, in order, over faults.
+/// Rows that are there, among the changes of those who write meanwhile: whole, in order, over faults; read again.
 mod snapshots;
+
+/// What PostgreSQL is told of, and when.
+mod confirming;
 
 /// Columns that change while they are read.
 mod schema;

@@ -105,6 +105,20 @@ fn a_table_without_a_key_is_refused_with_the_sql_that_mends_it() -> Result<()> {
 }
 
 #[test]
+fn a_table_with_replica_identity_nothing_is_refused_with_the_sql_that_mends_it() -> Result<()> {
+    let server = server()?;
+    server.psql("ALTER TABLE orders REPLICA IDENTITY NOTHING")?;
+    let case = Case::new(&server.url())?;
+    case.refused(&[
+        "source shop",
+        "REPLICA IDENTITY NOTHING",
+        "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY DEFAULT",
+    ])?;
+    server.psql("ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY DEFAULT")?;
+    case.starts()
+}
+
+#[test]
 fn a_table_that_is_not_there_is_named() -> Result<()> {
     let server = Postgres::start(postgres::Options::default())?;
     let case = Case::new(&server.url())?;

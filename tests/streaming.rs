@@ -206,6 +206,24 @@ async fn a_slot_advances_where_nobody_writes_anything_by_the_sources_own_heartbe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_loses_its_identity_has_its_inserts_read_and_postgresql_refuses_the_rest() -> Result<()>
+{
+    let stand = stand("")?;
+    let mut follower = Follower::connect(stand.address(), &["notes"]).await?;
+    stand.postgres.psql(&insert("1, 1"))?;
+    stand.postgres.psql("ALTER TABLE notes REPLICA IDENTITY NOTHING")?;
+    for sql in ["UPDATE notes SET number = 7", "DELETE FROM notes"] {
+        let refused = stand.postgres.psql(sql).expect_err("it has no identity");
+        assert!(format!("{refused:#}").contains("does not have a replica identity"), "{refused:#}");
+    }
+    stand.postgres.psql(&insert("2, 2"))?;
+    stand.postgres.psql("ALTER TABLE notes REPLICA IDENTITY DEFAULT")?;
+    stand.postgres.psql(&insert("3, 3"))?;
+    let events = follower.wait_until("the rows", WITHIN, |events| events.len() >= 3).await?;
+    check(&numbers(&events), [1, 2, 3])
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_was_dropped_and_made_again_is_named() -> Result<()> {
     let mut stand = stand("")?;
     let mut follower = Follower::connect(stand.address(), &["notes"]).await?;

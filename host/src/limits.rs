@@ -60,6 +60,12 @@ pub const SOURCE_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 pub const SOURCE_CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two places that are written down before they are confirmed; each costs a flush.
 pub const SOURCE_RECORD_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks of a source whether a table is new.
+pub const SOURCE_TABLES_INTERVAL: Duration = Duration::from_secs(2);
+/// How long somebody who asks something of a source waits for its answer.
+pub const SOURCE_ASK_TIME_MAX: Duration = Duration::from_secs(10);
+/// What may have been asked of a source and is not taken yet.
+pub const SOURCE_ASKED_COUNT_MAX: usize = 16;
 /// Between two messages that a source writes into its database's log, at least.
 pub const SOURCE_HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The same, at most.

@@ -34,7 +34,7 @@ enum Command {
     Resume(cli::Resume),
     /// Print the newest changes of the log, a JSON object a line.
     Changes(cli::Changes),
-    /// Show how far the snapshots of the sources are.
+    /// Show how far the snapshots of the sources are, or have a table read again.
     Sources(cli::Sources),
     /// The program's own child process: compiles one plugin under limits.
     #[command(name = policy::COMPILE_SUBCOMMAND, hide = true)]
@@ -60,7 +60,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::DeadLetters(command) => cli::dead_letters(&command)?,
         Command::Resume(arguments) => cli::resume(&arguments)?,
         Command::Changes(arguments) => cli::changes(&arguments)?,
-        Command::Sources(arguments) => cli::sources(&arguments)?,
+        Command::Sources(arguments) => cli::run_sources(&arguments)?,
         Command::CompilePlugin { profile, meter, input, output } => {
             policy::compile_plugin(profile, meter, &input, &output)?
         }

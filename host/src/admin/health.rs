@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/v1/pipeline`, `/v1/sources`: whether the server lives, is ready, and how far it is.
+//! `/healthz`, `/readyz`, `/v1/pipeline`: whether the server lives, is ready, and how far it is.
 //!
 //! Invariant: without the token nothing is told but one word.
 
@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::{State, wire};
+use super::{State, sources, wire};
 use crate::deploy::Flow;
-use crate::telemetry::TableProgress;
 
 /// Whether changes flow. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -59,42 +58,13 @@ pub(super) fn pipeline(state: &State) -> Response {
     wire::json(&pipeline_value(state))
 }
 
-/// The sources that read tables, and how far their snapshots are.
-pub(super) fn sources(state: &State) -> Response {
-    wire::json(&json!({"sources": sources_value(state)}))
-}
-
-fn sources_value(state: &State) -> Value {
-    let mut sources = serde_json::Map::new();
-    for (name, snapshot) in state.parts.metrics.snapshots() {
-        let percent = |part: f64| (part * 1_000.0).floor() / 10.0;
-        let table = |table: &TableProgress| {
-            json!({
-                "table": table.table,
-                "rows": table.rows,
-                "estimate": table.estimate,
-                "percent": percent(table.part()),
-            })
-        };
-        let under_way = snapshot.part().map(|part| {
-            json!({
-                "percent": percent(part),
-                "seconds_left": snapshot.time_left().map(|left| left.as_secs()),
-                "tables": snapshot.tables().iter().map(table).collect::<Vec<_>>(),
-            })
-        });
-        sources.insert(name.to_string(), json!({"snapshot": under_way, "snapshot_rows": snapshot.rows()}));
-    }
-    sources.into()
-}
-
 /// The pipeline, the sources, and the counters of plugins by name.
 pub(super) fn status(state: &State) -> Value {
     let mut plugins = serde_json::Map::new();
     for (name, counters) in state.parts.metrics.plugins() {
         plugins.insert(name.to_string(), wire::counters(&counters));
     }
-    json!({"pipeline": pipeline_value(state), "sources": sources_value(state), "plugins": plugins})
+    json!({"pipeline": pipeline_value(state), "sources": sources::value(state), "plugins": plugins})
 }
 
 fn pipeline_value(state: &State) -> Value {

@@ -79,7 +79,8 @@ fn of_server(state: &State, name: &str, out: &mut String) -> bool {
             of_cache(&parts.metrics.cache, name, out);
             return true;
         }
-        "twohop_snapshot_rows_total"
+        "twohop_source_gaps_total"
+        | "twohop_snapshot_rows_total"
         | "twohop_snapshot_tables_left"
         | "twohop_snapshot_progress"
         | "twohop_snapshot_seconds_left" => {
@@ -100,6 +101,7 @@ fn of_snapshots(metrics: &Metrics, name: &str, out: &mut String) {
     for (source, snapshot) in metrics.snapshots() {
         let left = || snapshot.tables().iter().filter(|table| !table.is_complete).count();
         let value = match name {
+            "twohop_source_gaps_total" => Some(snapshot.gaps() as f64),
             "twohop_snapshot_rows_total" => Some(snapshot.rows() as f64),
             "twohop_snapshot_tables_left" => Some(left() as f64),
             "twohop_snapshot_progress" => snapshot.part(),

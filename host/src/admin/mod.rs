@@ -27,11 +27,13 @@ mod query;
 mod refusal;
 mod request;
 mod routes;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod token;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -53,12 +55,15 @@ use crate::limits::{
 };
 use crate::log::ChangeLog;
 use crate::policy::PluginLines;
+use crate::source::Asking;
 use crate::telemetry::Metrics;
 
 /// What the listener is about.
 pub struct Parts {
     /// The lives of plugins.
     pub deployer: Deployer,
+    /// The sources that read tables.
+    pub sources: BTreeMap<String, Asking>,
     /// What plugins write to their logs.
     pub lines: PluginLines,
     /// What plugins could not digest.

@@ -17,7 +17,7 @@ use warp::reply::Response;
 
 use super::body::Body;
 use super::refusal::Refusal;
-use super::{State, changes, components, events, health, letters, metrics, page, plugins};
+use super::{State, changes, components, events, health, letters, metrics, page, plugins, sources};
 use crate::event::has_control;
 use crate::http;
 use crate::limits::ADMIN_BY_BYTES_MAX;
@@ -108,7 +108,9 @@ async fn of_server(state: &Arc<State>, segments: &[&str], request: Request) -> R
         ["v1", "plugins"] if get => plugins::list(state, query).await,
         ["v1", "audit"] if get => plugins::audit(state, query).await,
         ["v1", "pipeline"] if get => Ok(health::pipeline(state)),
-        ["v1", "sources"] if get => Ok(health::sources(state)),
+        ["v1", "sources"] if get => Ok(sources::list(state)),
+        ["v1", "sources", source, "snapshot"] if post => sources::snapshot(state, source, request.body).await,
+        ["v1", "sources", _, "snapshot"] => Err(Refusal::method("POST")),
         ["v1", "pipeline", "resume"] if post => {
             state.parts.deployer.resume(&by(&request.headers)?).await?;
             Ok(health::pipeline(state))

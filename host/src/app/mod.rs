@@ -7,6 +7,7 @@
 
 mod public;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::admin::{self, Admin, Readiness, Token, TokenError};
 use crate::bus::local::{self, LocalBus};
 use crate::bus::{Bus, BusError};
 use crate::cache::{self, Cache, CacheError};
-use crate::config::{self, Config, Snapshot};
+use crate::config::{self, Config, OnGap, Snapshot};
 use crate::deploy::{self, DeployError, Deployer, FilePlugin, GateError, Gates, Mirror, Request, StartError};
 use crate::event::Partition;
 use crate::gateway::{self, Gateway};
@@ -41,8 +42,10 @@ use crate::policy::{
 };
 use crate::registry::{Registry, RegistryError};
 use crate::shutdown::Signals;
+use crate::source::Asking;
 use crate::source::postgres::{
-    self, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig, Postgres, SnapshotMode, SourceError,
+    self, Asked, Beside as BesideSource, Gap, Notify, NotifyConfig, OutboxColumns, Polling, PollingConfig,
+    Postgres, SnapshotMode, SourceError,
 };
 use crate::state::{self, State, StateError};
 use crate::telemetry::Metrics;
@@ -194,8 +197,10 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let neighbours = gateway::Neighbours { bus: bus.clone(), timelines: Some(timelines), access, intake };
     let gateway = Gateway::start(gateway_config(&config, metrics.clone())?, neighbours, stop.clone()).await?;
     let readiness = Readiness::default();
+    let (asking, asked) = ways_to_sources(&config);
     let admin_parts = admin::Parts {
         lines,
+        sources: asking,
         deployer: deployer.clone(),
         letters: DeadLetters::new(bus.clone(), log.clone()),
         log: log.clone(),
@@ -210,7 +215,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let sources = tokio::select! {
         biased;
         () = signals.requested() => Ok(None),
-        sources = prepare_sources(&config, &log, &metrics) => sources.map(Some),
+        sources = prepare_sources(&config, &log, &metrics, asked) => sources.map(Some),
     };
     let sources = match sources {
         Ok(Some(sources)) => sources,
@@ -473,6 +478,12 @@ async fn sweep(bus: Arc<LocalBus>, stop: CancellationToken) -> Result<(), AppErr
     Ok(())
 }
 
+/// How people reach the sources whose rows can be read again, which are yet to be made.
+fn ways_to_sources(config: &Config) -> (BTreeMap<String, Asking>, BTreeMap<String, Asked>) {
+    let ways = config.sources.keys().map(|name| (name.clone(), postgres::asking()));
+    ways.map(|(name, (asking, asked))| ((name.clone(), asking), (name, asked))).unzip()
+}
+
 /// A source that can begin.
 enum Prepared {
     Postgres(Box<Postgres>),
@@ -494,6 +505,7 @@ async fn prepare_sources(
     config: &Config,
     log: &Arc<dyn ChangeLog>,
     metrics: &Metrics,
+    mut asked: BTreeMap<String, Asked>,
 ) -> Result<Vec<(String, Prepared)>, AppError> {
     let at_fault = |name: &String| {
         let name = name.clone();
@@ -506,29 +518,20 @@ async fn prepare_sources(
     let mut sources = Vec::new();
     for source in configs {
         let name = source.name.clone();
-        let figures = metrics.snapshot(&name);
-        let prepared = Postgres::prepare(source, log.clone(), figures).await.map_err(at_fault(&name))?;
+        let asked = asked.remove(&name).unwrap_or_else(|| postgres::asking().1);
+        let beside = BesideSource { asked, figures: metrics.snapshot(&name) };
+        let prepared = Postgres::prepare(source, log.clone(), beside).await.map_err(at_fault(&name))?;
         sources.push((name, Prepared::Postgres(Box::new(prepared))));
     }
-    for (name, source) in &config.polling {
-        let told = PollingConfig {
-            name: name.clone(),
-            url: source.url.clone(),
-            table: source.outbox.table.clone(),
-            columns: outbox_columns(&source.outbox),
-            status: source.status.clone(),
-            pending: source.pending.clone(),
-            published: source.published.clone(),
-            interval: source.interval,
-            folder: config.data.join("sources"),
-        };
-        let prepared = Polling::prepare(told, log.clone()).await.map_err(at_fault(name))?;
-        sources.push((name.clone(), Prepared::Polling(Box::new(prepared))));
+    for told in polling_configs(config) {
+        let name = told.name.clone();
+        let prepared = Polling::prepare(told, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, Prepared::Polling(Box::new(prepared))));
     }
-    for (name, config::Notify { url, channels }) in &config.notify {
-        let told = NotifyConfig { name: name.clone(), url: url.clone(), channels: channels.clone() };
-        let prepared = Notify::prepare(told, log.clone()).await.map_err(at_fault(name))?;
-        sources.push((name.clone(), Prepared::Notify(Box::new(prepared))));
+    for told in notify_configs(config) {
+        let name = told.name.clone();
+        let prepared = Notify::prepare(told, log.clone()).await.map_err(at_fault(&name))?;
+        sources.push((name, Prepared::Notify(Box::new(prepared))));
     }
     Ok(sources)
 }
@@ -566,10 +569,42 @@ pub fn source_configs(config: &Config) -> Vec<postgres::Config> {
             Snapshot::Initial => SnapshotMode::Initial,
             Snapshot::None => SnapshotMode::None,
         },
+        gap: match source.on_gap {
+            OnGap::Halt => Gap::Halt,
+            OnGap::Resnapshot => Gap::Resnapshot,
+        },
         folder: folder.clone(),
         spill_bytes_max: source.spill_bytes_max,
         messages: source.messages.clone(),
         heartbeat: source.heartbeat,
     };
     config.sources.iter().map(told).collect()
+}
+
+/// The sources of a configuration that poll, as they are told.
+#[must_use]
+pub fn polling_configs(config: &Config) -> Vec<PollingConfig> {
+    let told = |(name, source): (&String, &config::Polling)| PollingConfig {
+        name: name.clone(),
+        url: source.url.clone(),
+        table: source.outbox.table.clone(),
+        columns: outbox_columns(&source.outbox),
+        status: source.status.clone(),
+        pending: source.pending.clone(),
+        published: source.published.clone(),
+        interval: source.interval,
+        folder: config.data.join("sources"),
+    };
+    config.polling.iter().map(told).collect()
+}
+
+/// The sources of a configuration that listen, as they are told.
+#[must_use]
+pub fn notify_configs(config: &Config) -> Vec<NotifyConfig> {
+    let told = |(name, config::Notify { url, channels }): (&String, &config::Notify)| NotifyConfig {
+        name: name.clone(),
+        url: url.clone(),
+        channels: channels.clone(),
+    };
+    config.notify.iter().map(told).collect()
 }

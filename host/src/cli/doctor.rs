@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use twohop::limits::SOURCE_SPILL_BYTES_MAX;
-use twohop::source::postgres::{Config, Examination, SnapshotMode, examine};
+use twohop::source::postgres::{
+    Config, Examination, Gap, NotifyConfig, PollingConfig, SnapshotMode, SourceError, examine,
+    examine_notify, examine_polling,
+};
 use twohop::{app, config};
 
 #[derive(Debug, Args)]
@@ -33,16 +36,35 @@ pub(crate) struct Doctor {
 pub(crate) fn examine_database(arguments: &Doctor) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut problems_count = 0;
-    for source in sources(arguments)? {
+    let Sources { postgres, polling, notify } = sources(arguments)?;
+    for source in postgres {
         let found = runtime.block_on(examine(&source)).with_context(|| format!("source {}", source.name))?;
         problems_count += found.problems.len();
         print!("{}", shown(&source.name, &found));
+    }
+    for source in polling {
+        let found = runtime.block_on(examine_polling(&source));
+        problems_count += usize::from(found.is_err());
+        print!("{}", shown_other(&source.name, &format!("polls the outbox {}", source.table), found));
+    }
+    for source in notify {
+        let found = runtime.block_on(examine_notify(&source));
+        problems_count += usize::from(found.is_err());
+        print!("{}", shown_other(&source.name, &format!("listens to {}", source.channels.join(", ")), found));
     }
     ensure!(problems_count == 0, "{problems_count} to mend before this can be a source");
     Ok(())
 }
 
-fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
+/// What is to be looked at.
+#[derive(Debug, Default)]
+struct Sources {
+    postgres: Vec<Config>,
+    polling: Vec<PollingConfig>,
+    notify: Vec<NotifyConfig>,
+}
+
+fn sources(arguments: &Doctor) -> Result<Sources> {
     let url = match (&arguments.url, &arguments.url_file) {
         (Some(url), _) => url.clone(),
         (None, Some(file)) => std::fs::read_to_string(file)
@@ -51,7 +73,7 @@ fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
             .to_owned(),
         (None, None) => return configured(&arguments.config),
     };
-    Ok(vec![Config {
+    let postgres = vec![Config {
         name: arguments.name.clone(),
         url,
         tables: arguments.tables.clone(),
@@ -59,18 +81,35 @@ fn sources(arguments: &Doctor) -> Result<Vec<Config>> {
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
+        gap: Gap::Halt,
         folder: PathBuf::new(),
         spill_bytes_max: SOURCE_SPILL_BYTES_MAX,
         messages: Vec::new(),
         heartbeat: None,
-    }])
+    }];
+    Ok(Sources { postgres, ..Sources::default() })
 }
 
-fn configured(file: &Path) -> Result<Vec<Config>> {
+fn configured(file: &Path) -> Result<Sources> {
     let overrides = config::Overrides { data: None, listen: None };
-    let sources = app::source_configs(&config::load(file, &overrides)?);
-    ensure!(!sources.is_empty(), "{} has no source: name a database instead", file.display());
+    let config = config::load(file, &overrides)?;
+    let (postgres, polling) = (app::source_configs(&config), app::polling_configs(&config));
+    let sources = Sources { postgres, polling, notify: app::notify_configs(&config) };
+    let Sources { postgres, polling, notify } = &sources;
+    ensure!(
+        !(postgres.is_empty() && polling.is_empty() && notify.is_empty()),
+        "{} has no source: name a database instead",
+        file.display()
+    );
     Ok(sources)
+}
+
+/// A source that is right or wrong as a whole.
+fn shown_other(source: &str, does: &str, found: Result<(), SourceError>) -> String {
+    match found {
+        Ok(()) => format!("{source}: {does}: wrong 0\n"),
+        Err(error) => format!("{source}: {does}: wrong 1\n  wrong    {:#}\n", anyhow::Error::from(error)),
+    }
 }
 
 fn shown(source: &str, found: &Examination) -> String {

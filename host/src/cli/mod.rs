@@ -22,6 +22,7 @@ mod replay;
 mod serve;
 mod server;
 mod simulate;
+mod sources;
 mod table;
 mod upload;
 
@@ -31,9 +32,10 @@ use clap::Subcommand;
 
 pub(crate) use doctor::{Doctor, examine_database};
 pub(crate) use letters::{DeadLetters, run as dead_letters};
-pub(crate) use pipeline::{Changes, Resume, Sources, changes, resume, sources};
+pub(crate) use pipeline::{Changes, Resume, changes, resume};
 pub(crate) use serve::{Serve, run_server};
 pub(crate) use simulate::{Simulate, run as run_simulation};
+pub(crate) use sources::{Sources, run as run_sources};
 
 /// What can be asked of `twohop plugin`.
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,4 @@
-//! `twohop resume`, `twohop changes` and `twohop sources`: what the pipeline waits for, what it reads, and how far the
-//! snapshots are that it comes from.
+//! `twohop resume` and `twohop changes`: what the pipeline waits for, and what it reads.
 
 use std::io::Write;
 
@@ -8,7 +7,6 @@ use clap::Args;
 use hyper::Method;
 
 use super::server::{self, Server};
-use super::table::{cell, columns, head};
 
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
@@ -23,42 +21,6 @@ pub(crate) struct Changes {
     last: u64,
     #[command(flatten)]
     server: server::Where,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Sources {
-    #[command(flatten)]
-    server: server::Where,
-}
-
-/// Shows how far the snapshots of the sources are.
-pub(crate) fn sources(arguments: &Sources) -> Result<()> {
-    let answer = Server::of(&arguments.server)?.send(Method::GET, "/v1/sources", None)?;
-    if arguments.server.json {
-        println!("{answer}");
-        return Ok(());
-    }
-    let mut rows = vec![head(&["source", "snapshot", "rows", "of about", "percent", "seconds left"])];
-    for (name, source) in answer["sources"].as_object().into_iter().flatten() {
-        let snapshot = &source["snapshot"];
-        let state = if snapshot.is_null() { "complete" } else { "under way" };
-        let [percent, left] = ["percent", "seconds_left"].map(|figure| cell(&snapshot[figure]));
-        rows.push(vec![
-            name.clone(),
-            state.to_owned(),
-            cell(&source["snapshot_rows"]),
-            "-".to_owned(),
-            percent,
-            left,
-        ]);
-        for table in snapshot["tables"].as_array().into_iter().flatten() {
-            let [table, read, estimate, percent] =
-                ["table", "rows", "estimate", "percent"].map(|figure| cell(&table[figure]));
-            rows.push(vec![String::new(), table, read, estimate, percent, "-".to_owned()]);
-        }
-    }
-    print!("{}", columns(&rows));
-    Ok(())
 }
 
 /// Lets a paused pipeline go on.

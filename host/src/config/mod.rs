@@ -24,7 +24,7 @@ pub use cache::Cache;
 pub use listener::{Access, Gateway, Limits, Proxies, ProxyHeader, Publish, Tls};
 pub use outbox::{Notify, Outbox, Polling};
 pub use plugin::{Grants, OnFault, Plugin, Profile};
-pub use source::{Snapshot, Source};
+pub use source::{OnGap, Snapshot, Source};
 
 /// One row a key: its path, where `*` is a name of the user's choice; its default; what it is.
 pub const KEYS: &[(&str, &str, &str)] = &[
@@ -188,13 +188,22 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "",
         "A file that holds the URL, instead of `url`, so that no password stands here.",
     ),
-    ("source.*.tables", "", "Tables to capture: `TABLE` (of the schema `public`) or `SCHEMA.TABLE`."),
+    (
+        "source.*.tables",
+        "",
+        "Tables to capture: `TABLE` (of the schema `public`) or `SCHEMA.TABLE`; one that ends in `*` stands for all that begin so, also those that are made later.",
+    ),
     ("source.*.slot", "`twohop_NAME`", "Name of the replication slot."),
     ("source.*.publication", "`twohop_NAME`", "Name of the publication."),
     (
         "source.*.snapshot",
         "`initial`",
         "`initial` sends the rows that are there at the first start, and those of a table when it is added; `none` does not.",
+    ),
+    (
+        "source.*.on_gap",
+        "`halt`",
+        "What happens where changes are lost, since the slot is gone, is another one, or PostgreSQL has removed what it needs: `halt` ends the server with an error, `resnapshot` makes a new slot and reads all rows again.",
     ),
     (
         "source.*.kind",

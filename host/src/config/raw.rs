@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::cache::RawCache;
 use super::listener::RawTls;
 use super::outbox::{Kind, Marks};
-use super::{Grants, Limits, OnFault, Outbox, Proxies, Snapshot, units};
+use super::{Grants, Limits, OnFault, OnGap, Outbox, Proxies, Snapshot, units};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -140,6 +140,7 @@ struct Source {
     slot: Option<String>,
     publication: Option<String>,
     snapshot: Option<Snapshot>,
+    on_gap: Option<OnGap>,
     #[serde(default, deserialize_with = "units::bytes")]
     spill_bytes_max: Option<u64>,
     messages: Option<Vec<String>>,
@@ -334,13 +335,18 @@ impl Source {
                 if self.heartbeat.is_some_and(|interval| !bounds.contains(&interval)) {
                     return Err(wrong(".heartbeat", "is not from 100ms to 1h"));
                 }
+                let (snapshot, on_gap) = (self.snapshot.unwrap_or_default(), self.on_gap.unwrap_or_default());
+                if (snapshot, on_gap) == (Snapshot::None, OnGap::Resnapshot) {
+                    return Err(wrong(".on_gap", "is `resnapshot`, where `snapshot` is `none`"));
+                }
                 Checked::Postgres(super::Source {
                     url,
                     tables,
                     outbox: self.outbox,
                     slot: self.slot,
                     publication: self.publication,
-                    snapshot: self.snapshot.unwrap_or_default(),
+                    snapshot,
+                    on_gap,
                     spill_bytes_max: self.spill_bytes_max.unwrap_or(limits::SOURCE_SPILL_BYTES_MAX),
                     messages: self.messages.unwrap_or_default(),
                     heartbeat: self.heartbeat,
@@ -367,11 +373,12 @@ impl Source {
         wrong: &impl Fn(&str, &str) -> super::ConfigError,
     ) -> Result<(), super::ConfigError> {
         use Kind::{Notify, Polling, Postgres};
-        let keys: [(&str, bool, &[Kind]); 10] = [
+        let keys: [(&str, bool, &[Kind]); 11] = [
             (".tables", self.tables.is_some(), &[Postgres]),
             (".slot", self.slot.is_some(), &[Postgres]),
             (".publication", self.publication.is_some(), &[Postgres]),
             (".snapshot", self.snapshot.is_some(), &[Postgres]),
+            (".on_gap", self.on_gap.is_some(), &[Postgres]),
             (".messages", self.messages.is_some(), &[Postgres]),
             (".heartbeat", self.heartbeat.is_some(), &[Postgres]),
             (".spill_bytes_max", self.spill_bytes_max.is_some(), &[Postgres]),

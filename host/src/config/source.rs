@@ -21,6 +21,8 @@ pub struct Source {
     pub publication: Option<String>,
     /// What happens with the rows that are there at the first start.
     pub snapshot: Snapshot,
+    /// What happens where changes are lost.
+    pub on_gap: OnGap,
     /// What transactions in progress may take on disk.
     pub spill_bytes_max: u64,
     /// Of which messages of the database.
@@ -48,4 +50,15 @@ pub enum Snapshot {
     Initial,
     /// They are not.
     None,
+}
+
+/// What happens where changes are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnGap {
+    /// The server ends with an error.
+    #[default]
+    Halt,
+    /// All rows are sent once more.
+    Resnapshot,
 }

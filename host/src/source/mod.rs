@@ -16,3 +16,5 @@
 //! in `app.rs`.
 
 pub mod postgres;
+
+pub use postgres::{AskError, Asking, asking};

@@ -187,6 +187,11 @@ pub const NAMES: &[(&str, Kind, &str)] = &[
         Kind::Counter,
         "Keys and prefixes that a plugin would have deleted, but there is no `[cache]`, or no index for the prefix.",
     ),
+    (
+        "twohop_source_gaps_total",
+        Kind::Counter,
+        "Times at which changes of the `source` were lost and everything was read again.",
+    ),
     ("twohop_snapshot_rows_total", Kind::Counter, "Rows that the snapshots of the `source` have appended."),
     (
         "twohop_snapshot_tables_left",

@@ -36,6 +36,7 @@ pub struct SnapshotMetrics(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     rows: u64,
+    gaps: u64,
     tables: Vec<TableProgress>,
     /// Since when rows are counted for the estimate of time, and how many there were then.
     since: Option<(Instant, u64)>,
@@ -45,6 +46,17 @@ impl SnapshotMetrics {
     /// Counts rows that were appended.
     pub fn count(&self, rows: u64) {
         self.lock().rows += rows;
+    }
+
+    /// Counts a time at which changes were lost, and everything was read again.
+    pub fn count_gap(&self) {
+        self.lock().gaps += 1;
+    }
+
+    /// Those times since the program began.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.lock().gaps
     }
 
     /// The tables as they are now; without any there is no snapshot.

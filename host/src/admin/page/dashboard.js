@@ -102,7 +102,7 @@ async function showRecent(server) {
   entries.slice(-ROWS_MAX).forEach(addEntry);
 }
 
-function showStatus({ pipeline, plugins }) {
+function showStatus({ pipeline, plugins, sources }) {
   const flow = part("flow");
   flow.textContent = pipeline.state;
   flow.dataset.state = pipeline.state;
@@ -118,6 +118,27 @@ function showStatus({ pipeline, plugins }) {
   }
   counters = plugins ?? {};
   showCounters();
+  showSnapshots(sources ?? {});
+}
+
+/** The tables that are being read, and those that wait for it. */
+function showSnapshots(sources) {
+  const rows = Object.entries(sources).flatMap(([source, { snapshot }]) =>
+    (snapshot?.tables ?? []).map(({ table, rows, estimate, percent }, at) => {
+      const left = at === 0 && snapshot.seconds_left !== null ? `${snapshot.seconds_left.toLocaleString()} s` : "";
+      const bar = document.createElement("progress");
+      Object.assign(bar, { max: 100, value: percent, title: `${percent} %` });
+      const row = document.createElement("tr");
+      const cells = [source, table, rows.toLocaleString(), estimate.toLocaleString(), bar, left];
+      for (const cell of cells) {
+        const place = document.createElement("td");
+        place.append(cell);
+        row.append(place);
+      }
+      return row;
+    }));
+  part("snapshots-part").hidden = rows.length === 0;
+  part("snapshots").replaceChildren(...rows);
 }
 
 async function showPlugins(server) {

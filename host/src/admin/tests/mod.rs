@@ -36,6 +36,7 @@ impl Fixture {
         let readiness = Readiness::default();
         let parts = Parts {
             deployer: server.deployer.clone(),
+            sources: [("shop".to_owned(), crate::source::asking().0)].into(),
             lines: server.lines.clone(),
             letters: DeadLetters::new(server.bus.clone(), server.log.clone()),
             log: server.log.clone(),

@@ -310,7 +310,7 @@ fn the_list_of_failpoints_has_them_all() {
             }
         }
     }
-    // Those at which a test of the suite dies: `tests/snapshots.rs`.
+    // Those at which a test of the suite dies: `tests/snapshots`.
     let elsewhere = BTreeSet::from(["snapshot-chunk-read".to_owned()]);
     let mut found = BTreeSet::new();
     visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);

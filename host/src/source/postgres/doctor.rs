@@ -5,11 +5,12 @@
 //!
 //! Without tables, every ordinary and partitioned table is looked at that the role may read.
 
+use super::choice::Choice;
 use super::connect::{Control, Target};
 use super::error::SourceError;
 use super::health::{self, Warning};
 use super::preflight::{self, Problem};
-use super::table::{self, TableName};
+use super::table::TableName;
 use super::{Config, slot_and_publication};
 
 /// What was found.
@@ -34,13 +35,22 @@ pub struct Examination {
 pub async fn examine(config: &Config) -> Result<Examination, SourceError> {
     let target = Target::parse(&config.url)?;
     let (slot, publication) = slot_and_publication(config)?;
-    let named = table::parse_all(&config.tables)?;
+    let mut choice = Choice::parse(&config.tables)?;
     let control = target.connect("twohop doctor").await?;
-    let names = if named.is_empty() { every_table(&control).await? } else { named };
+    if choice.is_empty() {
+        every_table(&control).await?.into_iter().for_each(|name| choice.add(name));
+    }
     let rows = control.query("a look at the version", "SHOW server_version", &[]).await?;
     let version = rows.first().map(|row| row.get(0)).unwrap_or_default();
-    let found = preflight::find(&control, config.snapshot, &target.user, &names).await?;
-    let warnings = health::look(&control, &target.user, &slot, &publication).await?;
+    let mut found = preflight::find(&control, config.snapshot, &target.user, &choice.names).await?;
+    let mut warnings = Vec::new();
+    for candidate in choice.by_pattern(&control, &publication, config.snapshot).await? {
+        match candidate.why(&control, &publication, config.snapshot, &target.user).await? {
+            Some(warning) => warnings.push(warning),
+            None => found.tables.push(candidate.captured),
+        }
+    }
+    warnings.extend(health::look(&control, &target.user, &slot, &publication).await?);
     Ok(Examination {
         target: target.to_string(),
         version,

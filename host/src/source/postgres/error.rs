@@ -171,8 +171,7 @@ pub enum SourceError {
     /// The slot is gone, but the change log goes on from it.
     #[error(
         "replication slot `{slot}` is gone, but the change log has this source up to {position}: changes since then \
-         may be lost. To begin anew with a snapshot, stop and remove the change log, or give the source another \
-         `name`"
+         may be lost. To begin anew with a snapshot, set on_gap = \"resnapshot\", or give the source another `name`"
     )]
     SlotMissing {
         /// Its name.
@@ -183,8 +182,8 @@ pub enum SourceError {
     /// The server has thrown away what the slot needs.
     #[error(
         "PostgreSQL has removed the log that replication slot `{slot}` still needs (max_slot_wal_keep_size): changes \
-         are lost. To begin anew with a snapshot: SELECT pg_drop_replication_slot('{slot}'), then remove the change \
-         log or give the source another `name`"
+         are lost. To begin anew with a snapshot, set on_gap = \"resnapshot\"; or SELECT \
+         pg_drop_replication_slot('{slot}'), and give the source another `name`"
     )]
     SlotLost {
         /// Its name.
@@ -193,8 +192,8 @@ pub enum SourceError {
     /// The slot stands where this source never was.
     #[error(
         "replication slot `{slot}` stands at {found}, and this source confirmed nothing beyond {known}: it was moved \
-         forward, or dropped and made again, and changes in between are lost. To begin anew with a snapshot: SELECT \
-         pg_drop_replication_slot('{slot}'), then remove the change log or give the source another `name`"
+         forward, or dropped and made again, and changes in between are lost. To begin anew with a snapshot, set on_gap \
+         = \"resnapshot\"; or SELECT pg_drop_replication_slot('{slot}'), and give the source another `name`"
     )]
     SlotMoved {
         /// Its name.
@@ -203,6 +202,12 @@ pub enum SourceError {
         found: String,
         /// Where it may stand at most, likewise.
         known: String,
+    },
+    /// A table is there that the source is to capture and does not yet.
+    #[error("table `{table}` is new")]
+    TableAdded {
+        /// Its name.
+        table: String,
     },
     /// All slots are taken.
     #[error(
@@ -384,6 +389,12 @@ impl From<tokio_postgres::Error> for Said {
 }
 
 impl SourceError {
+    /// Whether changes are lost that the same server had.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        matches!(self, Self::SlotMissing { .. } | Self::SlotLost { .. } | Self::SlotMoved { .. })
+    }
+
     /// What the server said to something that was tried.
     pub(super) fn said(doing: &str, said: Said) -> Self {
         let doing = doing.to_owned();
@@ -428,6 +439,7 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::Silent(_)
         | SourceError::SlotInUse { .. }
         | SourceError::NoFreeSender
+        | SourceError::TableAdded { .. }
         | SourceError::Unheard
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,

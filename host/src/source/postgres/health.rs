@@ -108,6 +108,14 @@ pub enum Warning {
         /// How long.
         since: Duration,
     },
+    /// A table is meant by the beginning of its name, and cannot be captured.
+    #[error("table `{table}` is left out, with its changes: {why}")]
+    TableLeftOut {
+        /// Its name.
+        table: String,
+        /// What mends it.
+        why: String,
+    },
     /// Times of commits are not those of this machine.
     #[error(
         "the server's clock is {} s {}: delays that are measured here are off by as much. Let both follow NTP",

@@ -17,7 +17,9 @@
 //! Absent on purpose: several hosts for one source; prepared transactions before their commit.
 
 mod append;
+mod asked;
 mod assemble;
+mod choice;
 mod connect;
 mod decode;
 mod doctor;
@@ -27,6 +29,7 @@ mod heartbeat;
 mod json_file;
 mod messages;
 mod notify;
+mod opening;
 mod outage;
 mod outbox;
 mod polling;
@@ -50,38 +53,41 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use asked::{AskError, Asked, Asking, asking};
 pub use assemble::AssembleError;
 pub use decode::DecodeError;
 pub use doctor::{Examination, examine};
 pub use error::{Disposition, Said, SourceError, disposition};
 pub use health::Warning;
 pub use heartbeat::PREFIX as HEARTBEAT;
-pub use notify::{Notify, NotifyConfig};
+pub use notify::{Notify, NotifyConfig, examine_notify};
 pub use outbox::{OutboxColumns, OutboxError};
-pub use polling::{Polling, PollingConfig};
+pub use polling::{Polling, PollingConfig, examine_polling};
 pub use preflight::Problem;
 pub use relation::{RelationError, TooManyRelations};
 pub use spill::SpillError;
 
 use append::Appender;
 use assemble::Assembler;
+use choice::Choice;
 use connect::{Control, Target};
 use heartbeat::Heartbeat;
 use messages::Messages;
 use outage::Outage;
 use outbox::Outbox;
 use reached::Reached;
-use seen::{Seen, Shape};
-use slot::Plan;
+use seen::Seen;
 use snapshot::rounds::Rounds;
 use snapshot::{Snapshots, Streamed};
 use spill::Spill;
@@ -89,7 +95,6 @@ use table::{Captured, TableName};
 use wire::{Streaming, Wire};
 
 use crate::backoff::Backoff;
-use crate::event::encode;
 use crate::limits::{POSTGRES_NAME_BYTES_MAX, RETRY_DELAY_MAX, SOURCE_NAME_BYTES_MAX};
 use crate::log::ChangeLog;
 use crate::telemetry::SnapshotMetrics;
@@ -101,7 +106,8 @@ pub struct Config {
     pub name: String,
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     pub url: String,
-    /// `schema.table`, or `table` for the schema `public`; exactly as the catalog has the names.
+    /// `schema.table`, or `table` for the schema `public`; exactly as the catalog has the names. One that ends in `*` stands
+    /// for all that begin so, also those that are yet to be made.
     pub tables: Vec<String>,
     /// A further table, whose rows are messages.
     pub outbox: Option<(String, OutboxColumns)>,
@@ -111,6 +117,8 @@ pub struct Config {
     pub publication: Option<String>,
     /// Whether to begin with the rows that are there.
     pub snapshot: SnapshotMode,
+    /// What is done where changes are lost.
+    pub gap: Gap,
     /// Where the source remembers which server it reads from, in a file of its name; made if it is not there. It goes
     /// with the change log.
     pub folder: PathBuf,
@@ -126,7 +134,7 @@ pub struct Config {
 impl fmt::Debug for Config {
     /// Without the URL, which has a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, tables, outbox, slot, publication, snapshot, .. } = self;
+        let Self { name, url: _, tables, outbox, slot, publication, snapshot, gap, .. } = self;
         let Self { folder, spill_bytes_max, .. } = self;
         f.debug_struct("Config")
             .field("name", name)
@@ -135,6 +143,7 @@ impl fmt::Debug for Config {
             .field("slot", slot)
             .field("publication", publication)
             .field("snapshot", snapshot)
+            .field("gap", gap)
             .field("folder", folder)
             .field("spill_bytes_max", spill_bytes_max)
             .field("messages", &self.messages)
@@ -152,10 +161,28 @@ pub enum SnapshotMode {
     None,
 }
 
+/// What is done where changes are lost: the slot is gone, is another one, or the server has removed what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The source ends, and a person decides.
+    Halt,
+    /// A new slot is made, and all rows of all tables are read again.
+    Resnapshot,
+}
+
+/// What stands beside a source.
+pub struct Beside {
+    /// What people ask of it.
+    pub asked: Asked,
+    /// How far its snapshots are.
+    pub figures: Arc<SnapshotMetrics>,
+}
+
 /// A source that is connected, checked, and about to read.
 pub struct Postgres {
     plan: Plans,
     log: Arc<dyn ChangeLog>,
+    asked: Asked,
     session: Option<Session>,
 }
 
@@ -163,16 +190,26 @@ pub struct Postgres {
 struct Plans {
     config: Config,
     target: Target,
-    tables: Vec<TableName>,
+    choice: Choice,
     outbox: Option<Outbox>,
     slot: String,
     publication: String,
     figures: Arc<SnapshotMetrics>,
+    /// Tables of which it was said that they are left out.
+    left_out: Mutex<HashSet<TableName>>,
+}
+
+/// What all lives of a source's connections share.
+struct Life<'a> {
+    appender: &'a mut Appender,
+    asked: &'a mut Asked,
+    outage: &'a Outage,
+    stop: &'a CancellationToken,
 }
 
 /// A pair of connections.
 struct Session {
-    control: Control,
+    control: Arc<Control>,
     wire: Wire,
     tables: Vec<Captured>,
     /// The stream has started.
@@ -218,12 +255,12 @@ impl Postgres {
     pub async fn prepare(
         config: Config,
         log: Arc<dyn ChangeLog>,
-        figures: Arc<SnapshotMetrics>,
+        Beside { asked, figures }: Beside,
     ) -> Result<Self, SourceError> {
         let plan = Plans { figures, ..Plans::new(config)? };
         let session = plan.open(&*log, Streaming::On).await?;
         plan.warn(&session.control).await?;
-        Ok(Self { plan, log, session: Some(session) })
+        Ok(Self { plan, log, asked, session: Some(session) })
     }
 
     /// Reads until told to stop: the stream, and in between the rows that tables have, as far as they are to be read. What may heal by itself (a
@@ -233,20 +270,27 @@ impl Postgres {
     /// # Errors
     /// What a person has to mend; see [`disposition`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), SourceError> {
-        let Self { plan, log, mut session } = self;
+        let Self { plan, log, mut asked, mut session } = self;
         let outage = Arc::new(Outage::new(&plan.config.name));
         let mut appender = Appender::new(log.clone(), outage.clone(), stop.clone());
         let mut backoff = Backoff::default();
         let mut streaming = Streaming::On;
         loop {
             let began_at = Instant::now();
-            let attempt = plan.attempt(session.take(), streaming, &*log, &mut appender, &outage, &stop);
-            let ended = Box::pin(attempt).await;
+            let life = Life { appender: &mut appender, asked: &mut asked, outage: &outage, stop: &stop };
+            let ended = Box::pin(plan.attempt(session.take(), streaming, &*log, life)).await;
             // The next attempt asks the log where it stands, so nothing may be on its way there.
             let settled = appender.settle().await.map(drop);
             let Err(error) = settled.and(ended) else { return Ok(()) };
             if disposition(&error) == Disposition::Halt {
                 return Err(error);
+            }
+            if let SourceError::TableAdded { table } = &error {
+                info!(
+                    source = plan.config.name,
+                    "table `{table}` is new: the source connects anew to capture it"
+                );
+                continue;
             }
             outage.server_is_lost(&error);
             // What does not fit here fits the server, for the life of one connection.
@@ -273,159 +317,14 @@ impl Plans {
             Ok::<_, SourceError>(Outbox { table: TableName::parse(table)?, columns: columns.clone() })
         });
         let outbox = outbox.transpose()?;
-        let mut tables = table::parse_all(&config.tables)?;
-        tables.extend(outbox.as_ref().map(|outbox| outbox.table.clone()));
-        tables.sort();
-        tables.dedup();
-        if tables.is_empty() {
+        let mut choice = Choice::parse(&config.tables)?;
+        outbox.iter().for_each(|outbox| choice.add(outbox.table.clone()));
+        if choice.is_empty() {
             return Err(SourceError::Config("the source's `tables` names no table".to_owned()));
         }
         let (slot, publication) = slot_and_publication(&config)?;
-        Ok(Self { config, target, tables, outbox, slot, publication, figures: Arc::default() })
-    }
-
-    /// Opens both connections and sees to it that publication and slot are there.
-    async fn open(&self, log: &dyn ChangeLog, streaming: Streaming) -> Result<Session, SourceError> {
-        let application = format!("twohop {}", self.config.name);
-        let control = self.target.connect(&application).await?;
-        let tables =
-            preflight::check(&control, self.config.snapshot, &self.target.user, &self.tables).await?;
-        self.check_outbox(&control, &tables).await?;
-        let last = log.last_position(&self.config.name);
-        let state = slot::free(&control, &self.slot).await?;
-        let mut rounds = Rounds::read(&self.rounds_file())?;
-        let begun = if rounds.is_some() { slot::Snapshot::Begun } else { slot::Snapshot::Unknown };
-        let plan = slot::plan(&self.slot, state.as_ref(), last, self.config.snapshot, begun);
-        let from = if let Ok(Plan::Resume { from }) = plan { from } else { 0 };
-        let mut wire = Wire::connect(&self.target, &application, &self.slot, from).await?;
-        // First, since another server lacks the slot too, and that would be the lesser truth.
-        if let Some(last) = last {
-            let file = server::path(&self.config.folder, &self.config.name);
-            server::check(&file, &mut wire, last).await?;
-            slot::check_written(&control, last).await?;
-        }
-        let mut streamed = Streamed::Something;
-        match plan? {
-            Plan::Resume { .. } => {
-                let added = publication::missing(&control, &self.publication, &tables).await?;
-                rounds = Some(self.add(rounds, &tables, &added)?);
-                publication::ensure(&control, &self.publication, &tables).await?;
-            }
-            plan => {
-                publication::ensure(&control, &self.publication, &tables).await?;
-                rounds = Some(self.create(&control, &mut wire, &tables, log, plan).await?);
-                streamed = Streamed::Nothing;
-            }
-        }
-        let rounds = rounds.unwrap_or_default();
-        let (reached, start) = self.start(&control, &mut wire, log, streaming).await?;
-        Ok(Session { control, wire, tables, reached, start, rounds, streamed })
-    }
-
-    /// Makes the slot, and notes what there is to be read.
-    async fn create(
-        &self,
-        control: &Control,
-        wire: &mut Wire,
-        tables: &[Captured],
-        log: &dyn ChangeLog,
-        plan: Plan,
-    ) -> Result<Rounds, SourceError> {
-        self.begin(control, wire, tables, log).await?;
-        if plan == Plan::Recreate {
-            info!(source = self.config.name, "the snapshot had not begun and begins again");
-            slot::drop_slot(control, &self.slot).await?;
-        }
-        let kind = slot::Kind::Kept(self.config.snapshot);
-        let created = slot::create(wire, control, &self.slot, kind).await?;
-        info!(source = self.config.name, slot = self.slot, "made the replication slot");
-        let rounds = match created.snapshot {
-            Some(snapshot) => snapshot::first(control, &snapshot, &self.with_rows(tables)).await?,
-            None => Rounds::default(),
-        };
-        // Also where there is nothing to be read: it says that the slot is ours.
-        rounds.write(&self.rounds_file())?;
-        Ok(rounds)
-    }
-
-    /// Those whose rows are to be read: what an outbox had before anybody listened is no message.
-    fn with_rows(&self, tables: &[Captured]) -> Vec<Captured> {
-        let is_outbox = |table: &&Captured| self.outbox.as_ref().is_some_and(|its| its.table == table.name);
-        tables.iter().filter(|table| !is_outbox(table)).cloned().collect()
-    }
-
-    /// Notes, before the server sends their changes, that tables are to be read, unless none is.
-    fn add(
-        &self,
-        before: Option<Rounds>,
-        tables: &[Captured],
-        added: &[TableName],
-    ) -> Result<Rounds, SourceError> {
-        let mut rounds = before.clone().unwrap_or_default();
-        rounds.keep_only(tables);
-        let mut added: Vec<_> =
-            self.with_rows(tables).into_iter().filter(|table| added.contains(&table.name)).collect();
-        if self.config.snapshot == SnapshotMode::None {
-            for Captured { name, .. } in added.drain(..) {
-                warn!(
-                    source = self.config.name,
-                    "table `{name}` is new: its changes are read from now on, the rows that it has now are not"
-                );
-            }
-        }
-        rounds.add(&added);
-        if before.as_ref() != Some(&rounds) {
-            rounds.write(&self.rounds_file())?;
-        }
-        Ok(rounds)
-    }
-
-    fn rounds_file(&self) -> PathBuf {
-        snapshot::rounds::path(&self.config.folder, &self.config.name)
-    }
-
-    /// Starts the stream, and sees that the server did not go forward past what the change log has.
-    async fn start(
-        &self,
-        control: &Control,
-        wire: &mut Wire,
-        log: &dyn ChangeLog,
-        streaming: Streaming,
-    ) -> Result<(Reached, u64), SourceError> {
-        wire.start(&self.publication, streaming).await?;
-        let path = reached::path(&self.config.folder, &self.config.name);
-        // The log has everything that committed before its last transaction.
-        let last = log.last_position(&self.config.name).map_or(0, |last| last.commit);
-        let known = reached::read(&path)?.map(|known| known.max(last));
-        let place = slot::check_reached(control, &self.slot, known).await?;
-        Ok((Reached::begin(path, place)?, place))
-    }
-
-    /// Writes down, before there is a slot, that it will be ours and on which server.
-    async fn begin(
-        &self,
-        control: &Control,
-        wire: &Wire,
-        tables: &[Captured],
-        log: &dyn ChangeLog,
-    ) -> Result<(), SourceError> {
-        server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
-        reached::forget(&reached::path(&self.config.folder, &self.config.name))?;
-        snapshot::rounds::forget(&self.rounds_file())?;
-        let mut shapes = Vec::new();
-        for captured in tables {
-            let (table, _) = table::describe(control, &self.config.name, captured).await?;
-            shapes.push((captured.oid, Shape::of(&table)));
-        }
-        Seen::begin(seen::path(&self.config.folder, &self.config.name), shapes)?;
-        let mark = match self.config.snapshot {
-            SnapshotMode::Initial => snapshot::Mark::Began,
-            SnapshotMode::None => snapshot::Mark::Skipped,
-        };
-        let (position, now) = (slot::begin(control).await?, snapshot::server_time(control).await?);
-        let names = tables.iter().map(|table| table.name.to_string());
-        let record = encode(&snapshot::mark(&self.config.name, names, mark, position, now));
-        log.append(append::PARTITION, vec![record]).await.map(drop).map_err(SourceError::Log)
+        let (figures, left_out) = (Arc::default(), Mutex::default());
+        Ok(Self { config, target, choice, outbox, slot, publication, figures, left_out })
     }
 
     /// Says what stops nothing now, and will if nobody mends it.
@@ -437,23 +336,13 @@ impl Plans {
         Ok(())
     }
 
-    /// Sees that the outbox has the columns of one.
-    async fn check_outbox(&self, control: &Control, tables: &[Captured]) -> Result<(), SourceError> {
-        let Some(outbox) = &self.outbox else { return Ok(()) };
-        let Some(captured) = tables.iter().find(|table| table.name == outbox.table) else { return Ok(()) };
-        let (table, _) = table::describe(control, &self.config.name, captured).await?;
-        outbox.messages(&table).map(drop).map_err(SourceError::Outbox)
-    }
-
     /// One life of a pair of connections, until told to stop.
     async fn attempt(
         &self,
         session: Option<Session>,
         streaming: Streaming,
         log: &dyn ChangeLog,
-        appender: &mut Appender,
-        outage: &Outage,
-        stop: &CancellationToken,
+        Life { appender, asked, outage, stop }: Life<'_>,
     ) -> Result<(), SourceError> {
         let session = match session {
             Some(session) => session,
@@ -472,7 +361,10 @@ impl Plans {
         let seen = Seen::open(seen::path(&self.config.folder, source))?;
         let messages = Messages::new(&self.config.messages);
         let mut assembler = Assembler::new(source, after, seen, messages, self.outbox.clone());
+        let (choice, publication) = (self.choice.clone(), self.publication.clone());
+        let watch = choice::watch(control.clone(), choice, publication, self.config.snapshot, tables.clone());
         let heartbeat = Heartbeat::new(self.config.heartbeat);
+        let beside = stream::Beside { heartbeat, asked, watch: watch.boxed() };
         let begin = snapshot::Begin {
             target: self.target.clone(),
             source: source.as_str().into(),
@@ -487,7 +379,7 @@ impl Plans {
         };
         let snapshots = Snapshots::begin(begin, &mut assembler);
         let stream = stream::Stream::new(control, wire, appender, assembler, spill, reached, snapshots);
-        stream.run(heartbeat, stop).await
+        stream.run(beside, stop).await
     }
 }
 

@@ -85,21 +85,34 @@ struct Hearing {
     batch: Batch,
 }
 
+/// Sees that a source of notifications can begin, as a start does.
+///
+/// # Errors
+/// What is wrong.
+pub async fn examine_notify(config: &NotifyConfig) -> Result<(), SourceError> {
+    begin(config).await.map(drop)
+}
+
+async fn begin(config: &NotifyConfig) -> Result<(Target, Listener), SourceError> {
+    let target = Target::parse(&config.url)?;
+    for channel in &config.channels {
+        if !(1..=POSTGRES_NAME_BYTES_MAX).contains(&channel.len()) {
+            let what = format!("a channel of NOTIFY has 1 to {POSTGRES_NAME_BYTES_MAX} bytes");
+            return Err(SourceError::Config(what));
+        }
+    }
+    let listener = Listener::start(&target, config).await?;
+    Ok((target, listener))
+}
+
 impl Notify {
     /// Connects and listens.
     ///
     /// # Errors
     /// Anything that is wrong now: a person is looking.
     pub async fn prepare(config: NotifyConfig, log: Arc<dyn ChangeLog>) -> Result<Self, SourceError> {
-        let target = Target::parse(&config.url)?;
-        for channel in &config.channels {
-            if !(1..=POSTGRES_NAME_BYTES_MAX).contains(&channel.len()) {
-                let what = format!("a channel of NOTIFY has 1 to {POSTGRES_NAME_BYTES_MAX} bytes");
-                return Err(SourceError::Config(what));
-            }
-        }
-        let listener = Some(Listener::start(&target, &config).await?);
-        Ok(Self { config, target, log, listener })
+        let (target, listener) = begin(&config).await?;
+        Ok(Self { config, target, log, listener: Some(listener) })
     }
 
     /// Listens until told to stop; connects anew for ever, and says once what that means.

@@ -53,6 +53,12 @@ pub enum Problem {
          ALTER TABLE {1} REPLICA IDENTITY FULL"
     )]
     TableKey(String, String),
+    /// The server writes no keys of the table.
+    #[error(
+        "table `{0}` has REPLICA IDENTITY NOTHING, and PostgreSQL refuses to update or delete its rows once it is captured: \
+         ALTER TABLE {1} REPLICA IDENTITY DEFAULT if it has a primary key, or FULL"
+    )]
+    TableIdentity(String, String),
     /// The snapshot cannot be read.
     #[error(
         "role `{user}` may not read table `{table}`: GRANT USAGE ON SCHEMA \"{schema}\" TO \"{user}\"; GRANT \
@@ -141,7 +147,11 @@ async fn server(control: &Control, user: &str) -> Result<Vec<Problem>, SourceErr
     Ok(problems)
 }
 
-async fn table(
+/// Looks at one table.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) async fn table(
     control: &Control,
     snapshot: SnapshotMode,
     user: &str,
@@ -171,7 +181,8 @@ async fn table(
     let has_key = match row.get(3) {
         "d" => row.get(4),
         "i" => row.get(5),
-        identity => identity == "f",
+        "n" => return Ok(Err(Problem::TableIdentity(shown, sql))),
+        _ => true,
     };
     if !has_key {
         return Ok(Err(Problem::TableKey(shown, sql)));

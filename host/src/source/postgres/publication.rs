@@ -42,10 +42,10 @@ pub(super) async fn ensure(
     let found = control.query("a look at the publications", LOOK, &[&publication]).await?;
     match found.first() {
         None => {
-            let list = sql_list(tables);
-            let sql = format!(
-                "CREATE PUBLICATION {name} FOR TABLE {list} WITH (publish_via_partition_root = true)"
-            );
+            // Tables that are named by the beginnings of their names may be yet to be made.
+            let list =
+                if tables.is_empty() { String::new() } else { format!("FOR TABLE {} ", sql_list(tables)) };
+            let sql = format!("CREATE PUBLICATION {name} {list}WITH (publish_via_partition_root = true)");
             control.execute(&format!("`{sql}`"), &sql).await?;
         }
         Some(row) if row.get(0) => {
@@ -148,11 +148,12 @@ async fn check_tables(control: &Control, publication: &str, tables: &[Captured])
 }
 
 fn unfit_tables(publication: &str, what: &str, tables: &[Captured]) -> SourceError {
+    let mend = match tables {
+        [] => format!("DROP PUBLICATION {}", quoted(publication)),
+        _ => format!("ALTER PUBLICATION {} SET TABLE {}", quoted(publication), sql_list(tables)),
+    };
     SourceError::Config(format!(
-        "publication `{publication}` {what}: ALTER PUBLICATION {} SET TABLE {}, or give the source another \
-         `publication`",
-        quoted(publication),
-        sql_list(tables)
+        "publication `{publication}` {what}: {mend}, or give the source another `publication`"
     ))
 }
 

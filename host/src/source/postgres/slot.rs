@@ -57,6 +57,8 @@ pub(super) enum Plan {
     Create,
     /// It is there, but its snapshot is not complete: begin again.
     Recreate,
+    /// Changes are lost: make another one in its place, if it is there, with a snapshot.
+    Anew,
     /// Go on from a place.
     Resume { from: u64 },
 }
@@ -181,10 +183,12 @@ async fn written(control: &Control) -> Result<u64, SourceError> {
     Ok(rows.first().and_then(|row| place(row.get(0))).unwrap_or(0))
 }
 
-/// Drops the slot.
+/// Drops the slot, if it is there.
 pub(super) async fn drop_slot(control: &Control, name: &str) -> Result<(), SourceError> {
     let doing = format!("`pg_drop_replication_slot('{name}')`");
-    control.query(&doing, "SELECT pg_drop_replication_slot($1)", &[&name]).await.map(drop)
+    const DROP: &str =
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
+    control.query(&doing, DROP, &[&name]).await.map(drop)
 }
 
 /// A slot that was just made.

@@ -16,12 +16,15 @@
 //!   server from removing its log.
 
 use std::future::{pending, ready};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::append::{Appended, Appender, Batch};
+use super::asked::Asked;
 use super::assemble::Assembler;
 use super::connect::Control;
 use super::decode::{Identity, Message, Scope, Streamed, Within, decode, decode_streamed, decode_within};
@@ -39,7 +42,7 @@ use crate::limits::{SOURCE_REST_TIME, SOURCE_SILENCE_TIME_MAX, SOURCE_TRICKLE_CO
 
 /// A stream that has started.
 pub(super) struct Stream<'a> {
-    control: Control,
+    control: Arc<Control>,
     wire: Wire,
     appender: &'a mut Appender,
     assembler: Assembler,
@@ -53,6 +56,15 @@ pub(super) struct Stream<'a> {
     rounds: Option<Rounds>,
     /// The server has sent everything before this place.
     sent: u64,
+}
+
+/// What goes on beside a stream.
+pub(super) struct Beside<'a> {
+    pub(super) heartbeat: Heartbeat,
+    /// What people ask of the source.
+    pub(super) asked: &'a mut Asked,
+    /// Ends with the reason why the stream has to begin anew.
+    pub(super) watch: BoxFuture<'static, SourceError>,
 }
 
 /// A transaction that was in progress and has committed.
@@ -74,7 +86,7 @@ enum Incoming {
 
 impl<'a> Stream<'a> {
     pub(super) fn new(
-        control: Control,
+        control: Arc<Control>,
         wire: Wire,
         appender: &'a mut Appender,
         assembler: Assembler,
@@ -92,10 +104,10 @@ impl<'a> Stream<'a> {
     /// If the stream cannot go on; an append may then still be under way.
     pub(super) async fn run(
         mut self,
-        mut heartbeat: Heartbeat,
+        beside: Beside<'_>,
         stop: &CancellationToken,
     ) -> Result<(), SourceError> {
-        let ended = self.go(&mut heartbeat, stop).await;
+        let ended = self.go(beside, stop).await;
         // The next connection begins with what is written then.
         let settled = self.snapshots.settle().await;
         if ended.is_ok() {
@@ -104,7 +116,8 @@ impl<'a> Stream<'a> {
         ended.and(settled)
     }
 
-    async fn go(&mut self, heartbeat: &mut Heartbeat, stop: &CancellationToken) -> Result<(), SourceError> {
+    async fn go(&mut self, beside: Beside<'_>, stop: &CancellationToken) -> Result<(), SourceError> {
+        let Beside { mut heartbeat, asked, mut watch } = beside;
         let mut heard_at = Instant::now();
         let mut rest = Rest::None;
         loop {
@@ -132,6 +145,8 @@ impl<'a> Stream<'a> {
                 }
                 beaten = heartbeat.next(&self.control) => beaten?,
                 place = self.reached.next() => self.wire.confirm(place?),
+                ask = asked.next() => self.snapshots.ask(ask, &mut self.assembler),
+                reason = &mut watch => return Err(reason),
                 work = self.snapshots.next() => self.take_snapshot(work?),
                 () = rest.over() => rest = Rest::None,
                 incoming = next(self.replayed.as_mut(), &mut self.wire), if listens && !rest.is_on() => {
@@ -142,7 +157,7 @@ impl<'a> Stream<'a> {
                     rest = if trickles { Rest::Wanted } else { Rest::None };
                 }
                 // The stream has nothing at hand.
-                () = ready(()), if may_turn => self.snapshots.turn(&mut self.assembler),
+                () = ready(()), if may_turn && !rest.is_on() => self.snapshots.turn(&mut self.assembler),
                 () = sleep_until(heard_at + SOURCE_SILENCE_TIME_MAX), if listens => {
                     return Err(SourceError::Silent(SOURCE_SILENCE_TIME_MAX));
                 }

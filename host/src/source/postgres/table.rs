@@ -13,7 +13,7 @@ use super::values::{Class, type_name};
 use crate::event::{Column, Table};
 
 /// A table's name, exactly as the catalog has it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TableName {
     pub(super) schema: String,
     pub(super) name: String,
@@ -37,17 +37,6 @@ impl TableName {
     pub(super) fn sql(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
-}
-
-/// Reads names, in order and each once.
-///
-/// # Errors
-/// As [`TableName::parse`].
-pub(super) fn parse_all(names: &[String]) -> Result<Vec<TableName>, SourceError> {
-    let mut tables = names.iter().map(|name| TableName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-    tables.sort();
-    tables.dedup();
-    Ok(tables)
 }
 
 impl fmt::Display for TableName {

@@ -78,7 +78,7 @@ const TABLE: &[(&str, May)] = &[
     // Who deploys tells the pipeline, and reads what it reads.
     ("deploy", May::Import(&["failpoint", "log", "policy", "registry", "pipeline"])),
     // What people tell whom. It tells the pipeline nothing but through those who deploy.
-    ("admin", May::Import(&["http", "log", "policy", "registry", "bus", "letters", "deploy"])),
+    ("admin", May::Import(&["http", "log", "policy", "registry", "bus", "letters", "deploy", "source"])),
     // What feeds would cost, by running the store of timelines.
     ("simulate", May::Import(&["timeline"])),
     // The app composes.

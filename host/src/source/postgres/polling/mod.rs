@@ -115,13 +115,8 @@ impl Polling {
         let outbox = Outbox { table: TableName::parse(&config.table)?, columns: config.columns.clone() };
         let claim = claim::path(&config.folder, &config.name);
         claim::read(&claim)?;
-        let polling = Self { config, target, outbox, log, claim };
-        let control = polling.connect().await?;
-        let layout = polling.layout(&control).await?;
-        // What the role may not do is told now. Nothing is marked yet.
-        let sql = format!("BEGIN; {} WHERE false FOR UPDATE; ROLLBACK", layout.select);
-        control.execute(DOING, &sql).await?;
-        Ok(polling)
+        look(&config, &target, &outbox).await?;
+        Ok(Self { config, target, outbox, log, claim })
     }
 
     /// Polls until told to stop; what may heal by itself is tried again for ever, and said once.
@@ -160,7 +155,7 @@ impl Polling {
         info!(source = self.config.name, "polls the outbox {}", self.outbox.table);
         loop {
             // Anew each time, since columns come and go.
-            let layout = self.layout(&control).await?;
+            let layout = layout(&self.config, &self.outbox, &control).await?;
             control.execute(DOING, "BEGIN").await?;
             let (round, count) = match next {
                 Next::Finish(claim, appended) => {
@@ -280,41 +275,56 @@ impl Polling {
         }
         Ok(taken)
     }
+}
 
-    async fn layout(&self, control: &Control) -> Result<Layout, SourceError> {
-        const LOOK: &str = "SELECT c.oid, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
-        let name = self.outbox.table.clone();
-        let found = control.query(DOING, LOOK, &[&name.schema, &name.name]).await?;
-        let missing = |what: String| SourceError::Config(what);
-        let row = found.first().ok_or_else(|| {
-            missing(format!(
-                "the outbox {name} does not exist: check `outbox.table` (names are case-sensitive)"
-            ))
-        })?;
-        let kind = if row.get(1) { Kind::Partitioned } else { Kind::Ordinary };
-        let captured = Captured { oid: row.get(0), kind, name };
-        let (table, classes) = describe(control, &self.config.name, &captured).await?;
-        if table.column(&self.config.status).is_none() {
-            let Self { config: PollingConfig { status, .. }, .. } = self;
-            let what = format!(
-                "the outbox {} has no column `{status}`: add it, or name another by `polling.status`",
-                captured.name
-            );
-            return Err(missing(what));
-        }
-        // Whether it was published is no part of what it says.
-        let is_told = |column: &Column| *column.name != *self.config.status;
-        let told: Vec<_> = table.columns.iter().zip(&classes).filter(|(column, _)| is_told(column)).collect();
-        let classes = told.iter().map(|(_, class)| **class).collect();
-        let table =
-            Table { columns: told.into_iter().map(|(column, _)| column.clone()).collect(), ..table.clone() };
-        let columns: Vec<_> = table.columns.iter().map(|column| quoted(&column.name)).collect();
-        let select = format!("SELECT {} FROM {}", columns.join(", "), captured.name.sql());
-        let messages = self.outbox.messages(&table).map_err(|error| missing(error.to_string()))?;
-        let id = messages.column("id").unwrap_or(0);
-        Ok(Layout { table: Arc::new(messages), classes, id, select })
+/// Sees that a polling source can begin, as a start does.
+///
+/// # Errors
+/// What is wrong.
+pub async fn examine_polling(config: &PollingConfig) -> Result<(), SourceError> {
+    let outbox = Outbox { table: TableName::parse(&config.table)?, columns: config.columns.clone() };
+    look(config, &Target::parse(&config.url)?, &outbox).await
+}
+
+/// What the role may not do is told now. Nothing is marked.
+async fn look(config: &PollingConfig, target: &Target, outbox: &Outbox) -> Result<(), SourceError> {
+    let control = target.connect(&format!("twohop {}", config.name)).await?;
+    let layout = layout(config, outbox, &control).await?;
+    let sql = format!("BEGIN; {} WHERE false FOR UPDATE; ROLLBACK", layout.select);
+    control.execute(DOING, &sql).await
+}
+
+async fn layout(config: &PollingConfig, outbox: &Outbox, control: &Control) -> Result<Layout, SourceError> {
+    const LOOK: &str = "SELECT c.oid, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+    let name = outbox.table.clone();
+    let found = control.query(DOING, LOOK, &[&name.schema, &name.name]).await?;
+    let missing = |what: String| SourceError::Config(what);
+    let row = found.first().ok_or_else(|| {
+        missing(format!("the outbox {name} does not exist: check `outbox.table` (names are case-sensitive)"))
+    })?;
+    let kind = if row.get(1) { Kind::Partitioned } else { Kind::Ordinary };
+    let captured = Captured { oid: row.get(0), kind, name };
+    let (table, classes) = describe(control, &config.name, &captured).await?;
+    if table.column(&config.status).is_none() {
+        let PollingConfig { status, .. } = config;
+        let what = format!(
+            "the outbox {} has no column `{status}`: add it, or name another by `polling.status`",
+            captured.name
+        );
+        return Err(missing(what));
     }
+    // Whether it was published is no part of what it says.
+    let is_told = |column: &Column| *column.name != *config.status;
+    let told: Vec<_> = table.columns.iter().zip(&classes).filter(|(column, _)| is_told(column)).collect();
+    let classes = told.iter().map(|(_, class)| **class).collect();
+    let table =
+        Table { columns: told.into_iter().map(|(column, _)| column.clone()).collect(), ..table.clone() };
+    let columns: Vec<_> = table.columns.iter().map(|column| quoted(&column.name)).collect();
+    let select = format!("SELECT {} FROM {}", columns.join(", "), captured.name.sql());
+    let messages = outbox.messages(&table).map_err(|error| missing(error.to_string()))?;
+    let id = messages.column("id").unwrap_or(0);
+    Ok(Layout { table: Arc::new(messages), classes, id, select })
 }
 
 impl Taken {

@@ -62,6 +62,12 @@ impl Default for Size {
 }
 
 impl Size {
+    /// After something was read in vain, since rows of it changed meanwhile. Of a single row it is soon read in time.
+    pub(super) fn smaller(self) -> Self {
+        let rows = (self.rows.min(SNAPSHOT_ROWS_MIN) / 2).max(1);
+        Self { rows, blocks: (self.blocks / 2).max(1) }
+    }
+
     /// After so many rows and bytes were read.
     fn adapted(self, rows: usize, bytes: usize) -> Self {
         let halves = |part: usize, whole: usize| 2 * part < whole;

@@ -29,6 +29,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::asked::{Answer, Ask};
 use super::assemble::{Assembler, virtual_table};
 use super::connect::{Control, Target};
 use super::error::SourceError;
@@ -66,6 +68,8 @@ pub(super) enum Mark {
     Began,
     /// The slot is about to be made, and there will be no snapshot.
     Skipped,
+    /// As [`Began`](Self::Began), since changes are lost.
+    Gap,
     /// All its rows are in the log.
     Complete,
 }
@@ -90,6 +94,7 @@ pub(super) fn mark(
     builder.push(Value::Text(match mark {
         Mark::Began => "began",
         Mark::Skipped => "skipped",
+        Mark::Gap => "gap",
         Mark::Complete => "complete",
     }));
     builder.push(Value::Text(&tables.collect::<Vec<_>>().join(",")));
@@ -149,6 +154,8 @@ pub(super) struct Snapshots {
     /// That the stream has begun since the last chunk.
     batches: usize,
     streamed: Streamed,
+    /// Who waits until it is written down that a table is to be read, as the how manieth.
+    asked: VecDeque<(u64, Answer)>,
     figures: Arc<SnapshotMetrics>,
 }
 
@@ -221,6 +228,7 @@ impl Snapshots {
             not_before: Instant::now(),
             batches: 0,
             streamed,
+            asked: VecDeque::new(),
             figures,
         };
         snapshots.show();
@@ -304,7 +312,10 @@ impl Snapshots {
         let is_early = self.stage == Stage::Ready && Instant::now() < self.not_before;
         tokio::select! {
             biased;
-            written = self.keeper.written() => written.map(|()| None),
+            written = self.keeper.written() => written.map(|asked| {
+                self.answer(asked);
+                None
+            }),
             done = done(&mut self.work) => done.map(|done| Some(Work(done))),
             () = sleep_until(self.not_before), if is_early => Ok(None),
         }
@@ -317,7 +328,34 @@ impl Snapshots {
 
     /// Writes down what is to be.
     pub(super) async fn settle(&mut self) -> Result<(), SourceError> {
-        self.keeper.settle().await
+        let asked = self.keeper.settle().await?;
+        self.answer(asked);
+        Ok(())
+    }
+
+    /// Somebody asks for all rows of a table, and is answered once it is written down that they are to be read.
+    pub(super) fn ask(&mut self, ask: Ask, assembler: &mut Assembler) {
+        let Some(table) = self.tables.iter().find(|table| table.name == ask.table) else {
+            return ask.refuse(&self.tables);
+        };
+        info!(source = &*self.source, "somebody asks for all rows of {}", table.name);
+        self.rounds.add([table]);
+        self.rounds.asked += 1;
+        self.asked.push_back((self.rounds.asked, ask.answer));
+        assembler.note_rounds(self.rounds.clone());
+        self.show();
+        if self.stage == Stage::Idle {
+            self.go_on(assembler);
+        }
+    }
+
+    /// Tells those who asked, up to so many, that it is written down.
+    fn answer(&mut self, upto: u64) {
+        while self.asked.front().is_some_and(|(number, _)| *number <= upto) {
+            let Some((_, answer)) = self.asked.pop_front() else { return };
+            // Who waits no more has been told to look.
+            let _ = answer.send(Ok(()));
+        }
     }
 
     /// The stream has begun to bring a transaction.
@@ -407,7 +445,12 @@ impl Snapshots {
             age => age,
         };
         let rows: Vec<_> = chunk.rows.into_iter().map(|(age, row)| (sure(age, &row), row)).collect();
-        let is_sure = rows.iter().all(|(age, _)| *age != Age::Unsure);
+        // Where the stream has yet to bring a row, and may bring it without some of its values, the chunk waits for that.
+        let is_sure = rows.iter().all(|(age, _)| match age {
+            Age::Kept => true,
+            Age::Streamed => chunk.changes == Changes::Whole,
+            Age::Unsure => false,
+        });
         let chunk = Chunk { rows, ..chunk };
         if is_sure {
             return self.push(chunk, &Touched::default(), assembler);
@@ -433,7 +476,7 @@ impl Snapshots {
         let is_partial = |(_, row): &(Age, Change)| touched.has_partial(row);
         if touched.is_anything(chunk.order) || !is_there || chunk.rows.iter().any(is_partial) {
             // It is read again, or was emptied.
-            self.size = Size::default();
+            self.size = self.size.smaller();
             self.not_before = Instant::now() + SNAPSHOT_RETRY_INTERVAL;
             self.end_table(assembler, chunk.taken_at);
             return;

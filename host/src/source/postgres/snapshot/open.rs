@@ -32,7 +32,7 @@ pub(in super::super) async fn first(
     let states = tables.iter().map(TableState::new).collect();
     let mut round = Round { visible: None, from: 0, is_told: true, tables: states };
     import(control, snapshot, &mut round, tables).await?;
-    Ok(Rounds { rounds: vec![round] })
+    Ok(Rounds { rounds: vec![round], asked: 0 })
 }
 
 /// Opens a later round, by a slot that is gone again then.

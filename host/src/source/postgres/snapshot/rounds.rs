@@ -31,6 +31,9 @@ use crate::limits::RETRY_DELAY_MAX;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Rounds {
     pub(super) rounds: Vec<Round>,
+    /// How many questions of people it has in it, since the source has connected.
+    #[serde(skip)]
+    pub(super) asked: u64,
 }
 
 /// Tables that are read against one snapshot.
@@ -167,8 +170,9 @@ impl Keeper {
         self.wanted = Some(rounds);
     }
 
-    /// Waits until something was written; for ever if nothing is to be. Cancelling loses nothing.
-    pub(super) async fn written(&mut self) -> Result<(), SourceError> {
+    /// Waits until something was written, and gives how many questions are; for ever if nothing is to be. Cancelling
+    /// loses nothing.
+    pub(super) async fn written(&mut self) -> Result<u64, SourceError> {
         if self.writing.is_none() {
             if self.wanted.is_none() {
                 return std::future::pending().await;
@@ -178,11 +182,11 @@ impl Keeper {
         self.write().await
     }
 
-    async fn write(&mut self) -> Result<(), SourceError> {
+    async fn write(&mut self) -> Result<u64, SourceError> {
         let writing = match &mut self.writing {
             Some(writing) => writing,
             None => {
-                let Some(rounds) = self.wanted.take() else { return Ok(()) };
+                let Some(rounds) = self.wanted.take() else { return Ok(0) };
                 let path = self.path.clone();
                 self.writing.insert(spawn_blocking(move || {
                     let written = rounds.write(&path);
@@ -199,18 +203,16 @@ impl Keeper {
             {
                 self.wanted.get_or_insert(rounds);
                 self.not_before = Instant::now() + RETRY_DELAY_MAX;
-                Ok(())
+                Ok(0)
             }
-            (_, written) => written,
+            (rounds, written) => written.map(|()| rounds.asked),
         }
     }
 
-    /// Waits until all is written that finds room.
-    pub(super) async fn settle(&mut self) -> Result<(), SourceError> {
-        if self.writing.is_some() {
-            self.write().await?;
-        }
-        self.write().await
+    /// Waits until all is written that finds room; gives how many questions are.
+    pub(super) async fn settle(&mut self) -> Result<u64, SourceError> {
+        let before = if self.writing.is_some() { self.write().await? } else { 0 };
+        Ok(before.max(self.write().await?))
     }
 }
 

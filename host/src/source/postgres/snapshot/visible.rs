@@ -47,7 +47,7 @@ pub(super) enum Files {
 }
 
 impl Visible {
-    /// Reads `min:max:running,running,…`.
+    /// Reads `min:max:running,running,…`. All below `min` are over, also where `max` is below it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let mut bound = || parts.next()?.parse().ok();
@@ -59,7 +59,8 @@ impl Visible {
             .ok()?
             .unwrap_or_default();
         running.sort_unstable();
-        (min <= max).then_some(Self { min, max, running })
+        // One that a slot exports may begin past its end, where whoever came last was rolled back.
+        Some(Self { min, max: max.max(min), running })
     }
 
     /// As the server writes it.
@@ -144,7 +145,9 @@ mod tests {
         for text in ["10:20:10,14,15", "3:3:", "4294967290:4294967300:4294967299"] {
             assert_eq!(visible(text).text(), text);
         }
-        for text in ["", "1", "1:2", "2:1:", "a:2:", "1:2:x", "1:2:1,,2"] {
+        let reversed = visible("20:10:");
+        assert!(reversed.sees(19) && !reversed.sees(20), "{reversed:?}");
+        for text in ["", "1", "1:2", "a:2:", "1:2:x", "1:2:1,,2"] {
             assert_eq!(Visible::parse(text).map(|its| its.text()).filter(|its| its == text), None, "{text}");
         }
     }

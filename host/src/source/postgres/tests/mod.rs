@@ -303,7 +303,7 @@ fn a_change_of_columns_that_the_log_has_is_not_told_again() {
         let told = assembler.take_told();
         (operations(&assembled(&mut assembler, &[]).0), told)
     };
-    let before = Shape::of(&super::assemble::virtual_table("main", "orders", ["id"]));
+    let before = super::seen::Shape::of(&super::assemble::virtual_table("main", "orders", ["id"]));
     Seen::begin(path.clone(), [(ORDERS, before)]).expect("it is written");
     let schema = (Operation::Schema, 0, false);
     let inserts = [(Operation::Insert, 0, false), (Operation::Insert, 1, true)];
@@ -434,6 +434,7 @@ fn config() -> Config {
         slot: None,
         publication: None,
         snapshot: SnapshotMode::Initial,
+        gap: Gap::Halt,
         folder: "data/sources".into(),
         spill_bytes_max: 1 << 30,
         messages: Vec::new(),
@@ -445,7 +446,7 @@ fn config() -> Config {
 fn names_that_are_not_given_are_made_from_the_name_of_the_source() {
     let plans = Plans::new(config()).expect("the configuration is right");
     assert_eq!((plans.slot.as_str(), plans.publication.as_str()), ("twohop_main_db", "twohop_main_db"));
-    let names: Vec<_> = plans.tables.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = plans.choice.names.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["audit.log", "public.orders"], "each table once");
     let long = default_name(&"é".repeat(200));
     assert_eq!(long.len(), POSTGRES_NAME_BYTES_MAX);

@@ -1,11 +1,16 @@
 //! Snapshots while many write: what the change log folds to is the table, no row comes twice, and of a key nothing older
-//! comes after anything newer; over `kill -9`, for tables added later, without keys, and written anew meanwhile.
+//! comes after anything newer; over `kill -9`, for tables added later, without keys, and written anew meanwhile, and for
+//! those that are read again (`running.rs`).
+
+mod running;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -296,6 +301,35 @@ async fn rows_come_once_among_the_changes_of_those_who_write_meanwhile() -> Resu
     let marks: Vec<_> = changes.iter().filter(|change| &*change.table.name == "$snapshot").collect();
     ensure!(marks.len() == 2, "{marks:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_stream_brings_later_and_without_its_large_value_comes_as_a_whole() -> Result<()> {
+    let mut stand = stand(&format!("{THINGS} {}", rows(20_000)), &["things"])?;
+    stand.postgres.psql("UPDATE things SET body = body(5) WHERE id = 20000")?;
+    stand.host.restart()?;
+    until(&stand, "rows", |_, rows| rows > 0).await?;
+    let sender =
+        stand.postgres.psql("SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'twohop_shop'")?;
+    let sender = Pid::from_raw(sender.trim().parse()?);
+    signal::kill(sender, Signal::SIGSTOP)?;
+    stand.postgres.psql("UPDATE things SET version = nextval('versions') WHERE id = 20000")?;
+    // The last chunk has been read: it waits for the stream, or it was taken for all there is.
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'twohop shop snapshot' AND query NOT LIKE \
+         '%pg_logical_emit_message%'";
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let read = async {
+        while stand.postgres.psql(idle)?.trim() != "0" {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    let read = tokio::time::timeout(WITHIN, read).await;
+    signal::kill(sender, Signal::SIGCONT)?;
+    read.context("the last chunk is not read")??;
+    stand.wait_for_snapshot(WITHIN).await?;
+    let fold = fold(&finish(&mut stand).await?)?;
+    fold.check(&stand).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
