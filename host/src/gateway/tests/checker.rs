@@ -211,7 +211,8 @@ impl Record {
     fn lost(&mut self, channels: &[usize], id: Option<&str>) {
         let floor = self.bus.floor();
         for channel in channels {
-            let place = self.places[channel];
+            // Who is new has no place yet; where it began may be gone before it was read.
+            let Some(&place) = self.places.get(channel) else { continue };
             assert!(Sequence(place) < floor, "a reset of {channel} at {place}, with all kept from {floor}");
             let to = id.map_or(place, number);
             assert!(to >= place, "the reset of {channel} went back from {place} to {to}");
