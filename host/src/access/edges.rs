@@ -52,9 +52,16 @@ type Watches = HashMap<Box<str>, BTreeMap<usize, Arc<Interest>>>;
 
 #[derive(Debug)]
 struct Interest {
+    /// Sorted.
     followees: Box<[Box<str>]>,
     turns: AtomicU64,
     doubts: Arc<Doubts>,
+}
+
+impl Interest {
+    fn is_of(&self, followee: &str) -> bool {
+        self.followees.binary_search_by(|its| (**its).cmp(followee)).is_ok()
+    }
 }
 
 impl Edges {
@@ -62,11 +69,12 @@ impl Edges {
     /// anybody.
     pub fn turned(&self, subject: &str, followee: &str) {
         let watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for interest in watches.get(subject).into_iter().flat_map(BTreeMap::values) {
-            if interest.followees.iter().any(|its| **its == *followee) {
-                interest.turns.fetch_add(1, Ordering::Release);
-                interest.doubts.raise();
-            }
+        let of_subject = watches.get(subject).into_iter().flat_map(BTreeMap::values);
+        let turned: Vec<_> = of_subject.filter(|interest| interest.is_of(followee)).cloned().collect();
+        drop(watches);
+        for interest in turned {
+            interest.turns.fetch_add(1, Ordering::Release);
+            interest.doubts.raise();
         }
     }
 
@@ -77,8 +85,9 @@ impl Edges {
         channels: impl Iterator<Item = &'c str>,
         doubts: Arc<Doubts>,
     ) -> Watch {
-        let followees = channels.map(|channel| followee(channel).into()).collect();
-        let interest = Arc::new(Interest { followees, turns: AtomicU64::new(0), doubts });
+        let mut followees: Vec<Box<str>> = channels.map(|channel| followee(channel).into()).collect();
+        followees.sort_unstable();
+        let interest = Arc::new(Interest { followees: followees.into(), turns: AtomicU64::new(0), doubts });
         let watch = Watch { edges: self.clone(), subject: subject.into(), interest };
         let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watches.entry(subject.into()).or_default().insert(watch.place(), Arc::clone(&watch.interest));

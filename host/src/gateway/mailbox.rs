@@ -280,6 +280,9 @@ impl Mailbox {
         match state.status {
             Status::Behind => Poll::Ready(Taken::Behind),
             Status::Closed => Poll::Ready(Taken::Closed),
+            // Under the lock, so that what is put after a doubt is not taken before it: who waits here waits for the end of
+            // its permits as well, and is woken by that.
+            Status::Following if !state.queue.is_empty() && !self.is_settled() => Poll::Pending,
             Status::Following => match state.queue.pop_front() {
                 Some(frame) => {
                     // It is told before what comes after it.

@@ -198,6 +198,8 @@ mod tests {
         let put = |gate: Result<Option<Gate>, std::io::Error>| access.put_gate(gate);
         put(Ok(Some(a_gate())));
         assert!(!writes(&pass, 1_000), "nobody has asked that gate yet");
+        let mut context = std::task::Context::from_waker(futures_util::task::noop_waker_ref());
+        assert!(pass.mailbox.poll_take(&mut context, false).is_pending(), "nor is it taken out");
         put(Ok(None));
         assert!(!writes(&pass, 1_001), "and now there is none");
         let mut told = pin!(pass.hold(async {}));

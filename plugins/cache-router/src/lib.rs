@@ -2,8 +2,9 @@
 //!
 //! In: changes of the tables that the setting `keys` names, with the columns that its patterns need. Out: for each
 //! pattern of the table the key of the new row and that of the old one, for a truncate all keys that begin as the
-//! pattern does. Always holds: a change whose key cannot be told is a dead letter, never passed over. Documented for
-//! those who deploy it in `docs/plugins/cache-router.md`.
+//! pattern does. Always holds: a change whose new key cannot be told is a dead letter; an old key that the
+//! database does not send (`REPLICA IDENTITY`) is passed over. Documented for those who deploy it in
+//! `docs/plugins/cache-router.md`.
 
 mod pattern;
 

@@ -207,13 +207,18 @@ impl Record {
         }
     }
 
-    /// With an id if no value follows.
+    /// With an id if no value follows. What has overflowed is read again from where the first of its channels is: if that is
+    /// gone, all are lost that have not come to the end, also one that is beyond what is gone.
     fn lost(&mut self, channels: &[usize], id: Option<&str>) {
         let floor = self.bus.floor();
+        let least = self.places.values().min().copied();
         for channel in channels {
             // Who is new has no place yet; where it began may be gone before it was read.
             let Some(&place) = self.places.get(channel) else { continue };
-            assert!(Sequence(place) < floor, "a reset of {channel} at {place}, with all kept from {floor}");
+            assert!(
+                least.is_some_and(|least| Sequence(least) < floor),
+                "a reset of {channel} at {place}, with all kept from {floor}"
+            );
             let to = id.map_or(place, number);
             assert!(to >= place, "the reset of {channel} went back from {place} to {to}");
         }

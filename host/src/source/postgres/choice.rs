@@ -86,13 +86,13 @@ impl Choice {
         publication: &str,
         snapshot: SnapshotMode,
     ) -> Result<Vec<Candidate>, SourceError> {
-        // Partitions come with their tables.
+        // Partitions come with their tables. Rights to a table that was dropped since the look began are null.
         const LOOK: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, \
              c.relpersistence = 'p' AND CASE c.relreplident \
                WHEN 'd' THEN EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary) \
                WHEN 'i' THEN EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident) \
                ELSE c.relreplident = 'f' END \
-               AND (NOT $3 OR has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')), \
+               AND (NOT $3 OR coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), false)), \
              EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid \
                WHERE p.pubname = $2 AND r.prrelid = c.oid) \
                OR pg_has_role(c.relowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_publication p \

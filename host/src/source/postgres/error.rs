@@ -209,6 +209,12 @@ pub enum SourceError {
         /// Its name.
         table: String,
     },
+    /// A table was dropped since it was looked at.
+    #[error("table `{table}` was dropped a moment ago")]
+    TableGone {
+        /// Its name.
+        table: String,
+    },
     /// All slots are taken.
     #[error(
         "PostgreSQL has no free replication slot: drop one that nobody needs (SELECT slot_name, active FROM \
@@ -440,6 +446,7 @@ pub fn disposition(error: &SourceError) -> Disposition {
         | SourceError::SlotInUse { .. }
         | SourceError::NoFreeSender
         | SourceError::TableAdded { .. }
+        | SourceError::TableGone { .. }
         | SourceError::Unheard
         | SourceError::Relations(_)
         | SourceError::Log(LogError::DiskFull { .. } | LogError::Full { .. }) => true,
@@ -456,9 +463,11 @@ pub fn disposition(error: &SourceError) -> Disposition {
 }
 
 /// Whether what the server said passes: connections broken (08), its disk, memory or connections used up, an object
-/// in use, and a server or session that an operator ends or that starts.
+/// in use, a server or session that an operator ends or that starts, and a table or schema that was dropped since it was
+/// looked at: the next attempt looks again, and says what is missing.
 fn server_heals(code: &str) -> bool {
-    const PASSING: [&str; 8] = ["53100", "53200", "53300", "55006", "57014", "57P01", "57P02", "57P03"];
+    const PASSING: [&str; 10] =
+        ["3F000", "42P01", "53100", "53200", "53300", "55006", "57014", "57P01", "57P02", "57P03"];
     code.starts_with("08") || PASSING.contains(&code)
 }
 

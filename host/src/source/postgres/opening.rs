@@ -110,6 +110,8 @@ impl Plans {
         let mut tables = preflight::check(control, snapshot, user, &self.choice.names).await?;
         for candidate in self.choice.by_pattern(control, &self.publication, snapshot).await? {
             if candidate.fitness == Fitness::Fit {
+                let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+                left_out.remove(&candidate.captured.name);
                 tables.push(candidate.captured);
             } else {
                 self.leave_out(control, candidate).await?;
@@ -223,11 +225,11 @@ impl Plans {
         plan: Plan,
     ) -> Result<(), SourceError> {
         server::write(&server::path(&self.config.folder, &self.config.name), &wire.server)?;
-        snapshot::rounds::forget(&self.rounds_file())?;
         if plan == Plan::Anew {
             // The record stands behind everything that the log has. Columns that are others than before the gap are told.
             heartbeat::emit(control).await?;
         } else {
+            snapshot::rounds::forget(&self.rounds_file())?;
             let mut shapes = Vec::new();
             for captured in tables {
                 let (table, _) = table::describe(control, &self.config.name, captured).await?;
@@ -244,7 +246,9 @@ impl Plans {
         let names = tables.iter().map(|table| table.name.to_string());
         let record = encode(&snapshot::mark(&self.config.name, names, mark, position, now));
         log.append(append::PARTITION, vec![record]).await.map_err(SourceError::Log)?;
-        // Not before: a slot that was moved would be taken as it is found.
+        // Not before, in this order: without rounds a slot that is gone would be taken for one that is yet to be made, and
+        // the gap would not be told; without a place one that was moved would be taken as it is found.
+        snapshot::rounds::forget(&self.rounds_file())?;
         reached::forget(&reached::path(&self.config.folder, &self.config.name))
     }
 

@@ -160,7 +160,7 @@ pub(super) async fn table(
     const LOOK: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relreplident::text, \
          EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary), \
          EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident), \
-         has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+         coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), false) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     let rows = control.query("a look at the tables", LOOK, &[&name.schema, &name.name]).await?;
     let (shown, sql) = (name.to_string(), name.sql());

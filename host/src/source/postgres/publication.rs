@@ -138,13 +138,17 @@ async fn check_tables(control: &Control, publication: &str, tables: &[Captured])
         let what = format!("also sends table `{other}`, which the source's `tables` do not name");
         return Err(unfit_tables(publication, &what, tables));
     }
-    match tables.iter().find(|table| !sent.contains(&table.name)) {
-        Some(Captured { name, .. }) => Err(SourceError::Config(format!(
-            "`{name}` is a partition of another table that the source's `tables` name, and its changes come with \
-             that one: take it out of `tables`"
-        ))),
-        None => Ok(()),
+    let Some(Captured { name, oid, .. }) = tables.iter().find(|table| !sent.contains(&table.name)) else {
+        return Ok(());
+    };
+    const THERE: &str = "SELECT FROM pg_class WHERE oid = $1";
+    if control.query("a look at the tables", THERE, &[oid]).await?.is_empty() {
+        return Err(SourceError::TableGone { table: name.to_string() });
     }
+    Err(SourceError::Config(format!(
+        "`{name}` is a partition of another table that the source's `tables` name, and its changes come with \
+             that one: take it out of `tables`"
+    )))
 }
 
 fn unfit_tables(publication: &str, what: &str, tables: &[Captured]) -> SourceError {

@@ -120,6 +120,11 @@ impl Spill {
         self.open.is_some()
     }
 
+    /// Whether it holds no transaction in progress.
+    pub(super) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
     /// Opens a block.
     pub(super) fn begin(&mut self, transaction: u32, segment: Segment) -> Result<(), SpillError> {
         if self.is_open() {

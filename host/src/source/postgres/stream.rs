@@ -146,7 +146,8 @@ impl<'a> Stream<'a> {
                 beaten = heartbeat.next(&self.control) => beaten?,
                 place = self.reached.next() => self.wire.confirm(place?),
                 ask = asked.next() => self.snapshots.ask(ask, &mut self.assembler),
-                reason = &mut watch => return Err(reason),
+                // A transaction that is on its way would be sent again from its begin.
+                reason = &mut watch, if self.is_between_transactions() && self.spill.is_empty() => return Err(reason),
                 work = self.snapshots.next() => self.take_snapshot(work?),
                 () = rest.over() => rest = Rest::None,
                 incoming = next(self.replayed.as_mut(), &mut self.wire), if listens && !rest.is_on() => {
