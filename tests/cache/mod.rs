@@ -151,6 +151,11 @@ async fn a_host_crash_between_the_deletion_and_the_commit_deletes_again() -> Res
     let further = configuration(&url(&redis), "")?;
     let mut stand = Stand::start(&Setup { further: &further, ..Setup::default() })?;
     let mut cache = client(&redis)?;
+    // The first batch after this start is the one that matters.
+    stand.wait_for_snapshot(WITHIN).await?;
+    let is_all_judged =
+        || Ok(stand.metric("twohop_pipeline_offset")? == stand.metric("twohop_log_end_offset")?);
+    until("all is judged", is_all_judged).await?;
     stand.options.environment.push(("TWOHOP_FAILPOINT".into(), "batch-before-apply".into()));
     stand.host.terminate();
     stand.host = Host::start(stand.options.clone())?;

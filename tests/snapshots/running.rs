@@ -74,6 +74,26 @@ async fn a_new_table_that_cannot_be_captured_is_named_and_stops_nothing_until_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_dropped_while_they_are_looked_at_stop_nothing() -> Result<()> {
+    let mut stand = stand_of("\"notes\", \"tmp_*\"", twohop_tests::SCHEMA, "")?;
+    stand.wait_for_snapshot(WITHIN).await?;
+    // Each lives as long as a connection takes to begin, so most are gone when it comes to them.
+    stand.postgres.psql(
+        "DO $$ BEGIN FOR nth IN 1..250 LOOP \
+           EXECUTE format('CREATE TABLE tmp_%s (n int PRIMARY KEY)', nth); COMMIT; PERFORM pg_sleep(0.02); \
+           EXECUTE format('DROP TABLE tmp_%s', nth); COMMIT; \
+         END LOOP; END $$",
+    )?;
+    stand.postgres.psql("CREATE TABLE tmp_last (n int PRIMARY KEY); INSERT INTO tmp_last VALUES (1)")?;
+    begun(&stand, 0, "tmp_last").await?;
+    stand.wait_for_snapshot(WITHIN).await?;
+    let changes = finish(&mut stand).await?;
+    let came: Vec<_> = rows_of(&changes, "tmp_last").map(|change| change.operation).collect();
+    assert_eq!(came, [Operation::Snapshot]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_somebody_asks_for_is_read_again_although_the_host_dies_then() -> Result<()> {
     let schema = format!("{THINGS} {} ; {}", rows(30_000), twohop_tests::SCHEMA);
     let mut stand = stand_of("\"notes\", \"things\"", &schema, "")?;
