@@ -50,7 +50,7 @@ impl Gate for ClaimsGate {
         let claims = claims_of(connection)?;
         let covered = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.covers(request, &claims));
         let is_for_followers = covered(&self.followers);
-        if !covered(&self.subscribe) && !(is_for_followers && request.follows) {
+        if !(covered(&self.subscribe) || is_for_followers && request.follows) {
             let why = if is_for_followers {
                 "only those who follow may listen to this channel"
             } else {
