@@ -178,8 +178,7 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     let file = read_plugins(&config)?;
     let metrics = Arc::<Metrics>::default();
     let cache = open_cache(&config, &metrics).await?;
-    let compiled = config.data.join("plugins").join("cache");
-    let loader = Arc::new(Loader::new(policy::Engine::new()?, &compiled, &program)?);
+    let loader = make_loader(&config, &program)?;
     let lines = loader.lines();
     let stores = open_stores(&config, &metrics).await?;
     let access = make_access(&config, &stores.timelines, metrics.clone())?;
@@ -242,6 +241,12 @@ pub async fn serve(config: Config, program: PathBuf, ready: impl FnOnce(Addresse
     parts.spawn(listener("admin", admin.stopped(), stop.clone()));
 
     until_stopped(parts, signals, &stop, grace + SHUTDOWN_TIME_MAX).await
+}
+
+/// What makes plugins of components, with a folder for what was compiled.
+fn make_loader(config: &Config, program: &Path) -> Result<Arc<Loader>, AppError> {
+    let compiled = config.data.join("plugins").join("cache");
+    Ok(Arc::new(Loader::new(policy::Engine::new()?, &compiled, program)?))
 }
 
 /// Waits for the order to stop, or for a part that cannot go on; then ends all of them.
