@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use twohop_tests::{Setup, Stand};
 use xtask::place;
 
+use crate::publishing::stand_with_rooms;
+
 const SECRET: &str = "the client's own secret, of thirty-two bytes at least";
 /// Rows of one transaction.
 const ROWS: u64 = 4;
@@ -42,21 +44,7 @@ fn a_token_is_renewed_in_time_and_one_that_expired_is_replaced() -> Result<()> {
 #[test]
 fn what_is_said_on_every_way_comes_to_everybody_once_also_after_a_kill() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let secret = folder.path().join("secret");
-    std::fs::write(&secret, SECRET)?;
-    let access = format!("[gateway.access]\nsecret_file = \"{}\"", secret.display());
-    let gate = format!(
-        "[plugin.claims-gate]\nfile = \"{}\"\nsettings = {{ subscribe = \"room:*\", publish = \"room:*\", ephemeral = \"typing\" }}",
-        place::plugin("claims-gate")?.display()
-    );
-    let setup = Setup {
-        access: &access,
-        further: &gate,
-        whole_source: Some("tables = [\"notes\"]"),
-        tables: &["notes", "$client"],
-        ..Setup::default()
-    };
-    play("said", &mut Stand::start(&setup)?)
+    play("said", &mut stand_with_rooms(folder.path(), "room:*", "")?)
 }
 
 #[test]

@@ -12,11 +12,11 @@ use twohop::event::{Offset, Partition, Position};
 use twohop::log::segments::{Config, Segments};
 use twohop::log::{ChangeLog, LogError, Record};
 use twohop::source::postgres::{self, Beside, Gap, SnapshotMode};
+use twohop_tests::until;
 use xtask::services::Folder;
 use xtask::services::postgres::Postgres;
 
 const WITHIN: Duration = Duration::from_secs(30);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A log whose appends end when they are let.
 struct Gated {
@@ -64,17 +64,6 @@ impl ChangeLog for Gated {
     }
 }
 
-async fn until(server: &Postgres, what: &str, sql: &str) -> Result<()> {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let seen = async {
-        while server.psql(sql)?.trim() != "t" {
-            looks.tick().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(WITHIN, seen).await.with_context(|| what.to_owned())?
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_confirmed_after_the_append_and_not_while_it_is_under_way() -> Result<()> {
     const STANDS_BEYOND: &str = "SELECT confirmed_flush_lsn > ";
@@ -115,14 +104,15 @@ async fn a_place_is_confirmed_after_the_append_and_not_while_it_is_under_way() -
         "SELECT reply_time > '{}'::timestamptz + interval '2 s' FROM pg_stat_replication",
         now.trim()
     );
-    until(&server, "the server hears nothing", &heard).await?;
+    let is_so = |sql: &str| Ok(server.psql(sql)?.trim() == "t");
+    until("the server hears", WITHIN, || is_so(&heard)).await?;
     let slot = "FROM pg_replication_slots WHERE slot_name = 'twohop_shop'";
     let early = server.psql(&format!("{STANDS_BEYOND} '{}' {slot}", before.trim()))?;
     ensure!(early.trim() == "f", "the slot has been moved past what is not on the log's disk");
 
     log.is_open.send_replace(true);
     let beyond = format!("SELECT confirmed_flush_lsn >= '{}' {slot}", after.trim());
-    until(&server, "what is appended is not confirmed", &beyond).await?;
+    until("what is appended is confirmed", WITHIN, || is_so(&beyond)).await?;
     stop.cancel();
     run.await??;
     Ok(())

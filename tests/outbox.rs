@@ -59,14 +59,8 @@ async fn wait_for(stand: &Stand, count: usize) -> Result<Vec<Value>> {
 
 /// Looks until a query has this answer.
 async fn until(stand: &Stand, query: &str, answer: &str) -> Result<()> {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let answered = async {
-        while stand.postgres.psql(query)?.trim() != answer {
-            looks.tick().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(WITHIN, answered).await.with_context(|| format!("`{query}` is not {answer}"))?
+    let is_so = || Ok(stand.postgres.psql(query)?.trim() == answer);
+    twohop_tests::until(&format!("`{query}` is {answer}"), WITHIN, is_so).await
 }
 
 fn add(count: u32) -> String {

@@ -1,6 +1,7 @@
 //! What clients send, with a real server: kept before it is acknowledged, once over `kill -9` and repeats, through the
 //! policy to those who listen; what is ephemeral, what is refused, what is too much.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,15 +20,18 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const RED: &str = "/v1/channels/room%3Ared";
 
 /// A stand whose clients may listen and send in the rooms of their teams; `typing` is ephemeral.
-fn stand(folder: &std::path::Path, publish: &str) -> Result<Stand> {
+fn stand(folder: &Path, publish: &str) -> Result<Stand> {
+    stand_with_rooms(folder, "room:{team}", &format!("audience = \"suite\"\n[gateway.publish]\n{publish}"))
+}
+
+/// A stand whose clients may send messages to rooms, and whose tokens have the suite's secret. `further` goes on where who
+/// may listen is configured.
+pub(crate) fn stand_with_rooms(folder: &Path, rooms: &str, further: &str) -> Result<Stand> {
     let secret = folder.join("secret");
     std::fs::write(&secret, SECRET)?;
-    let access = format!(
-        "[gateway.access]\naudience = \"suite\"\nsecret_file = \"{}\"\n[gateway.publish]\n{publish}",
-        secret.display()
-    );
+    let access = format!("[gateway.access]\nsecret_file = \"{}\"\n{further}", secret.display());
     let gate = format!(
-        "[plugin.claims-gate]\nfile = \"{}\"\nsettings = {{ subscribe = \"room:{{team}}\", publish = \"room:{{team}}\", ephemeral = \"typing\" }}",
+        "[plugin.claims-gate]\nfile = \"{}\"\nsettings = {{ subscribe = \"{rooms}\", publish = \"{rooms}\", ephemeral = \"typing\" }}",
         place::plugin("claims-gate")?.display()
     );
     let setup = Setup {

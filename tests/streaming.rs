@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
-use twohop_tests::{Follower, Setup, Stand};
+use twohop_tests::{Follower, Setup, Stand, until};
 use xtask::services::host::refusal_within;
 use xtask::services::postgres;
 use xtask::sse::Event;
@@ -15,7 +15,6 @@ use xtask::sse::Event;
 const WITHIN: Duration = Duration::from_secs(60);
 /// Two hundred thousand rows take a while in a build that is not optimized.
 const ALL_WITHIN: Duration = Duration::from_secs(240);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const ROWS: i64 = 200_000;
 /// Bytes on our disk that show that a transaction is streamed.
 const STREAMED: u64 = 256 << 10;
@@ -42,18 +41,6 @@ async fn session(stand: &Stand) -> Result<Client> {
 
 fn insert(numbers: &str) -> String {
     format!("INSERT INTO notes SELECT n, 1, 1, 'note ' || n FROM generate_series({numbers}) n")
-}
-
-/// Looks until it is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let seen = async {
-        while !is_so()? {
-            looks.tick().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(WITHIN, seen).await.with_context(|| format!("not within the time: {what}"))?
 }
 
 fn bytes_in(folder: &Path) -> u64 {
@@ -90,7 +77,7 @@ async fn a_transaction_waits_on_disk_while_another_that_commits_first_comes_firs
     let mut follower = Follower::connect(stand.address(), &["notes"]).await?;
     let large = session(&stand).await?;
     large.batch_execute(&format!("BEGIN; {}", insert(&format!("1, {ROWS}")))).await?;
-    until("the transaction is on our disk", || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
+    until("the transaction is on our disk", WITHIN, || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
     // A part that is rolled back once it was streamed, and a part within it.
     let parts = ["400001, 410000", "410001, 420000"].map(insert);
     large.batch_execute(&format!("SAVEPOINT a; {}; SAVEPOINT b; {}", parts[0], parts[1])).await?;
@@ -103,7 +90,7 @@ async fn a_transaction_waits_on_disk_while_another_that_commits_first_comes_firs
     let count = usize::try_from(ROWS + 10)?;
     let events = follower.wait_until("the large one", ALL_WITHIN, |events| events.len() >= count).await?;
     check(&numbers(&events), [1_000_000].into_iter().chain(1..=ROWS + 9))?;
-    until("nothing is left on disk", || Ok(bytes_in(&spill(&stand)) == 0)).await
+    until("nothing is left on disk", WITHIN, || Ok(bytes_in(&spill(&stand)) == 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,9 +99,9 @@ async fn a_transaction_that_is_rolled_back_after_it_was_streamed_is_never_seen()
     let mut follower = Follower::connect(stand.address(), &["notes"]).await?;
     let large = session(&stand).await?;
     large.batch_execute(&format!("BEGIN; {}", insert("1, 20000"))).await?;
-    until("the transaction is on our disk", || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
+    until("the transaction is on our disk", WITHIN, || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
     large.batch_execute("ROLLBACK").await?;
-    until("nothing is left on disk", || Ok(bytes_in(&spill(&stand)) == 0)).await?;
+    until("nothing is left on disk", WITHIN, || Ok(bytes_in(&spill(&stand)) == 0)).await?;
     stand.postgres.psql(&insert("7, 7"))?;
     let events = follower.wait_until("the row after it", WITHIN, |events| !events.is_empty()).await?;
     check(&numbers(&events), [7])
@@ -142,17 +129,17 @@ async fn kill_9_in_the_midst_of_a_streamed_transaction_loses_nothing_and_repeats
     let log = stand.data.join("log/0");
     let large = session(&stand).await?;
     large.batch_execute(&format!("BEGIN; {}", insert(&format!("1, {ROWS}")))).await?;
-    until("the transaction is on our disk", || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
+    until("the transaction is on our disk", WITHIN, || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
     // Once before its commit, when all of it has to be sent again, then while it is appended.
     stand.host.kill9();
     stand.host.restart()?;
     // What the server had confirmed is streamed again only with what comes after it.
     large.batch_execute(&insert(&format!("{}, {}", ROWS + 1, ROWS + MORE))).await?;
-    until("the transaction is on our disk again", || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
+    until("the transaction is on our disk again", WITHIN, || Ok(bytes_in(&spill(&stand)) > STREAMED)).await?;
     large.batch_execute("COMMIT").await?;
     for part in 1..=3 {
         // A row takes more than a hundred bytes of the change log.
-        until("a further part is appended", || Ok(bytes_in(&log) > part * (4 << 20))).await?;
+        until("a further part is appended", WITHIN, || Ok(bytes_in(&log) > part * (4 << 20))).await?;
         stand.host.kill9();
         ensure!(bytes_in(&log) < ROWS.cast_unsigned() * 100, "it was appended before it could be killed");
         stand.host.restart()?;
@@ -170,7 +157,7 @@ fn sender(stand: &Stand) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_slot_advances_and_its_connection_outlives_the_servers_time_limit() -> Result<()> {
     let stand = stand("")?;
-    until("the stream runs", || Ok(!sender(&stand)?.is_empty())).await?;
+    until("the stream runs", WITHIN, || Ok(!sender(&stand)?.is_empty())).await?;
     let before = sender(&stand)?;
     let begun = stand.postgres.psql("SELECT clock_timestamp()")?;
     stand
@@ -178,11 +165,15 @@ async fn a_quiet_slot_advances_and_its_connection_outlives_the_servers_time_limi
         .psql("CREATE TABLE elsewhere AS SELECT n, repeat('x', 100) FROM generate_series(1, 50000) n")?;
     let written = stand.postgres.psql("SELECT pg_current_wal_lsn()")?;
     let advanced = format!("SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots", written.trim());
-    until("the slot is past what does not concern it", || Ok(stand.postgres.psql(&advanced)?.trim() == "t"))
-        .await?;
+    until("the slot is past what does not concern it", WITHIN, || {
+        Ok(stand.postgres.psql(&advanced)?.trim() == "t")
+    })
+    .await?;
     let elapsed = format!("SELECT clock_timestamp() - '{}' > interval '5 s'", begun.trim());
-    until("the server's time limit is over twice", || Ok(stand.postgres.psql(&elapsed)?.trim() == "t"))
-        .await?;
+    until("the server's time limit is over twice", WITHIN, || {
+        Ok(stand.postgres.psql(&elapsed)?.trim() == "t")
+    })
+    .await?;
     assert_eq!(sender(&stand)?, before, "it is the same connection");
     assert!(!stand.postgres.log_text().contains("terminating walsender"), "{}", stand.postgres.log_text());
     Ok(())
@@ -195,7 +186,7 @@ async fn a_slot_advances_where_nobody_writes_anything_by_the_sources_own_heartbe
     for _ in 0..10 {
         let written = stand.postgres.psql("SELECT pg_current_wal_lsn()")?;
         let advanced = format!("SELECT confirmed_flush_lsn > '{}' FROM pg_replication_slots", written.trim());
-        until("the slot is past it", || Ok(stand.postgres.psql(&advanced)?.trim() == "t")).await?;
+        until("the slot is past it", WITHIN, || Ok(stand.postgres.psql(&advanced)?.trim() == "t")).await?;
     }
     let changes = stand.changes()?;
     ensure!(

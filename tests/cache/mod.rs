@@ -11,13 +11,12 @@ use std::time::Duration;
 use crate::encryption::Certificates;
 use anyhow::{Context, Result};
 use redis::Commands;
-use twohop_tests::{Follower, Setup, Stand};
+use twohop_tests::{Follower, Setup, Stand, until};
 use xtask::place;
 use xtask::services::host::{Host, Options, refusal_within};
 use xtask::services::redis::{KEPT, Redis};
 
 const WITHIN: Duration = Duration::from_secs(30);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What holds a version key.
 const HELD: &str = "!";
 
@@ -49,17 +48,6 @@ fn ready(stand: &Stand) -> Result<String> {
     socket.read_to_string(&mut answer)?;
     let (head, word) = answer.split_once("\r\n\r\n").context("no answer")?;
     Ok(format!("{} {}", &head[9..12], word.trim()))
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let seen = async {
-        while !is_so()? {
-            looks.tick().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(WITHIN, seen).await.with_context(|| format!("never: {what}"))?
 }
 
 fn insert(stand: &Stand, numbers: std::ops::Range<u32>) -> Result<()> {
@@ -131,18 +119,18 @@ async fn no_deletion_is_lost_over_kill_9_of_the_host_and_of_redis() -> Result<()
                 stand.host.restart()?;
             }
         }
-        until("ready again", || Ok(ready(&stand)? == "200 ok")).await?;
+        until("ready again", WITHIN, || Ok(ready(&stand)? == "200 ok")).await?;
     }
     let mut cache = client(&redis)?;
     let keys: Vec<_> = (0..ROUNDS * A_ROUND).map(|number| format!("app:note:{number}")).collect();
-    until("all keys are gone", || Ok(cache.exists::<_, u32>(&keys)? == 0)).await?;
+    until("all keys are gone", WITHIN, || Ok(cache.exists::<_, u32>(&keys)? == 0)).await?;
     let others: Vec<_> = (0..10).map(|number| format!("app:note:{}", ROUNDS * A_ROUND + number)).collect();
     assert_eq!(cache.exists::<_, u32>(&others)?, 10, "keys of rows that did not change stay");
     Ok(())
 }
 
 async fn insert_nothing_until_red(stand: &Stand) -> Result<()> {
-    until("not ready", || Ok(ready(stand)? == "503 cache")).await
+    until("not ready", WITHIN, || Ok(ready(stand)? == "503 cache")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,18 +143,18 @@ async fn a_host_crash_between_the_deletion_and_the_commit_deletes_again() -> Res
     stand.wait_for_snapshot(WITHIN).await?;
     let is_all_judged =
         || Ok(stand.metric("twohop_pipeline_offset")? == stand.metric("twohop_log_end_offset")?);
-    until("all is judged", is_all_judged).await?;
+    until("all is judged", WITHIN, is_all_judged).await?;
     stand.options.environment.push(("TWOHOP_FAILPOINT".into(), "batch-before-apply".into()));
     stand.host.terminate();
     stand.host = Host::start(stand.options.clone())?;
     let () = cache.set("app:note:1", "old")?;
     insert(&stand, 1..2)?;
-    until("the host has died", || Ok(stand.host.ended().is_some())).await?;
+    until("the host has died", WITHIN, || Ok(stand.host.ended().is_some())).await?;
     assert!(!cache.exists::<_, bool>("app:note:1")?, "it was deleted before the batch was applied");
     let () = cache.set("app:note:1", "filled by somebody without a lease")?;
     stand.options.environment.clear();
     stand.host = Host::start(stand.options.clone())?;
-    until("the key is gone", || Ok(!cache.exists::<_, bool>("app:note:1")?)).await
+    until("the key is gone", WITHIN, || Ok(!cache.exists::<_, bool>("app:note:1")?)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,12 +166,12 @@ async fn a_redis_that_stands_still_is_told_and_waited_for() -> Result<()> {
     let () = cache.set("app:note:1", "old")?;
     redis.pause(true);
     insert(&stand, 1..2)?;
-    until("not ready", || Ok(ready(&stand)? == "503 cache")).await?;
+    until("not ready", WITHIN, || Ok(ready(&stand)? == "503 cache")).await?;
     let (_, pipeline) = stand.ask("GET", "/v1/pipeline", b"")?;
     assert!(pipeline["cache"].as_str().is_some_and(|said| said.contains("does not answer")), "{pipeline}");
     redis.pause(false);
-    until("the key is gone", || Ok(!cache.exists::<_, bool>("app:note:1")?)).await?;
-    until("ready again", || Ok(ready(&stand)? == "200 ok")).await?;
+    until("the key is gone", WITHIN, || Ok(!cache.exists::<_, bool>("app:note:1")?)).await?;
+    until("ready again", WITHIN, || Ok(ready(&stand)? == "200 ok")).await?;
     assert!(stand.metrics()?.contains("twohop_cache_waiting 0\n"));
     Ok(())
 }
@@ -222,7 +210,8 @@ async fn an_encrypted_redis_is_known_by_its_certificate_and_lets_in_by_password(
     stand.host.terminate();
     stand.host = Host::start(stand.options.clone())?;
     insert(&stand, 1..2)?;
-    until("a key is deleted", || Ok(stand.metrics()?.contains("\ntwohop_cache_deletions_total 1\n"))).await?;
+    until("a key is deleted", WITHIN, || Ok(stand.metrics()?.contains("\ntwohop_cache_deletions_total 1\n")))
+        .await?;
     assert_eq!(ready(&stand)?, "200 ok");
     assert!(!stand.host.stderr().contains("s3cret"), "{}", stand.host.stderr());
     Ok(())
@@ -243,8 +232,8 @@ async fn a_truncate_deletes_by_the_index_what_begins_as_the_pattern_does() -> Re
     }
     let lease = reader.read("app:note:slow")?.lease.context("nothing was deleted yet")?;
     stand.postgres.psql("TRUNCATE notes")?;
-    until("all keys are gone", || Ok(cache.exists::<_, u32>(&keys)? == 0)).await?;
-    until("the last is out of the index", || Ok(cache.zcard::<_, u32>("twohop:index")? == 2)).await?;
+    until("all keys are gone", WITHIN, || Ok(cache.exists::<_, u32>(&keys)? == 0)).await?;
+    until("the last is out of the index", WITHIN, || Ok(cache.zcard::<_, u32>("twohop:index")? == 2)).await?;
     assert!(!reader.fill("app:note:slow", &lease, "1")?, "it was read before");
     assert_eq!(reader.read("app:note:9999")?.lease, None, "it may be read before the commit is seen");
     assert_eq!(cache.exists::<_, u32>(&["app:notes", "other:note:1"])?, 2);

@@ -211,6 +211,16 @@ struct Fold {
     meanwhile: usize,
 }
 
+/// Lets the writers go on a little, ends them and the host, and gives what came, which is what the table has.
+async fn folded(stand: &mut Stand, mut writers: Writers) -> Result<(Vec<Change>, Fold)> {
+    writers.go_on(20).await?;
+    writers.finish().await?;
+    let changes = finish(stand).await?;
+    let fold = fold(&changes)?;
+    fold.check(stand).await?;
+    Ok((changes, fold))
+}
+
 fn fold(changes: &[Change]) -> Result<Fold> {
     let mut fold = Fold::default();
     let mut streamed = 0;
@@ -291,11 +301,7 @@ async fn rows_come_once_among_the_changes_of_those_who_write_meanwhile() -> Resu
     writers.go_on(20).await?;
     stand.host.restart()?;
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let changes = finish(&mut stand).await?;
-    let fold = fold(&changes)?;
-    fold.check(&stand).await?;
+    let (changes, fold) = folded(&mut stand, writers).await?;
     ensure!(fold.again == 0, "{} rows came twice", fold.again);
     ensure!(fold.meanwhile > 0, "nothing streamed meanwhile");
     let marks: Vec<_> = changes.iter().filter(|change| &*change.table.name == "$snapshot").collect();
@@ -335,7 +341,7 @@ async fn a_row_that_the_stream_brings_later_and_without_its_large_value_comes_as
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_killed_goes_on_where_it_was() -> Result<()> {
     let mut stand = stand(&format!("{THINGS} {}", rows(150_000)), &["things"])?;
-    let mut writers = Writers::start(&stand.postgres.url());
+    let writers = Writers::start(&stand.postgres.url());
     stand.host.restart()?;
     let mut killed = 0;
     for wanted in [1, 20_000, 50_000, 80_000] {
@@ -354,10 +360,7 @@ async fn a_snapshot_that_is_killed_goes_on_where_it_was() -> Result<()> {
     }
     ensure!(killed >= 2, "the snapshot was over too soon");
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let fold = fold(&finish(&mut stand).await?)?;
-    fold.check(&stand).await?;
+    let (_, fold) = folded(&mut stand, writers).await?;
     // A chunk that was read, and the one before it, of which it was not written down that it was appended.
     ensure!(fold.again <= killed * 3 * CHUNK, "{} rows came again after {killed} kills", fold.again);
     ensure!(fold.again < 75_000, "{} rows came again: it began anew", fold.again);
@@ -401,11 +404,8 @@ async fn a_table_added_later_is_read_while_others_write_to_it() -> Result<()> {
     std::fs::write(&stand.options.config, added)?;
     stand.host.restart()?;
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let fold = fold(&finish(&mut stand).await?)?;
     // What was written while it was added came by the stream, too.
-    fold.check(&stand).await?;
+    let (_, fold) = folded(&mut stand, writers).await?;
     ensure!(fold.snapshot_rows > 29_000, "only {} rows came", fold.snapshot_rows);
     let slots = stand.postgres.psql("SELECT count(*) FROM pg_replication_slots")?;
     ensure!(slots.trim() == "1", "{slots} slots are left");
@@ -415,15 +415,12 @@ async fn a_table_added_later_is_read_while_others_write_to_it() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_written_anew_meanwhile_lacks_nothing() -> Result<()> {
     let mut stand = stand(&format!("{THINGS} {}", rows(60_000)), &["things"])?;
-    let mut writers = Writers::start(&stand.postgres.url());
+    let writers = Writers::start(&stand.postgres.url());
     stand.host.restart()?;
     until(&stand, "rows", |rounds, rows| rounds == 0 || rows > 0).await?;
     stand.postgres.psql("ALTER TABLE things ALTER version TYPE numeric")?;
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let fold = fold(&finish(&mut stand).await?)?;
-    fold.check(&stand).await
+    folded(&mut stand, writers).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,18 +28,14 @@ async fn a_table_that_is_made_while_the_host_runs_is_captured_with_its_rows_and_
     let mut stand = stand_of("\"public.*\"", twohop_tests::SCHEMA, "")?;
     stand.wait_for_snapshot(WITHIN).await?;
     stand.postgres.psql(&format!("BEGIN; {THINGS} {}; COMMIT", rows(60_000)))?;
-    let mut writers = Writers::start(&stand.postgres.url());
+    let writers = Writers::start(&stand.postgres.url());
     begun(&stand, 0, "things").await?;
     until(&stand, "rows", |rounds, rows| rounds == 0 || rows > 5_000).await?;
     ensure!(progress(&stand).is_some_and(|(rounds, _)| rounds > 0), "it was over too soon");
     stand.host.kill9();
     stand.host.restart()?;
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let changes = finish(&mut stand).await?;
-    let fold = fold(&changes)?;
-    fold.check(&stand).await?;
+    let (_, fold) = folded(&mut stand, writers).await?;
     ensure!(fold.snapshot_rows > 59_000, "only {} rows came", fold.snapshot_rows);
     ensure!(fold.again <= 3 * CHUNK, "{} rows came again", fold.again);
     Ok(())
@@ -125,11 +121,7 @@ async fn a_table_that_somebody_asks_for_is_read_again_although_the_host_dies_the
     stand.said(&["sources", "snapshot", "shop", "things"])?;
     ensure!(stand.said(&["sources"])?.contains("under way"), "nobody is told that it is read");
     stand.wait_for_snapshot(WITHIN).await?;
-    writers.go_on(20).await?;
-    writers.finish().await?;
-    let changes = finish(&mut stand).await?;
-    let fold = fold(&changes)?;
-    fold.check(&stand).await?;
+    let (changes, fold) = folded(&mut stand, writers).await?;
     ensure!(fold.snapshot_rows > 3 * 29_000, "only {} rows came", fold.snapshot_rows);
     let notes = rows_of(&changes, "notes").count();
     ensure!(notes == 0, "{notes} rows of another table came");

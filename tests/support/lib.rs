@@ -10,6 +10,7 @@ mod page;
 mod public;
 mod servers;
 mod stand;
+mod wait;
 mod writer;
 
 pub use disk::SmallDisk;
@@ -18,4 +19,5 @@ pub use page::{Desk, run_page};
 pub use public::{SECRET, token};
 pub use servers::servers;
 pub use stand::{Setup, Stand};
+pub use wait::until;
 pub use writer::{Row, SCHEMA, Writer};

@@ -248,7 +248,9 @@ impl Plans {
         log.append(append::PARTITION, vec![record]).await.map_err(SourceError::Log)?;
         // Not before, in this order: without rounds a slot that is gone would be taken for one that is yet to be made, and
         // the gap would not be told; without a place one that was moved would be taken as it is found.
-        snapshot::rounds::forget(&self.rounds_file())?;
+        if plan == Plan::Anew {
+            snapshot::rounds::forget(&self.rounds_file())?;
+        }
         reached::forget(&reached::path(&self.config.folder, &self.config.name))
     }
 
