@@ -5,12 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use twohop_tests::{Setup, Stand};
+use twohop_tests::{SECRET, Setup, Stand};
 use xtask::place;
 
 use crate::publishing::stand_with_rooms;
 
-const SECRET: &str = "the client's own secret, of thirty-two bytes at least";
 /// Rows of one transaction.
 const ROWS: u64 = 4;
 

@@ -13,6 +13,8 @@ import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
 
 const WAIT_MAX = 40_000;
+/** A whole scenario: what a page evaluates has no bound of its own. */
+const SCENARIO_MAX = 240_000;
 const [scenario, url, secret] = process.argv.slice(2);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 let published = 0;
@@ -300,7 +302,10 @@ const SCENARIOS = {
 const faults = [];
 const browser = await launch();
 try {
-  await SCENARIOS[scenario](await browser.newContext());
+  const over = new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`${scenario} did not end within ${SCENARIO_MAX} ms`)), SCENARIO_MAX);
+  });
+  await Promise.race([SCENARIOS[scenario](await browser.newContext()), over]);
 } catch (error) {
   faults.push(error.stack);
 } finally {
